@@ -1,0 +1,440 @@
+"""LoRA on whole models: attach, freeze, switch off, scale, merge, take off again.
+
+Every function works in place on any `nn.Module` and finds the adapters by walking the module tree, so a model
+may nest as it likes. Nothing is half-done: a call checks everything first and only then changes the model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .layers import (
+    LARGEST,
+    LoRALinear,
+    LoRAParametrization,
+    LowRankUpdate,
+    check_hyperparameters,
+    is_scale,
+    why_not,
+)
+
+# Layers whose one matrix is called `weight`; recurrent layers and attention own several, listed by `_weights_of`.
+_ONE_WEIGHT = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+_ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+class Site(NamedTuple):
+    """One adapted weight: `name` is the layer's name ("layers.0.q_proj"), or layer and weight ("rnn.weight_hh_l0")."""
+
+    name: str
+    module: nn.Module
+    tensor: str
+    adapter: LowRankUpdate
+
+    @property
+    def base_weight(self) -> nn.Parameter:
+        """W0, the frozen parameter itself."""
+        if isinstance(self.adapter, LoRALinear):
+            return self.adapter.base.weight
+        return self.module.parametrizations[self.tensor].original
+
+
+class _Candidate(NamedTuple):
+    name: str
+    module: nn.Module
+    tensor: str
+    aliases: frozenset[str]  # every name a pattern may mean: paths of a shared module, with and without the weight
+    wrap: bool  # True: replace the module by LoRALinear; False: parametrize its weight
+
+
+# ---------------------------------------------------------------------------------------------------- finding
+
+
+def _weights_of(module: nn.Module) -> list[str]:
+    if isinstance(module, _ONE_WEIGHT):
+        return ["weight"]
+    if isinstance(module, _RECURRENT):
+        names = [n for n in module._parameters if n.startswith("weight")]
+        return names + [n for n in getattr(module, "parametrizations", {}) if n not in names]
+    if isinstance(module, nn.MultiheadAttention):
+        return [n for n in _ATTENTION if getattr(module, n, None) is not None]
+    return []
+
+
+def _join(path: str, tail: str) -> str:
+    return f"{path}.{tail}" if path else tail
+
+
+def _candidates(model: nn.Module) -> list[_Candidate]:
+    paths: dict[int, list[str]] = {}
+    modules: dict[int, nn.Module] = {}
+    attention_outputs: dict[int, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        paths.setdefault(id(module), []).append(path)
+        modules[id(module)] = module
+        if isinstance(module, nn.MultiheadAttention):
+            # its forward reads out_proj.weight and never calls out_proj: a wrapper's dropout would be skipped
+            attention_outputs.setdefault(id(module.out_proj), []).append(path)
+    found = []
+    for key, module in modules.items():
+        single = isinstance(module, _ONE_WEIGHT)
+        for tensor in _weights_of(module):
+            aliases = {_join(p, tensor) for p in paths[key]} | {p for p in paths[key] if p}
+            aliases |= {p for p in attention_outputs.get(key, []) if p}
+            name = paths[key][0] if single and paths[key][0] else _join(paths[key][0], tensor)
+            wrap = isinstance(module, nn.Linear) and module is not model and key not in attention_outputs
+            found.append(_Candidate(name, module, tensor, frozenset(aliases), wrap))
+    return found
+
+
+def _is_meant(pattern: str, candidate: _Candidate) -> bool:
+    return any(a == pattern or a.endswith("." + pattern) for a in candidate.aliases)
+
+
+def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> list[_Candidate]:
+    """The candidates that `target_modules` means; each pattern must mean at least one."""
+    everything = _candidates(model)
+    if not everything:
+        kinds = sorted({type(m).__name__ for m in model.modules() if next(m.parameters(recurse=False), None) is not None})
+        raise ValueError(
+            f"{type(model).__name__} has no layer that LoRA can adapt (Linear, Embedding, Conv1d/2d/3d, RNN, LSTM, GRU, "
+            f"MultiheadAttention); its layers with parameters are: {', '.join(kinds) or 'none'}."
+        )
+    if target_modules is None:
+        chosen = [c for c in everything if not why_not(c.module, c.tensor) or _is_unready(c)]
+        if not chosen:
+            raise ValueError("no layer can be adapted: " + "; ".join(f"{c.name}: {why_not(c.module, c.tensor)}" for c in everything))
+        return chosen
+    one = isinstance(target_modules, str) or not isinstance(target_modules, Iterable)
+    patterns = [target_modules] if one else list(target_modules)
+    if not patterns or not all(isinstance(p, str) and p for p in patterns):
+        raise ValueError(
+            f"target_modules={target_modules!r} names no layer: give a name, a list of names or endings, or None for every layer."
+        )
+    chosen: dict[tuple[int, str], _Candidate] = {}
+    for pattern in patterns:
+        hits = [c for c in everything if _is_meant(pattern, c)]
+        if not hits and isinstance(target_modules, str):  # PEFT reads a single string as a regular expression
+            try:
+                hits = [c for c in everything if any(re.fullmatch(pattern, a) for a in c.aliases)]
+            except re.error:
+                hits = []
+        if not hits:
+            raise ValueError(_no_match(model, pattern, everything))
+        chosen |= {(id(c.module), c.tensor): c for c in hits}
+    return [c for c in everything if (id(c.module), c.tensor) in chosen]
+
+
+def _is_unready(c: _Candidate) -> bool:
+    """Lazy and meta weights are refused by name, not left out in silence: the caller forgot a step."""
+    weight = getattr(c.module, c.tensor)
+    return isinstance(weight, nn.parameter.UninitializedParameter) or weight.is_meta
+
+
+def _no_match(model: nn.Module, pattern: str, everything: list[_Candidate]) -> str:
+    for path, module in model.named_modules():
+        if path and (path == pattern or path.endswith("." + pattern)):
+            return (
+                f"target_modules={pattern!r} means {path}, a {type(module).__name__}, which has no weight matrix of its own "
+                "to adapt; name the layers inside it, or a Linear, Embedding, convolution, recurrent or attention layer."
+            )
+    endings = sorted({c.name.rsplit(".", 1)[-1] for c in everything} | {c.name for c in everything if len(everything) <= 12})
+    near = difflib.get_close_matches(pattern, endings, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(endings[:12]) + (", …" if len(endings) > 12 else "")
+    return f"target_modules={pattern!r} matches no layer; the model has: {shown}.{hint}"
+
+
+def _span(p: Tensor) -> tuple[int, int] | None:
+    """The bytes a parameter occupies, or None when it has none (meta, lazy, empty)."""
+    if isinstance(p, nn.parameter.UninitializedParameter) or p.is_meta or p.numel() == 0:
+        return None
+    extent = sum((n - 1) * s for n, s in zip(p.shape, p.stride(), strict=True)) + 1
+    return p.data_ptr(), p.data_ptr() + extent * p.element_size()
+
+
+def _refuse_tied(model: nn.Module, chosen: list[_Candidate]) -> None:
+    """A weight with a second owner must not be adapted: the other owner would change, or would not, by accident."""
+    owners: dict[tuple[int, str], tuple[str, nn.Parameter]] = {}
+    for path, module in model.named_modules():
+        for tensor, p in module._parameters.items():
+            if p is not None:
+                owners[id(module), tensor] = (_join(path, tensor), p)
+    for c in chosen:
+        p = getattr(c.module, c.tensor)
+        mine = _span(p)
+        for (owner, tensor), (name, q) in owners.items():
+            if (owner, tensor) == (id(c.module), c.tensor):
+                continue
+            other = _span(q)
+            if q is p or (mine and other and q.device == p.device and mine[0] < other[1] and other[0] < mine[1]):
+                raise ValueError(
+                    f"{c.name} is tied: its {c.tensor} is also {name}, so an update of one would be missing in, or leak into, "
+                    "the other. Untie them (give each its own copy), or name other layers in target_modules."
+                )
+
+
+def adapted(model: nn.Module) -> list[Site]:
+    """Every adapted weight of the model, in the order of its modules. A shared module appears once."""
+    sites = []
+    for path, module in model.named_modules():
+        if isinstance(module, LoRALinear):
+            sites.append(Site(path or "weight", module, "weight", module))
+        elif parametrize.is_parametrized(module):
+            for tensor, steps in module.parametrizations.items():
+                for step in steps:
+                    if isinstance(step, LoRAParametrization):
+                        single = isinstance(module, _ONE_WEIGHT) and path
+                        sites.append(Site(path if single else _join(path, tensor), module, tensor, step))
+    return sites
+
+
+def _sites(model: nn.Module) -> list[Site]:
+    sites = adapted(model)
+    if not sites:
+        raise ValueError(f"this {type(model).__name__} carries no LoRA adapter: call add_lora(model, ...) first.")
+    return sites
+
+
+# -------------------------------------------------------------------------------------------------- attaching
+
+
+def add_lora(
+    model: nn.Module,
+    r: int = 8,
+    alpha: float = 8.0,
+    *,
+    target_modules: str | Sequence[str] | None = None,
+    dropout: float = 0.0,
+    rslora: bool = False,
+) -> list[str]:
+    """Attach a rank-r update to the model's layers, in place, freeze everything else, return the adapted names.
+
+    target_modules: names or endings of names as in PEFT ("q_proj", ["q_proj", "v_proj"], "layers.0.fc"), a regular
+    expression as one string, a single weight of a recurrent layer ("rnn.weight_hh_l0"), or None for every supported
+    layer. Linear layers become `LoRALinear`; Embedding, Conv1d/2d/3d, RNN/LSTM/GRU and MultiheadAttention are
+    parametrized. Right after the call the model computes exactly what it computed before.
+
+    Raises ValueError, in words and with the model unchanged: r, alpha or dropout out of range for one of the
+    layers; a pattern that matches nothing; no supported layer; a tied weight; a model that carries adapters already;
+    dropout on a layer whose input the adapter does not see. TypeError if `model` is not an nn.Module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
+    old = adapted(model)
+    if old:
+        raise ValueError(
+            f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}); a second set would stack on them. "
+            "Call remove_lora(model) first, with keep_delta=True if their update is to stay."
+        )
+    chosen = _choose(model, target_modules)
+    for c in chosen:
+        reason = why_not(c.module, c.tensor)
+        if reason:
+            raise ValueError(f"{c.name} cannot be adapted: {reason}.")
+        weight = getattr(c.module, c.tensor)
+        check_hyperparameters(r, alpha, dropout, (weight.shape[0], weight.shape[1:].numel()), c.name)
+        if dropout and not c.wrap:
+            bare = c.module is model and isinstance(model, nn.Linear)
+            cure = "wrap it: LoRALinear(model, r, alpha, dropout=...)" if bare else "target Linear layers only"
+            raise ValueError(
+                f"dropout={dropout} cannot act on {c.name}: LoRA's dropout is on a layer's input, and the update of this "
+                f"{type(c.module).__name__} is added to its weight. Use dropout=0.0, or {cure}."
+            )
+    _refuse_tied(model, chosen)
+
+    # Everything is checked: from here on nothing can fail half-way.
+    model._lora_trainable_before = [n for n, p in model.named_parameters() if p.requires_grad]
+    model.requires_grad_(False)
+    parents = [m for m in model.modules() if not isinstance(m, LoRALinear)]
+    orders = {id(c.module): list(c.module._parameters) for c in chosen}
+    for c in chosen:
+        if c.wrap:
+            layer = LoRALinear(c.module, r, alpha, dropout=dropout, rslora=rslora)
+            layer.train(c.module.training)
+            for parent in parents:  # every place where a shared module hangs
+                for child, module in parent._modules.items():
+                    if module is c.module:
+                        parent._modules[child] = layer
+        else:
+            update = LoRAParametrization(getattr(c.module, c.tensor), r, alpha, rslora=rslora, where=c.name)
+            parametrize.register_parametrization(c.module, c.tensor, update)
+            c.module.parametrizations.train(c.module.training)
+            update._parameter_order = orders[id(c.module)]
+            if isinstance(c.module, nn.RNNBase) and _forget_graph not in c.module._forward_hooks.values():
+                c.module.register_forward_hook(_forget_graph, always_call=True)
+                type(c.module)._apply = _apply_without_graph  # a class of its own, made by register_parametrization
+    return [site.name for site in adapted(model)]
+
+
+def remove_lora(model: nn.Module, keep_delta: bool = False) -> nn.Module:
+    """Take the adapters off. The base comes back bit for bit, or, with keep_delta=True, as W0 + lam * delta.
+
+    In place; the model is returned (for a bare `LoRALinear`, its base layer). Parameters that were trainable before
+    add_lora are trainable again. Raises ValueError if there is no adapter or if the sum would not be finite.
+    """
+    sites = _sites(model)
+    if keep_delta:
+        merge(model)  # checks every sum before the first weight is written
+    parents = [m for m in model.modules() if not isinstance(m, LoRALinear)]
+    result = model
+    for site in sites:
+        weight, merged = site.base_weight, site.adapter.merged_weight
+        if isinstance(site.adapter, LoRALinear):
+            for parent in parents:
+                for child, module in parent._modules.items():
+                    if module is site.adapter:
+                        parent._modules[child] = site.adapter.base
+            if site.adapter is model:
+                result = site.adapter.base
+        else:
+            _own_class(site.module)
+            hooks = site.module._forward_hooks
+            for key in [k for k, hook in hooks.items() if hook is _forget_graph]:
+                del hooks[key]
+                site.module._forward_hooks_always_called.pop(key, None)
+            parametrize.remove_parametrizations(site.module, site.tensor, leave_parametrized=False)
+            order = site.adapter._parameter_order  # torch puts the weight last; put it back where it was
+            site.module._parameters = {n: site.module._parameters[n] for n in order if n in site.module._parameters} | {
+                n: p for n, p in site.module._parameters.items() if n not in order
+            }
+        if keep_delta:
+            with torch.no_grad():
+                weight.copy_(merged)
+    trainable = set(getattr(model, "_lora_trainable_before", ()))
+    for name, p in result.named_parameters():
+        if name in trainable:
+            p.requires_grad_(True)
+    if hasattr(model, "_lora_trainable_before"):
+        del model._lora_trainable_before
+    return result
+
+
+def _forget_graph(rnn: nn.RNNBase, args: tuple, output: object) -> None:
+    """A recurrent layer caches its weights, here computed ones with their graph: that would keep the graph alive after
+    backward, and copy.deepcopy(model) would refuse."""
+    rnn._flat_weights = [w if w is None else w.detach() for w in rnn._flat_weights]
+
+
+def _apply_without_graph(rnn: nn.RNNBase, *args, **kwargs) -> nn.RNNBase:
+    """`model.to(...)` refills that cache, too."""
+    with torch.no_grad():
+        return nn.RNNBase._apply(rnn, *args, **kwargs)
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrized module its class for itself.
+
+    copy.deepcopy shares the class that torch made for the parametrization, and removing a parametrization deletes a
+    property of that class: taking LoRA off one copy would break the other (seen with torch 2.13).
+    """
+    shared = type(module)
+    body = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+    module.__class__ = type(shared.__name__, shared.__bases__, body)
+
+
+# ------------------------------------------------------------------------------------------- switching, merging
+
+
+@contextmanager
+def adapters_disabled(model: nn.Module) -> Iterator[nn.Module]:
+    """Inside the `with`, the model is exactly the base, merged or not. Restored on the way out, also after an error."""
+    sites = _sites(model)
+    before = [s.adapter.enabled for s in sites]
+    for s in sites:
+        s.adapter.enabled = False
+    try:
+        yield model
+    finally:
+        for s, enabled in zip(sites, before, strict=True):
+            s.adapter.enabled = enabled
+
+
+def set_scale(model: nn.Module, lam: float) -> None:
+    """Turn the adapters up or down: W0 + lam * delta. lam = 0 is the base, 1 the adapted model."""
+    if not is_scale(lam):
+        raise ValueError(
+            f"lam={lam!r} is not a finite number of at most {LARGEST:g} in size: "
+            "0 is the base, 1 the trained update, 0.5 half of it."
+        )
+    sites = _sites(model)
+    before = [s.adapter.lam for s in sites]
+    for s in sites:
+        s.adapter.lam = float(lam)
+    try:
+        _merge([s for s in sites if s.adapter.merged])
+    except ValueError:
+        for s, old in zip(sites, before, strict=True):
+            s.adapter.lam = old
+        raise
+
+
+def _merge(sites: list[Site]) -> None:
+    """All or none: if one sum is not finite, every layer is as it was."""
+    before = [s.adapter.merged_weight for s in sites]
+    try:
+        for s in sites:
+            try:
+                s.adapter.merge_onto(s.base_weight)
+            except ValueError as e:
+                raise ValueError(f"{s.name}: {e}") from None
+    except ValueError:
+        for s, weight in zip(sites, before, strict=True):
+            s.adapter.merged_weight = weight
+        raise
+
+
+def merge(model: nn.Module) -> None:
+    """Compute with W0 + lam * delta as one matrix per layer (paper, section 4.1: "no additional inference latency").
+
+    W0 itself stays as it is, beside the sum: merging twice is merging once, `unmerge` is exact, and `state_dict()`
+    is the same as before. To fold the update in for good, and free the second copy: remove_lora(model, keep_delta=True).
+    """
+    _merge(_sites(model))
+
+
+def unmerge(model: nn.Module) -> None:
+    """Back to W0 plus a separate update; W0 is bit for bit what it was."""
+    for s in _sites(model):
+        s.adapter.unmerge()
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def lora_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Every lora_A and lora_B, each once: what the optimizer gets."""
+    return [p for s in _sites(model) for p in (s.adapter.lora_A, s.adapter.lora_B)]
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(trainable, total) numbers; a shared parameter counts once."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
+
+
+def adapter_state(model: nn.Module) -> dict[str, Tensor]:
+    """The adapters alone, as detached copies: {"layers.0.q_proj.lora_A": (r, in), "….lora_B": (out, r)}.
+
+    The same whether the model is merged, scaled or disabled.
+    """
+    state = {}
+    for s in _sites(model):
+        state[f"{s.name}.lora_A"] = s.adapter.lora_A.detach().clone()
+        state[f"{s.name}.lora_B"] = s.adapter.lora_B.detach().clone()
+    return state
+
+
+@torch.no_grad()
+def delta_weights(model: nn.Module) -> dict[str, Tensor]:
+    """{name: s * B A}, each as an (out, in) matrix without lam; a convolution's kernel is flattened to (out, in*k*k)."""
+    return {s.name: s.adapter.delta_weight() for s in _sites(model)}

@@ -1,0 +1,220 @@
+"""The two ways to attach a low-rank update BA to a frozen weight W0 (LoRA, Hu et al. 2021, section 4.1).
+
+    W = W0 + lam * s * B A        W0 (d_out, d_in)   B (d_out, r)   A (r, d_in)   s = alpha / r
+
+`LoRALinear` wraps a linear layer and never forms BA: it multiplies x by A, then by B.
+`LoRAParametrization` forms W0 + BA and hands it to any layer that reads its weight: embeddings,
+convolutions, LSTMs, attention. Neither ever writes into W0, so "disable" and "unmerge" are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+LARGEST = 1e15  # of alpha and lam: their product must stay far inside float32, or 0 * infinity puts NaN into the model
+
+
+def is_scale(value: object) -> bool:
+    """A finite number of usable size, as alpha and lam must be."""
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST  # false for NaN
+
+
+def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int, int], where: str = "the layer") -> None:
+    """Raise a ValueError in words unless r, alpha and dropout fit a weight of `shape` (d_out, d_in)."""
+    limit = min(shape)
+    if isinstance(r, bool) or not isinstance(r, Integral):
+        raise ValueError(f"r={r!r} is not a whole number: the rank is an int, 1 <= r <= {limit} for {where}.")
+    if not 1 <= r <= limit:
+        raise ValueError(
+            f"r={r} does not fit {where}, whose weight is {shape[0]} x {shape[1]}: "
+            f"a product BA of that shape has rank at most {limit}, so choose 1 <= r <= {limit}"
+            + (" or leave this layer out through target_modules." if r > limit else ".")
+        )
+    if not is_scale(alpha):
+        raise ValueError(
+            f"alpha={alpha!r} is not a finite number of at most {LARGEST:g} in size: alpha scales the update, for example alpha=r."
+        )
+    if isinstance(dropout, bool) or not isinstance(dropout, Real) or not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout={dropout!r} is not a probability in [0, 1): 0.0 switches it off.")
+
+
+class LowRankUpdate(nn.Module):
+    """What both forms share: the factors A and B, their scaling, and the state "enabled" and "merged".
+
+    Shapes: lora_A (r, cols), lora_B (rows, r), where rows x cols is the weight seen as a matrix
+    (a convolution's (out, in/groups, k, k) is out x in/groups*k*k).
+    """
+
+    def __init__(self, weight: Tensor, r: int, alpha: float, dropout: float, rslora: bool, where: str) -> None:
+        rows, cols = weight.shape[0], weight.shape[1:].numel()
+        check_hyperparameters(r, alpha, dropout, (rows, cols), where)
+        super().__init__()
+        self.r, self.alpha, self.rslora = int(r), float(alpha), bool(rslora)
+        self.scaling = self.alpha / (math.sqrt(r) if rslora else r)
+        self.lam = 1.0  # W0 + lam * delta, see set_scale
+        self.enabled = True
+        # Half-precision bases get float32 factors: an optimizer step of 1e-4 would vanish in bf16 (page 05).
+        dtype = torch.float32 if weight.dtype in (torch.bfloat16, torch.float16) else weight.dtype
+        self.lora_A = nn.Parameter(torch.empty(r, cols, dtype=dtype, device=weight.device))  # (r, cols)
+        self.lora_B = nn.Parameter(torch.empty(rows, r, dtype=dtype, device=weight.device))  # (rows, r)
+        # W0 + lam * delta while merged. Not part of state_dict(): a state saved while merged is the same state.
+        self.register_buffer("merged_weight", None, persistent=False)
+        self.reset_lora()
+
+    @torch.no_grad()
+    def reset_lora(self, std: float | None = None, generator: torch.Generator | None = None) -> None:
+        """Start again: A ~ N(0, std^2) with std = 1/sqrt(d_in) unless given, B = 0, hence delta = 0.
+
+        The paper says "Gaussian" and leaves std open; 1/sqrt(d_in) keeps Ax as large as x (page 03).
+        Drawn in float64 on the CPU and cast, which gives the same numbers on every CPU.
+        """
+        self.unmerge()
+        std = 1.0 / math.sqrt(self.lora_A.shape[1]) if std is None else std
+        self.lora_A.copy_(std * torch.randn(self.lora_A.shape, generator=generator, dtype=torch.float64))
+        self.lora_B.zero_()
+
+    def delta_weight(self) -> Tensor:
+        """The update s * B A as a (rows, cols) matrix, in the factors' dtype; without lam. Differentiable."""
+        return (self.scaling * self.lora_B) @ self.lora_A  # scaling the small factor saves a pass over the product
+
+    def effective(self, weight: Tensor) -> Tensor:
+        """W0 + lam * delta in W0's shape and dtype: added in the factors' precision, rounded once."""
+        A, B = self.lora_A, self.lora_B
+        total = torch.addmm(weight.flatten(1).to(A.dtype), (self.lam * self.scaling) * B, A)  # (rows, cols)
+        return total.view(weight.shape).to(weight.dtype)
+
+    @property
+    def merged(self) -> bool:
+        return self.merged_weight is not None
+
+    @torch.inference_mode(False)  # a sum made under inference_mode could not be used in training code later
+    @torch.no_grad()
+    def merge_onto(self, weight: Tensor) -> None:
+        """Keep W0 + lam * delta ready. W0 itself is not touched, so merging twice is merging once."""
+        merged = self.effective(weight)
+        if not torch.isfinite(merged).all() and torch.isfinite(weight).all():
+            raise ValueError(
+                "merging would put NaN or infinity into the weight: lora_A or lora_B is not finite "
+                f"(or the sum overflows {weight.dtype}). The model is unchanged; look at the training run first."
+            )
+        self.merged_weight = merged
+
+    def unmerge(self) -> None:
+        """Back to W0 and the separate update: exact, because W0 was never overwritten."""
+        self.merged_weight = None
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        self.unmerge()  # new numbers come in; a sum made of the old ones would be stale
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        rule = "alpha/sqrt(r)" if self.rslora else "alpha/r"
+        state = "" if self.enabled else ", disabled"
+        return f"r={self.r}, alpha={self.alpha:g}, {rule}={self.scaling:g}{', merged' if self.merged else ''}{state}"
+
+
+class LoRALinear(LowRankUpdate):
+    """A frozen `nn.Linear` plus a trainable low-rank update: h = W0 x + b + s B (A x) (paper, eq. 3).
+
+    base: nn.Linear, frozen in place. lora_A: (r, in_features). lora_B: (out_features, r), zero at the start.
+    Input (..., in_features) -> output (..., out_features). Factored forward: 2 (d_in + d_out) r
+    multiply-adds per token on top of the base's 2 d_in d_out; the d_out x d_in product is never formed.
+
+    `weight` and `bias` read like a linear layer's (weight is the adapted one), because torch's own
+    TransformerEncoderLayer takes them directly in eval mode and would otherwise skip the adapter silently.
+
+    Raises ValueError for an impossible r, alpha or dropout, TypeError for a base that is not a plain nn.Linear.
+    """
+
+    def __init__(
+        self, base: nn.Linear, r: int = 8, alpha: float = 8.0, *, dropout: float = 0.0, rslora: bool = False
+    ) -> None:
+        if isinstance(base, LoRALinear):
+            raise TypeError("base is a LoRALinear already: a second adapter would stack on the first one.")
+        if not isinstance(base, nn.Linear):
+            raise TypeError(f"base is a {type(base).__name__}; LoRALinear adapts nn.Linear. For another layer use add_lora.")
+        reason = why_not(base, "weight")
+        if reason:
+            raise TypeError(f"base cannot be adapted: {reason}.")
+        super().__init__(base.weight, r, alpha, dropout, rslora, "this Linear")
+        self.base = base.requires_grad_(False)
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.in_features, self.out_features = base.in_features, base.out_features
+
+    def update(self, x: Tensor) -> Tensor:
+        """Only the low-rank path: lam * s * B (A x). (..., in_features) -> (..., out_features)."""
+        if self.dropout is not None:
+            x = self.dropout(x)
+        A, B = self.lora_A, self.lora_B
+        return F.linear(F.linear(x.to(A.dtype), A) * (self.scaling * self.lam), B)  # (..., r) -> (..., out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.enabled:
+            return self.base(x)
+        if self.merged_weight is not None:
+            return F.linear(x, self.merged_weight, self.base.bias)
+        h = self.base(x)
+        return h + self.update(x).to(h.dtype)
+
+    def merge(self) -> None:
+        """Use W0 + lam * delta as one matrix: no extra work per forward. Twice is once."""
+        self.merge_onto(self.base.weight)
+
+    @property
+    def weight(self) -> Tensor:
+        if not self.enabled:
+            return self.base.weight
+        return self.effective(self.base.weight) if self.merged_weight is None else self.merged_weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.base.bias
+
+
+class LoRAParametrization(LowRankUpdate):
+    """W0 -> W0 + lam * s * B A for any weight, through `torch.nn.utils.parametrize`.
+
+    The layer's attribute (say `embedding.weight` or `lstm.weight_hh_l0`) becomes the adapted weight, so every
+    code path that reads it gets the update: cuDNN-style LSTMs, attention's fast path, tied look-ups.
+    The price is that BA is formed at every forward; merge() forms it once.
+
+    weight: (rows, ...); seen as a rows x cols matrix. There is no input here, hence no dropout.
+    """
+
+    def __init__(self, weight: Tensor, r: int = 8, alpha: float = 8.0, *, rslora: bool = False, where: str = "the weight"):
+        super().__init__(weight, r, alpha, 0.0, rslora, where)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if not self.enabled:
+            return weight
+        return self.effective(weight) if self.merged_weight is None else self.merged_weight
+
+
+def why_not(module: nn.Module, tensor: str) -> str | None:
+    """The reason, in words, why `module.<tensor>` cannot carry a low-rank update, or None."""
+    weight = getattr(module, tensor)
+    if isinstance(weight, nn.parameter.UninitializedParameter):
+        return "it is a lazy layer whose shape is not known yet; run one batch through the model first"
+    if torch.nn.utils.parametrize.is_parametrized(module, tensor):
+        return f"its {tensor} is parametrized already; remove that parametrization first"
+    if not isinstance(weight, nn.Parameter):
+        return f"its {tensor} is computed by something else (an old-style weight_norm?), not a parameter"
+    if weight.is_meta:
+        return "its weight is on the meta device and holds no numbers; load the model first"
+    if not weight.numel():
+        return f"its {tensor} is empty ({' x '.join(map(str, weight.shape))})"
+    if not weight.is_floating_point():
+        return f"its {tensor} has dtype {weight.dtype}; a low-rank update needs a floating-point weight"
+    if isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward:
+        return f"{type(module).__name__} overrides nn.Linear's forward, which a wrapper would not reproduce"
+    if isinstance(module, nn.Embedding) and module.max_norm is not None:
+        return "max_norm makes the embedding rewrite its own weight at every look-up"
+    if isinstance(module, nn.Embedding) and module.sparse:
+        return "sparse=True gives sparse gradients, which do not pass through B A"
+    return None

@@ -1,0 +1,288 @@
+"""Every slider panel. A panel is a pure function (values -> numbers and a figure) and a thin widget around it.
+
+`LiveFigure` keeps one matplotlib Figure and one `widgets.Image`; a move of a slider redraws that figure and replaces
+the picture. It trains nothing and needs nothing but core ipywidgets. Stored in a notebook it is also a plain picture
+with one line of text, so the page reads on GitHub, and strict nbval compares that line.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+import ipywidgets as w
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from . import costs, plots, theory
+
+RANKS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class LiveFigure(w.VBox):
+    """A figure that follows its controls.
+
+    draw(fig, **values) -> caption draws on an empty Figure and returns one line of text with the figure's numbers.
+    controls: {argument of draw: a core ipywidget with a `value`}. An error while a slider moves is shown in place of
+    the caption (JupyterLab hides it otherwise) and kept in `error`; the next move recovers.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., str],
+        controls: Mapping[str, w.Widget],
+        *,
+        name: str = "panel",
+        figsize: tuple[float, float] = (9, 4),
+        dpi: int = 100,
+    ) -> None:
+        self._draw, self._controls, self._name = draw, dict(controls), name
+        self.error: Exception | None = None
+        self._caption, self._text = w.HTML(), ""
+        self._figure = Figure(figsize=figsize, dpi=dpi)
+        self._picture = w.Image(format="png", width=int(figsize[0] * dpi), height=int(figsize[1] * dpi))
+        # The picture shrinks with a narrow window instead of being cut off.
+        self._picture.layout.max_width, self._picture.layout.height = "100%", "auto"
+        for control in self._controls.values():
+            control.style.description_width = "initial"
+        bar = w.HBox(list(self._controls.values()), layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([bar, self._caption, self._picture])
+        for control in self._controls.values():
+            control.observe(self._moved, "value")
+        self._redraw()  # an error in the first drawing is raised in the cell
+
+    @property
+    def values(self) -> dict[str, object]:
+        return {k: c.value for k, c in self._controls.items()}
+
+    @property
+    def caption(self) -> str:
+        """The line of text under the controls: the figure's numbers."""
+        return self._text
+
+    def _moved(self, _change: object) -> None:
+        self.error = None
+        try:
+            self._redraw()
+        except Exception as e:
+            self.error = e
+            shown = html.escape(traceback.format_exc(limit=-2))
+            self._caption.value = f"<pre style='color:#b00020'>{shown}</pre>"
+
+    def _redraw(self) -> None:
+        self._figure.clear()
+        # Callbacks may run in another thread than the cells: no gradients, and nothing shared is changed.
+        with torch.no_grad(), plots.matplotlib.rc_context(plots.STYLE):
+            text = self._draw(self._figure, **self.values)
+            buffer = io.BytesIO()
+            self._figure.savefig(buffer, format="png", metadata={"Software": None})
+        self._text = text
+        self._picture.value = buffer.getvalue()
+        self._caption.value = f"<div style='font-size:110%; line-height:1.4'>{html.escape(text)}</div>"
+
+    def set(self, **values: object) -> str:
+        """Move controls from code, as the mouse would; returns the caption. Raises what the drawing raised."""
+        for name, value in values.items():
+            if name not in self._controls:
+                raise ValueError(f"this panel has no control {name!r}; it has {', '.join(self._controls)}.")
+            control = self._controls[name]
+            options = getattr(control, "options", None)
+            try:
+                control.value = value
+            except Exception:
+                allowed = f"one of {list(options)}" if options else f"{control.min} to {control.max}"
+                raise ValueError(f"{name}={value!r} is not a position of this control; choose {allowed}.") from None
+            if control.value != value:  # ipywidgets moves a value that is out of range to the nearest end
+                raise ValueError(f"{name}={value!r} is not a position of this control; choose {control.min} to {control.max}.")
+            if self.error is not None:
+                raise self.error
+        return self._text
+
+    def positions(self, name: str) -> list[object]:
+        """All values of one control (at most 9 of a slider's, ends included)."""
+        if name not in self._controls:
+            raise ValueError(f"this panel has no control {name!r}; it has {', '.join(self._controls)}.")
+        control = self._controls[name]
+        if hasattr(control, "options"):
+            return [o[1] if isinstance(o, tuple) else o for o in control.options]
+        if isinstance(control, w.Checkbox):
+            return [False, True]
+        count = min(9, round((control.max - control.min) / control.step) + 1)
+        values = [control.min + round(i * (control.max - control.min) / (count - 1) / control.step) * control.step for i in range(count)]
+        return [type(control.value)(v) for v in values]
+
+    def walk(self, name: str) -> None:
+        """Move one control through its positions, print the caption at each, and put it back.
+
+        The panel in words, for a reader without pictures; and the page's own test of the slider's callback.
+        """
+        before = self._controls[name].value if name in self._controls else None
+        try:
+            for value in self.positions(name):
+                print(f"{name} = {value}: {self.set(**{name: value})}")
+        finally:
+            if before is not None:
+                self._controls[name].value = before
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if isinstance(bundle, tuple):
+            bundle = bundle[0]
+        shown = ", ".join(f"{k} = {v}" for k, v in self.values.items())
+        bundle["text/plain"] = f"[{self._name}: {shown}] {self._text}"
+        bundle["image/png"] = base64.b64encode(self._picture.value).decode()
+        return bundle
+
+
+# ------------------------------------------------------------------------------------------------ controls
+
+
+def choice(description: str, options: Sequence[object], value: object | None = None) -> w.SelectionSlider:
+    """A slider over a list of values, such as ranks 1, 2, 4, 8."""
+    return w.SelectionSlider(options=list(options), value=value or options[0], description=description, continuous_update=True)
+
+
+def menu(description: str, options: Sequence[object]) -> w.Dropdown:
+    return w.Dropdown(options=list(options), value=options[0], description=description)
+
+
+# ------------------------------------------------------------------------------------- low rank (pages 00, 02)
+
+
+class LowRankView:
+    """A matrix and its best rank-r copies, with the SVD done once. delta (d_out, d_in)."""
+
+    def __init__(self, delta: Tensor) -> None:
+        self.delta = delta.detach().float()
+        self.U, self.S, self.Vh = torch.linalg.svd(self.delta.double(), full_matrices=False)
+
+    def copy(self, r: int) -> Tensor:
+        return ((self.U[:, :r] * self.S[:r]) @ self.Vh[:r]).float()
+
+    def error(self, r: int) -> float:
+        """||delta - copy|| / ||delta||, from the singular values that were cut off (Eckart-Young)."""
+        return float((self.S[r:].square().sum() / self.S.square().sum()).sqrt())
+
+    def numbers(self, r: int) -> int:
+        return costs.lora_numbers(*self.delta.shape, r)
+
+    def caption(self, r: int) -> str:
+        full = self.delta.numel()
+        share = 100 * self.numbers(r) / full
+        error = 100 * self.error(r)
+        missing = "nothing is missing" if error < 0.01 else f"{error:.2g} % of the norm is missing"
+        return f"rank {r}: {self.numbers(r):,} numbers instead of {full:,} ({share:.3g} %); {missing}"
+
+
+def taste_panel(delta: Tensor, ranks: Sequence[int]) -> LiveFigure:
+    """Page 00: a matrix beside its rank-r copy."""
+    view = LowRankView(delta)
+
+    def draw(fig: Figure, r: int) -> str:
+        plots.heatmap_row(fig, {"ΔW": view.delta, f"its rank-{r} copy": view.copy(r)}, plots.limit_of(view.delta))
+        return view.caption(r)
+
+    return LiveFigure(draw, {"r": choice("rank r", ranks)}, name="low-rank copy", figsize=(8, 4))
+
+
+def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4, 5, 8, 16, 32)) -> LiveFigure:
+    """Page 02: target, its rank-r copy and the residual on one scale, for several targets."""
+    views = {name: LowRankView(delta) for name, delta in targets.items()}
+
+    def draw(fig: Figure, target: str, r: int) -> str:
+        view = views[target]
+        copy = view.copy(r)
+        shown = {f"ΔΘ: {target}": view.delta, f"rank-{r} copy": copy, "residual": view.delta - copy}
+        plots.heatmap_row(fig, shown, plots.limit_of(view.delta))
+        return view.caption(r)
+
+    controls = {"target": menu("target", list(views)), "r": choice("rank r", ranks)}
+    return LiveFigure(draw, controls, name="target, copy, residual", figsize=(10, 3.35))
+
+
+# ------------------------------------------------------------------------------------------- costs (page 01)
+
+
+def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
+    """Page 01: what one square layer costs to fine-tune, fully and with LoRA, for one task and for many."""
+
+    def draw(fig: Figure, width: int, tasks: int, dtype: str) -> str:
+        full, lora = costs.full_memory(width, width, dtype), costs.lora_memory(width, width, r, dtype)
+        disk = {"full": costs.disk_bytes(width, width, tasks, None, dtype), "LoRA": costs.disk_bytes(width, width, tasks, r, dtype)}
+        left, right = fig.subplots(1, 2, gridspec_kw={"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3})
+        scale, unit = next((s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(full.total, 1000) >= s)
+        plots.memory_bars({"full": full, f"r = {r}": lora}, left, title="while training one task", unit=scale, name=unit)
+        scale, unit = next((s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(disk.values()) >= s)
+        right.barh(["full", f"r = {r}"], [disk["full"] / scale, disk["LoRA"] / scale], color=[plots.COLOURS["full"], plots.COLOURS["LoRA"]])
+        right.invert_yaxis()
+        right.set(title=f"on disk for {tasks} task{'s' * (tasks > 1)}", xlabel=unit)
+        return (
+            f"training: {costs.human(full.total)} full, {costs.human(lora.total)} with LoRA r = {r}; "
+            f"disk for {tasks} task(s): {costs.human(disk['full'])} full, {costs.human(disk['LoRA'])} as one base and adapters"
+        )
+
+    controls = {
+        "width": choice("width d", (250, 500, 1000, 2000, 4096, 8192, 12288), width),
+        "tasks": choice("tasks", (1, 2, 5, 10, 20, 50, 100), 10),
+        "dtype": menu("dtype", list(costs.BYTES)),
+    }
+    return LiveFigure(draw, controls, name="what fine-tuning costs", figsize=(9.5, 3.6))
+
+
+# ---------------------------------------------------------------------------------- a film of training (page 03)
+
+
+class Film:
+    """Snapshots of one low-rank training run: at each epoch the factors, from which delta is rebuilt on demand.
+
+    losses: the loss at every step; frames: {epoch: (lora_A (r, in), lora_B (out, r))}.
+    """
+
+    def __init__(self, history, scaling: float) -> None:
+        self.losses, self.per_epoch = history.losses, history.steps_per_epoch
+        self.frames = {
+            round(step / self.per_epoch): (scaling * state["lora_B"], state["lora_A"]) for step, state in history.snapshots.items()
+        }
+
+    def delta(self, epoch: int) -> Tensor:
+        B, A = self.frames[epoch]
+        return B @ A  # (out, in)
+
+    def loss(self, epoch: int) -> float:
+        """The loss of the first batch after this epoch (of the last batch, at the end)."""
+        return self.losses[min(epoch * self.per_epoch, len(self.losses) - 1)]
+
+
+def film_panel(films: Mapping[object, Film], target: Tensor, *, names: Sequence[str] = (), limit: float = 1.5) -> LiveFigure:
+    """Page 03: ΔΘ at a chosen epoch beside the loss curve with a marker.
+
+    films: {key: Film}. One film needs only the epoch slider; with `names` (say "r", "alpha") the keys are tuples and
+    each name gets a slider of its own. target (out, in): what ΔΘ should become.
+    """
+    first = next(iter(films.values()))
+    epochs = sorted(first.frames)
+    constant = bool((target == target.flatten()[0]).all())
+
+    def draw(fig: Figure, epoch: int, **key: object) -> str:
+        film = films[tuple(key.values())] if names else first
+        delta = film.delta(epoch)
+        left, right = fig.subplots(1, 2, gridspec_kw={"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.35})
+        plots.heatmap(delta, left, title=f"ΔΘ after epoch {epoch}", limit=limit)
+        x = [i / film.per_epoch for i in range(len(film.losses))]
+        plots.loss_curves({"LoRA": (x, film.losses)}, right, title=f"loss {plots.short(film.loss(epoch))}", xlabel="epoch")
+        right.plot(epoch, film.loss(epoch), "o", ms=10, color=plots.COLOURS["full"])
+        right.set_ylim(min(min(f.losses) for f in films.values()) / 2, 2 * max(f.losses[0] for f in films.values()))
+        off = 100 * float((delta - target).norm() / target.norm())
+        away = f"{off:.0f} % of its norm" if off >= 1 else "less than 1 %"
+        mean = f"mean entry {float(delta.mean()):.2f}, " if constant else ""
+        return f"epoch {epoch}: {mean}{away} away from the target, loss {plots.short(film.loss(epoch))}"
+
+    controls: dict[str, w.Widget] = {"epoch": choice("epoch", epochs, epochs[-1])}
+    for i, name in enumerate(names):
+        values = sorted({key[i] for key in films})
+        controls[name] = choice({"alpha": "α", "r": "rank r"}.get(name, name), values)
+    return LiveFigure(draw, controls, name="film of ΔΘ", figsize=(9.5, 4))

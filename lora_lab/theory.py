@@ -1,0 +1,88 @@
+"""What can be known before training: predicted losses, floors, spectra."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _matrix(delta: Tensor, name: str = "delta") -> Tensor:
+    if not isinstance(delta, Tensor) or delta.ndim != 2 or not delta.numel():
+        given = tuple(delta.shape) if isinstance(delta, Tensor) else type(delta).__name__
+        raise ValueError(f"{name} must be a (d_out, d_in) matrix with entries, got {given}.")
+    return delta.detach().double()
+
+
+def _check_rank(r: int, delta: Tensor, lowest: int = 0) -> None:
+    if isinstance(r, bool) or not isinstance(r, int) or not lowest <= r <= min(delta.shape):
+        raise ValueError(
+            f"r={r!r} is not a possible rank of a {delta.shape[0]} x {delta.shape[1]} matrix: choose {lowest} to {min(delta.shape)}."
+        )
+
+
+def spectrum(delta: Tensor) -> Tensor:
+    """Singular values of a (d_out, d_in) matrix, largest first, float64."""
+    return torch.linalg.svdvals(_matrix(delta))
+
+
+def best_rank_r(delta: Tensor, r: int) -> Tensor:
+    """The nearest matrix of rank at most r in the Frobenius norm (Eckart and Young, 1936): the SVD cut after r terms.
+
+    delta (d_out, d_in) -> (d_out, d_in), in delta's dtype. r = 0 gives zeros.
+    """
+    D = _matrix(delta)
+    _check_rank(r, D)
+    U, S, Vh = torch.linalg.svd(D, full_matrices=False)
+    return ((U[:, :r] * S[:r]) @ Vh[:r]).to(delta.dtype)
+
+
+def rank_floor(delta: Tensor, r: int, X: Tensor | None = None) -> float:
+    """The best possible extra mean squared error when a change `delta` must be made with rank r.
+
+    delta (d_out, d_in): the change that is needed. X (n, d_in): the inputs it is judged on; None means inputs of
+    covariance 1. With XᵀX/n = L Lᵀ the floor is sum_{i>r} sigma_i(delta L)^2 / d_out (Eckart-Young in the metric
+    of the data); without X it is sum_{i>r} sigma_i(delta)^2 / d_out. r = 0 is the loss of doing nothing.
+    """
+    D = _matrix(delta)
+    _check_rank(r, D)
+    if X is not None:
+        if X.ndim != 2 or X.shape[1] != D.shape[1]:
+            raise ValueError(f"X has shape {tuple(X.shape)}; delta needs inputs of width d_in = {D.shape[1]}, so X is (n, {D.shape[1]}).")
+        # R of X = QR has RᵀR = XᵀX, also when X has fewer rows than columns, where a Cholesky factor does not exist.
+        R = torch.linalg.qr(X.detach().double(), mode="r").R  # (min(n, d_in), d_in)
+        D = D @ R.T / len(X) ** 0.5
+    tail = torch.linalg.svdvals(D)[r:]
+    return float(tail.square().sum() / delta.shape[0])
+
+
+def expected_shift_loss(delta: Tensor) -> float:
+    """E mse(Theta0 x, (Theta0 + delta) x) = ||delta||_F^2 / d_out for inputs x ~ N(0, 1)."""
+    D = _matrix(delta)
+    return float(D.square().sum() / D.shape[0])
+
+
+def shift_loss(delta: Tensor, X: Tensor) -> float:
+    """The same loss on given inputs, exactly: mean((delta x)^2) over examples and outputs. X (n, d_in)."""
+    return float((X.double() @ _matrix(delta).T).square().mean())
+
+
+def energy_rank(delta: Tensor, share: float = 0.9) -> int:
+    """How many singular directions hold `share` of the energy sum sigma_i^2."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share!r} must lie in (0, 1].")
+    energy = spectrum(delta).square().cumsum(0)
+    return int((energy < share * energy[-1]).sum()) + 1
+
+
+def break_even_rank(d_out: int, d_in: int) -> float:
+    """r at which the factors hold as many numbers as the matrix: (d_out + d_in) r = d_out d_in."""
+    return d_out * d_in / (d_out + d_in)
+
+
+def sgd_rate(d_in: int, d_out: int, batch_size: int) -> float:
+    """The fastest constant SGD rate for y = Theta x with x ~ N(0, 1), no noise, loss averaged over outputs.
+
+    With step eta * (2 / d_out) on the batch mean, the expected squared error shrinks each step by
+    1 - 2 e + e^2 (1 + (d_in + 1) / batch), e = 2 eta / d_out; the minimum over e is at e = batch / (batch + d_in + 1).
+    """
+    return d_out / 2 * batch_size / (batch_size + d_in + 1)

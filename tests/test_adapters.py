@@ -1,0 +1,847 @@
+"""LoRA on whole models: every promise of `lora_lab.adapters`, over the whole zoo."""
+
+from __future__ import annotations
+
+import copy
+import math
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from zoo import (
+    MODE_NAMES,
+    MODES,
+    ZOO,
+    Animal,
+    Attention,
+    LanguageModel,
+    Nested,
+    PaddedEncoder,
+    Siamese,
+    base_outputs,
+    encoder_layer,
+    fingerprint,
+    frozen,
+    mlp,
+    mode,
+    output,
+    overlapping,
+    replaced,
+    tied,
+)
+
+from lora_lab import (
+    LoRALinear,
+    adapter_state,
+    adapters_disabled,
+    add_lora,
+    count_parameters,
+    delta_weights,
+    lora_parameters,
+    merge,
+    remove_lora,
+    set_scale,
+    unmerge,
+)
+from lora_lab.adapters import adapted
+
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:enable_nested_tensor")
+
+R, ALPHA = 2, 3.0
+S = ALPHA / R
+
+every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
+every_mode = pytest.mark.parametrize("train, grad", MODES, ids=MODE_NAMES)
+
+
+def randomise(model: nn.Module, seed: int = 2) -> nn.Module:
+    """Nonzero A and B, so that the update is about as large as the weights."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in lora_parameters(model):
+            p.copy_(0.4 * torch.randn(p.shape, generator=generator))
+    return model
+
+
+def adapt(base: nn.Module, **options) -> nn.Module:
+    """A copy of the base with nonzero adapters."""
+    model = copy.deepcopy(base)
+    add_lora(model, R, ALPHA, **options)
+    return randomise(model)
+
+
+def deltas_by_hand(base: nn.Module, model: nn.Module, scale: float = S) -> dict[str, torch.Tensor]:
+    """{parameter of the base: scale * B A} in float64, from the factors alone."""
+    parameters = dict(base.named_parameters())
+    factors = {key: t.double() for key, t in adapter_state(model).items()}
+    deltas = {}
+    for key, A in factors.items():
+        if key.endswith(".lora_A"):
+            name = key.removesuffix(".lora_A")
+            parameter = name if name in parameters else f"{name}.weight"
+            deltas[parameter] = scale * factors[f"{name}.lora_B"] @ A
+    return deltas
+
+
+def gap(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference, relative to the largest entry of b."""
+    return float((a.double() - b.double()).abs().max() / b.double().abs().max())
+
+
+def equals_one_of(x: torch.Tensor, candidates: list[torch.Tensor]) -> bool:
+    return any(torch.equal(x, c) for c in candidates)
+
+
+# ------------------------------------------------------------------------------------------------------- attaching
+
+
+@every_animal
+def test_every_weight_is_adapted_and_counted(animal):
+    base = animal.model()
+    sizes = {name: p.shape for name, p in base.named_parameters()}
+    total = sum(shape.numel() for shape in sizes.values())
+    model = copy.deepcopy(base)
+
+    names = add_lora(model, R, ALPHA)
+
+    assert sorted(deltas_by_hand(base, model)) == sorted(animal.weights)
+    assert len(names) == len(set(names)) == len(animal.weights)
+    factors = sum(R * (sizes[w][0] + sizes[w][1:].numel()) for w in animal.weights)
+    assert count_parameters(model) == (factors, total + factors)
+    assert {id(p) for p in lora_parameters(model)} == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+@every_animal
+@every_mode
+def test_a_fresh_adapter_changes_nothing(animal, train, grad):
+    model, inputs = animal.model(), animal.inputs()
+    expected = base_outputs(model, inputs, train, grad)
+    add_lora(model, R, ALPHA)
+    with mode(model, train, grad):
+        assert equals_one_of(output(model, inputs), expected)
+
+
+@every_animal
+def test_a_fresh_adapter_changes_nothing_under_autocast(animal):
+    model, inputs = animal.model(), animal.inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = base_outputs(model, inputs, train=True, grad=True)
+        add_lora(model, R, ALPHA)
+        assert equals_one_of(output(model, inputs), expected)
+
+
+@every_animal
+def test_add_lora_keeps_each_layers_mode(animal):
+    model = animal.model().eval()
+    add_lora(model, R, ALPHA)
+    assert not any(m.training for m in model.modules())
+
+
+@every_animal
+def test_gradients_reach_the_factors_only(animal):
+    model, inputs = animal.model(), animal.inputs()
+    add_lora(model, R, ALPHA)
+    total_loss(model, inputs).backward()
+    for site in adapted(model):
+        assert not site.adapter.lora_A.grad.any(), "B = 0 makes the gradient of A exactly 0"
+        assert site.adapter.lora_B.grad.abs().max() > 0
+    assert [n for n, p in model.named_parameters() if p.grad is not None] == [
+        n for n, p in model.named_parameters() if n.endswith(("lora_A", "lora_B"))
+    ]
+
+
+def total_loss(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """A loss that depends on every entry of the output, each in its own way."""
+    out = model(*inputs)
+    out = (out[0] if isinstance(out, tuple) else out).float()
+    return (out - torch.linspace(-1, 1, out.numel()).view(out.shape)).square().mean()
+
+
+@every_animal
+def test_training_moves_the_factors_and_not_the_base(animal):
+    model, inputs = animal.model(), animal.inputs()
+    parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
+    add_lora(model, R, ALPHA)
+    start = adapter_state(model)
+    optimizer = torch.optim.Adam(lora_parameters(model), lr=0.05)
+    losses = []
+    for _ in range(5):
+        loss = total_loss(model, inputs)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    assert losses[-1] < losses[0]
+    assert all(not torch.equal(after, start[name]) for name, after in adapter_state(model).items())
+    model = remove_lora(model)
+    assert all(torch.equal(p, parameters[name]) for name, p in model.named_parameters())
+
+
+# ---------------------------------------------------------------------- the adapter acts, on every path through torch
+
+
+def outputs_beside_reference(animal: Animal, train: bool, grad: bool) -> tuple[torch.Tensor, ...]:
+    """Of the adapted model, of plain layers whose weights were replaced by W0 + s B A, and of the base."""
+    base, inputs = animal.model(), animal.inputs()
+    model = adapt(base)
+    reference = replaced(base, deltas_by_hand(base, model))
+    with mode(model, train, grad), mode(reference, train, grad), mode(base, train, grad):
+        return tuple(output(m, inputs) for m in (model, reference, base))
+
+
+@every_animal
+@every_mode
+def test_the_output_is_that_of_the_changed_weights(animal, train, grad):
+    """An adapter that is silently skipped would show here."""
+    got, wanted, before = outputs_beside_reference(animal, train, grad)
+    assert gap(before, wanted) > 3 * animal.tolerance, "the update is too small to be seen"
+    assert gap(got, wanted) < animal.tolerance
+
+
+# torch 2.13's own TransformerEncoder, without LoRA, fails under CPU autocast on padded input in eval mode
+AUTOCAST = [name for name, animal in ZOO.items() if animal.tolerance == 1e-5 and name != "encoder_padded"]
+
+
+@pytest.mark.parametrize("name", AUTOCAST)
+@every_mode
+def test_the_output_under_autocast_is_that_of_the_changed_weights(name, train, grad):
+    with torch.autocast("cpu", torch.bfloat16):
+        got, wanted, before = outputs_beside_reference(ZOO[name], train, grad)
+    assert gap(got, wanted) < 0.05 < gap(before, wanted)
+
+
+@every_animal
+@every_mode
+def test_each_adapter_acts_alone(animal, train, grad):
+    """One weight's update at a time, all others zero: not one of them may be skipped."""
+    base, inputs = animal.model(), animal.inputs()
+    for weight in animal.weights:
+        model = adapt(base)
+        deltas = deltas_by_hand(base, model)
+        with torch.no_grad():
+            for site, name in zip(adapted(model), deltas):
+                if name != weight:
+                    site.adapter.lora_B.zero_()
+        reference = replaced(base, {weight: deltas[weight]})
+        with mode(model, train, grad), mode(reference, train, grad):
+            got, wanted = output(model, inputs), output(reference, inputs)
+        with mode(base, train, grad):
+            before = output(base, inputs)
+        assert gap(before, wanted) > 2 * animal.tolerance, weight
+        assert gap(got, wanted) < animal.tolerance, weight
+
+
+@pytest.mark.parametrize(
+    "name, kernel",
+    [
+        ("encoder_layer", "_transformer_encoder_layer_fwd"),
+        ("encoder_layer_pre_gelu", "_transformer_encoder_layer_fwd"),
+        ("encoder_padded", "_transformer_encoder_layer_fwd"),
+        ("encoder_padded", "_nested_tensor_from_mask"),
+        ("attention", "_native_multi_head_attention"),
+    ],
+)
+def test_the_fast_path_is_really_taken(name, kernel):
+    """Without this the two tests above could pass because torch chose the slow path."""
+    animal = ZOO[name]
+    model = adapt(animal.model())
+    with mode(model, train=False, grad=False), mock.patch.object(torch, kernel, wraps=getattr(torch, kernel)) as fast:
+        output(model, animal.inputs())
+    assert fast.called
+
+
+@pytest.mark.parametrize("target", ["layers.1.linear1", "layers.0.linear2", "layers.0.self_attn.out_proj"])
+@pytest.mark.parametrize("grad", [True, False])
+def test_one_adapted_layer_in_a_padded_encoder(target, grad):
+    """torch looks at the first layer only when it decides on nested tensors for all."""
+    animal = ZOO["encoder_padded"]
+    base, inputs = animal.model(), animal.inputs()
+    model = adapt(base, target_modules=target)
+    reference = replaced(base, deltas_by_hand(base, model))
+    with mode(model, False, grad), mode(reference, False, grad):
+        assert gap(output(model, inputs), output(reference, inputs)) < 1e-5
+
+
+def test_a_padding_row_of_an_embedding_stays_what_it_is():
+    animal = ZOO["embedding"]
+    model, inputs = animal.model(), animal.inputs()
+    before = model.weight.detach().clone()
+    add_lora(model, R, ALPHA)
+    optimizer = torch.optim.Adam(lora_parameters(model), lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        total_loss(model, inputs).backward()
+        optimizer.step()
+    changed = (model.weight != before).any(dim=1)
+    assert not changed[model.padding_idx] and changed[1]
+
+
+# -------------------------------------------------------------------------------------------------------- merging
+
+
+@every_animal
+@every_mode
+def test_merge_gives_the_same_output_and_unmerge_the_old_one(animal, train, grad):
+    base, inputs = animal.model(), animal.inputs()
+    model = adapt(base)
+    with mode(model, train, grad):
+        before = output(model, inputs)
+        merge(model)
+        once = output(model, inputs)
+        merge(model)
+        assert torch.equal(output(model, inputs), once), "merge twice = merge once"
+        assert gap(once, before) < animal.tolerance
+        with adapters_disabled(model):
+            assert equals_one_of(output(model, inputs), base_outputs(base, inputs, train, grad))
+        unmerge(model)
+        if not any(isinstance(m, nn.BatchNorm1d) and not train for m in model.modules()):
+            assert torch.equal(output(model, inputs), before)
+
+
+@every_animal
+def test_merge_writes_nothing_into_the_state(animal):
+    model = adapt(animal.model())
+    before, fixed = {k: t.clone() for k, t in model.state_dict().items()}, adapter_state(model)
+    merge(model)
+    merge(model)
+    for state, wanted in ((model.state_dict(), before), (adapter_state(model), fixed)):
+        assert list(state) == list(wanted)
+        assert all(torch.equal(state[k], wanted[k]) for k in wanted)
+    assert all(site.adapter.merged for site in adapted(model))
+    unmerge(model)
+    assert not any(site.adapter.merged for site in adapted(model))
+
+
+@every_animal
+@pytest.mark.parametrize("merged_source", [False, True], ids=["", "saved_merged"])
+@pytest.mark.parametrize("merged_target", [False, True], ids=["", "loaded_merged"])
+def test_a_state_dict_comes_back(animal, merged_source, merged_target):
+    inputs = animal.inputs()
+    source = adapt(animal.model()).eval()
+    with torch.no_grad():
+        wanted = output(source, inputs)
+        if merged_source:
+            merge(source)
+        target = randomise(adapt(animal.model(seed=7)), seed=8).eval()
+        if merged_target:
+            merge(target)
+        target.load_state_dict(source.state_dict())
+        assert torch.equal(output(target, inputs), wanted), "a sum made of the old numbers must not survive the load"
+
+
+def poison(model: nn.Module) -> nn.Parameter:
+    """Put a NaN into the last adapter: merging the layers before it must be taken back."""
+    B = adapted(model)[-1].adapter.lora_B
+    with torch.no_grad():
+        B[0, 0] = math.nan
+    return B
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "lstm", "encoder_layer", "float16"])
+@pytest.mark.parametrize("act", [merge, lambda m: remove_lora(m, keep_delta=True)], ids=["merge", "remove_lora"])
+def test_a_sum_that_is_not_finite_is_refused_for_the_whole_model(name, act):
+    model = adapt(ZOO[name].model())
+    poison(model)
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match=r"NaN or infinity.*unchanged"):
+        act(model)
+    assert fingerprint(model) == before
+    assert not any(site.adapter.merged for site in adapted(model))
+
+
+def test_a_float16_overflow_is_refused_by_name():
+    model = adapt(ZOO["float16"].model())
+    with torch.no_grad():
+        adapted(model)[1].adapter.lora_B.fill_(1e6)
+    with pytest.raises(ValueError, match=r"^2: .*overflows torch.float16"):
+        merge(model)
+
+
+def test_a_merge_under_inference_mode_can_be_trained_through_later():
+    model = adapt(ZOO["language_model"].model())
+    with torch.inference_mode():
+        merge(model)
+    set_scale(model, 0.5)
+    hidden = torch.randn(2, 3, 5, requires_grad=True)
+    model.lstm(hidden)[0].sum().backward()
+    assert hidden.grad is not None
+
+
+@pytest.mark.parametrize("name", ["mlp", "embedding", "lstm", "encoder_layer"])
+def test_a_merge_under_autocast_keeps_every_digit(name):
+    model = adapt(ZOO[name].model())
+    merge(model)
+    wanted = [site.adapter.merged_weight for site in adapted(model)]
+    unmerge(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        merge(model)
+    assert all(torch.equal(site.adapter.merged_weight, w) for site, w in zip(adapted(model), wanted))
+
+
+def test_a_merged_model_moves_to_another_dtype_as_one():
+    model, (x,) = adapt(ZOO["mlp"].model()), ZOO["mlp"].inputs()
+    merge(model)
+    wanted = output(model, (x,))
+    assert gap(output(model.double(), (x.double(),)), wanted) < 1e-6
+
+
+# ----------------------------------------------------------------------------------------- switching off, scaling
+
+
+@every_animal
+@every_mode
+@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
+def test_disabled_is_exactly_the_base(animal, train, grad, merged):
+    base, inputs = animal.model(), animal.inputs()
+    model = adapt(base)
+    if merged:
+        merge(model)
+    with mode(model, train, grad), adapters_disabled(model) as same:
+        assert same is model
+        assert torch.equal(output(model, inputs), base_outputs(base, inputs, train, grad)[0])
+    assert all(site.adapter.enabled for site in adapted(model))
+
+
+def test_disabled_is_undone_after_an_error_and_nests():
+    model, inputs = adapt(ZOO["mlp"].model()), ZOO["mlp"].inputs()
+    wanted = output(model, inputs)
+    with pytest.raises(RuntimeError), adapters_disabled(model):
+        raise RuntimeError
+    assert torch.equal(output(model, inputs), wanted)
+    with adapters_disabled(model):
+        off = output(model, inputs)
+        with adapters_disabled(model):
+            pass
+        assert torch.equal(output(model, inputs), off), "the inner block must not switch the adapters on"
+
+
+@every_animal
+@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
+def test_scale_turns_the_update_up_and_down(animal, merged):
+    base, inputs = animal.model(), animal.inputs()
+    model = adapt(base).eval()
+    reference = replaced(base, deltas_by_hand(base, model, scale=-0.5 * S)).eval()
+    with torch.no_grad():
+        full = output(model, inputs)
+        if merged:
+            merge(model)
+            full = output(model, inputs)
+        set_scale(model, -0.5)
+        assert gap(output(model, inputs), output(reference, inputs)) < animal.tolerance
+        set_scale(model, 0)
+        assert equals_one_of(output(model, inputs), base_outputs(base, inputs, train=False, grad=False))
+        set_scale(model, 1)
+        assert torch.equal(output(model, inputs), full)
+
+
+def test_scale_changes_neither_the_factors_nor_what_is_read_from_them():
+    model = adapt(ZOO["nested"].model())
+    deltas, state = delta_weights(model), adapter_state(model)
+    set_scale(model, 3)
+    assert all(torch.equal(t, deltas[k]) for k, t in delta_weights(model).items())
+    assert all(torch.equal(t, state[k]) for k, t in adapter_state(model).items())
+
+
+@pytest.mark.parametrize("lam", [math.nan, math.inf, 1e300, "1", None, True])
+def test_scale_refuses_what_is_no_number(lam):
+    model, inputs = adapt(ZOO["mlp"].model()), ZOO["mlp"].inputs()
+    before = output(model, inputs)
+    with pytest.raises(ValueError, match="lam=.* is not a finite number"):
+        set_scale(model, lam)
+    assert torch.equal(output(model, inputs), before)
+
+
+def test_a_scale_that_overflows_a_merged_weight_is_taken_back():
+    model, inputs = adapt(ZOO["float16"].model()), ZOO["float16"].inputs()
+    merge(model)
+    before = output(model, inputs)
+    with pytest.raises(ValueError, match="overflows"):
+        set_scale(model, 1e9)
+    assert torch.equal(output(model, inputs), before)
+    assert {site.adapter.lam for site in adapted(model)} == {1.0}
+
+
+# -------------------------------------------------------------------------------------------------------- removing
+
+
+@every_animal
+@every_mode
+def test_remove_gives_the_base_back(animal, train, grad):
+    base, inputs = animal.model(), animal.inputs()
+    model = copy.deepcopy(base)
+    with mode(model, train, grad):
+        untouched = fingerprint(model)
+        add_lora(model, R, ALPHA)
+        randomise(model)
+        output(copy.deepcopy(model), inputs)
+        merge(model)
+        assert remove_lora(model) is model
+        assert fingerprint(model) == untouched
+        assert torch.equal(output(model, inputs), base_outputs(base, inputs, train, grad)[1])
+    with pytest.raises(ValueError, match="no LoRA adapter"):
+        remove_lora(model)
+
+
+@every_animal
+@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
+def test_remove_with_keep_delta_leaves_plain_layers_with_the_sum(animal, merged):
+    base, inputs = animal.model().eval(), animal.inputs()
+    model = adapt(base)
+    reference = replaced(base, deltas_by_hand(base, model, scale=0.5 * S))
+    set_scale(model, 0.5)
+    if merged:
+        merge(model)
+    model = remove_lora(model, keep_delta=True)
+    assert [(n, type(m)) for n, m in model.named_modules()] == [(n, type(m)) for n, m in base.named_modules()]
+    assert list(model.state_dict()) == list(base.state_dict())
+    assert all(p.requires_grad for p in model.parameters())
+    for name, p in reference.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), p)
+    with torch.no_grad():
+        assert gap(output(model, inputs), output(reference, inputs)) < animal.tolerance
+
+
+def test_remove_restores_each_flag_and_not_all_of_them():
+    model = ZOO["nested"].model()
+    model.blocks[0].requires_grad_(False)
+    before = fingerprint(model)
+    add_lora(model, R, ALPHA)
+    assert sum(p.requires_grad for p in model.parameters()) == len(lora_parameters(model))
+    remove_lora(model)
+    assert fingerprint(model) == before
+
+
+def test_remove_returns_the_base_of_a_bare_lora_linear():
+    base = nn.Linear(7, 5)
+    layer = LoRALinear(base, R, ALPHA)
+    assert remove_lora(layer) is base
+
+
+@every_animal
+def test_a_second_add_lora_refuses_until_the_first_is_removed(animal):
+    model = adapt(animal.model())
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match=r"already .*remove_lora"):
+        add_lora(model, R, ALPHA)
+    assert fingerprint(model) == before
+    remove_lora(model)
+    assert len(add_lora(model, R, ALPHA)) == len(animal.weights)
+
+
+@pytest.mark.parametrize(
+    "act", [merge, unmerge, remove_lora, lora_parameters, adapter_state, delta_weights, lambda m: set_scale(m, 1)]
+)
+def test_a_model_without_adapters_gets_a_sentence(act):
+    with pytest.raises(ValueError, match=r"Sequential carries no LoRA adapter: call add_lora"):
+        act(mlp())
+
+
+# --------------------------------------------------------------------------------------------------------- copying
+
+
+@every_animal
+@pytest.mark.parametrize("moment", ["fresh", "after_forward", "after_backward", "merged", "moved"])
+def test_a_copy_is_a_model_of_its_own(animal, moment):
+    """copy.deepcopy at any moment; then LoRA comes off one of the two, and the other still works."""
+    base, inputs = animal.model().eval(), animal.inputs()
+    model = adapt(base)
+    if moment == "after_forward":
+        output(model, inputs)
+    elif moment == "after_backward":
+        total_loss(model, inputs).backward()
+    elif moment == "merged":
+        merge(model)
+    elif moment == "moved":
+        model.to(torch.float64).to(next(base.parameters()).dtype)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        wanted = output(model, inputs)
+        assert torch.equal(output(twin, inputs), wanted)
+        randomise(twin, seed=5)
+        unmerge(twin)
+        assert gap(output(twin, inputs), wanted) > 1e-3
+        assert torch.equal(output(model, inputs), wanted), "training a copy must not reach the original"
+
+        twin = remove_lora(twin)
+        assert torch.equal(output(model, inputs), wanted), "taking LoRA off a copy must not reach the original"
+        assert equals_one_of(output(twin, inputs), base_outputs(base, inputs, train=False, grad=False))
+        third = copy.deepcopy(model)
+        remove_lora(model)
+        assert torch.equal(output(third, inputs), wanted), "and the other way round"
+    add_lora(twin, R, ALPHA)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "lstm_proj"])
+def test_a_recurrent_layer_can_be_copied_after_a_failed_forward(name):
+    model = adapt(ZOO[name].model())
+    with pytest.raises(RuntimeError):
+        model(torch.randn(2, 3, 99))
+    copy.deepcopy(model)
+    remove_lora(model)
+    assert not model._forward_hooks and not model._forward_hooks_always_called
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+@every_animal
+def test_delta_weights_are_s_B_A(animal):
+    base = animal.model()
+    model = adapt(base)
+    wanted = deltas_by_hand(base, model)
+    deltas = delta_weights(model)
+    assert list(deltas) == [site.name for site in adapted(model)]
+    for got, site in zip(deltas.values(), adapted(model)):
+        weight = site.base_weight
+        name = next(n for n, p in model.named_parameters() if p is weight)
+        assert got.shape == (weight.shape[0], weight[0].numel()), name
+        assert not got.requires_grad
+    assert sum(gap(a, b) < 1e-6 for a in deltas.values() for b in wanted.values() if a.shape == b.shape) == len(wanted)
+
+
+@every_animal
+def test_adapter_state_holds_copies(animal):
+    model = adapt(animal.model())
+    kept = adapter_state(model)
+    copied = {k: t.clone() for k, t in kept.items()}
+    randomise(model, seed=9)
+    assert all(torch.equal(kept[k], copied[k]) and not kept[k].requires_grad for k in kept)
+    assert not any(torch.equal(t, kept[k]) for k, t in adapter_state(model).items())
+
+
+def test_rslora_scales_by_the_root_of_r_in_the_whole_model():
+    base, inputs = ZOO["nested"].model(), ZOO["nested"].inputs()
+    model = copy.deepcopy(base)
+    add_lora(model, 4, ALPHA, rslora=True)
+    randomise(model)
+    reference = replaced(base, deltas_by_hand(base, model, scale=ALPHA / 2))
+    assert gap(output(model, inputs), output(reference, inputs)) < 1e-5
+
+
+# ------------------------------------------------------------------------------------------------- target_modules
+
+ENCODER = [
+    f"encoder.layers.{i}.{n}"
+    for i in (0, 1)
+    for n in ("self_attn.in_proj_weight", "self_attn.out_proj", "linear1", "linear2")
+]
+BLOCKS = [f"blocks.{i}.{n}_proj" for i in (0, 1) for n in ("up", "down")]
+
+
+@pytest.mark.parametrize(
+    "build, target, names",
+    [
+        (Nested, "up_proj", ["blocks.0.up_proj", "blocks.1.up_proj"]),
+        (Nested, ["up_proj", "down_proj"], BLOCKS),
+        (Nested, ("down_proj", "up_proj"), BLOCKS),
+        (Nested, "blocks.1.up_proj", ["blocks.1.up_proj"]),
+        (Nested, "1.up_proj", ["blocks.1.up_proj"]),
+        (Nested, ["main.1", "up_proj", "blocks.0.up_proj"], [BLOCKS[0], BLOCKS[2], "heads.main.1"]),
+        (Nested, r"blocks\.\d\.(up|down)_proj", BLOCKS),
+        (Nested, "up_proj.weight", ["blocks.0.up_proj", "blocks.1.up_proj"]),
+        (Nested, None, [*BLOCKS, "heads.main.1"]),
+        (LanguageModel, "lstm", ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]),
+        (LanguageModel, "weight_hh_l0", ["lstm.weight_hh_l0"]),
+        (LanguageModel, ["lstm.weight_ih_l0", "head"], ["lstm.weight_ih_l0", "head"]),
+        (lambda: nn.LSTM(5, 6), "weight_hh_l0", ["weight_hh_l0"]),
+        (lambda: nn.Linear(7, 5), "weight", ["weight"]),
+        (PaddedEncoder, "self_attn", [n for n in ENCODER if "self_attn" in n]),
+        (PaddedEncoder, "out_proj", [n for n in ENCODER if "out_proj" in n]),
+        (PaddedEncoder, ["layers.0.linear1", "layers.1.self_attn.in_proj_weight"], [ENCODER[2], ENCODER[4]]),
+        (Siamese, "right", ["left"]),
+        (Siamese, ["left", "right"], ["left"]),
+    ],
+)
+def test_target_modules_means(build, target, names):
+    model = build()
+    assert add_lora(model, R, ALPHA, target_modules=target) == names
+    trained = sorted({n.rsplit(".lora_", 1)[0] for n, p in model.named_parameters() if p.requires_grad})
+    assert len(trained) == len(names)
+
+
+def test_a_shared_layer_is_adapted_once_and_stays_shared():
+    model = adapt(Siamese())
+    assert model.left is model.right and isinstance(model.left, LoRALinear)
+    remove_lora(model)
+    assert model.left is model.right and type(model.left) is nn.Linear
+
+
+# --------------------------------------------------------------------------------------------------------- refusals
+
+
+class Old(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+def meta_second():
+    return nn.Sequential(nn.Linear(7, 6), nn.Linear(6, 5, device="meta"))
+
+
+def embedding(**options):
+    return lambda: nn.Sequential(nn.Embedding(9, 5, **options), nn.Linear(5, 4))
+
+
+REFUSED = {
+    "rank 0": (mlp, {"r": 0}, r"r=0 does not fit 0, .*6 x 7.*choose 1 <= r <= 6"),
+    "negative rank": (mlp, {"r": -1}, r"r=-1 .*choose 1 <= r <= 6"),
+    "rank above the second layer": (mlp, {"r": 6}, r"r=6 does not fit 2, .*5 x 6.*1 <= r <= 5.*target_modules"),
+    "rank above a grouped convolution": (ZOO["conv2d_groups"].build, {"r": 7}, r"6 x 18.*1 <= r <= 6"),
+    "rank no integer": (mlp, {"r": 2.0}, r"r=2.0 is not a whole number"),
+    "rank a bool": (mlp, {"r": True}, r"r=True is not a whole number"),
+    "rank a string": (mlp, {"r": "2"}, r"r='2' is not a whole number"),
+    "alpha nan": (mlp, {"alpha": math.nan}, r"alpha=nan is not a finite number"),
+    "alpha inf": (mlp, {"alpha": -math.inf}, r"alpha=-inf is not a finite number"),
+    "alpha beyond float32": (mlp, {"alpha": 1e39}, r"alpha=1e\+39 is not a finite number of at most 1e\+15"),
+    "alpha a huge int": (mlp, {"alpha": 10**400}, r"is not a finite number"),
+    "alpha a string": (mlp, {"alpha": "16"}, r"alpha='16' is not a finite number"),
+    "alpha None": (mlp, {"alpha": None}, r"alpha=None is not a finite number"),
+    "dropout 1": (mlp, {"dropout": 1.0}, r"dropout=1.0 is not a probability in \[0, 1\)"),
+    "dropout negative": (mlp, {"dropout": -0.1}, r"dropout=-0.1 is not a probability"),
+    "dropout nan": (mlp, {"dropout": math.nan}, r"dropout=nan is not a probability"),
+    "dropout on attention": (
+        encoder_layer(batch_first=True),
+        {"dropout": 0.1},
+        r"dropout=0.1 cannot act on self_attn.in_proj_weight.*MultiheadAttention.*dropout=0.0",
+    ),
+    "dropout on out_proj": (Attention, {"dropout": 0.1, "target_modules": "out_proj"}, r"cannot act on attn.out_proj"),
+    "dropout on an embedding": (embedding(), {"dropout": 0.1}, r"cannot act on 0.*Embedding"),
+    "dropout on an LSTM": (LanguageModel, {"dropout": 0.1, "target_modules": "lstm"}, r"cannot act on lstm.weight_ih"),
+    "dropout on a bare Linear": (lambda: nn.Linear(7, 5), {"dropout": 0.1}, r"wrap it: LoRALinear\(model"),
+    "no match": (Nested, {"target_modules": "q_proj"}, r"'q_proj' matches no layer; .* has: .*down_proj.*up_proj"),
+    "a typo": (Nested, {"target_modules": "up_prj"}, r"matches no layer.*Did you mean 'up_proj'\?"),
+    "one of two patterns": (Nested, {"target_modules": ["up_proj", "gate"]}, r"'gate' matches no layer"),
+    "half a name": (Nested, {"target_modules": ["proj"]}, r"'proj' matches no layer"),
+    "a regular expression in a list": (Nested, {"target_modules": [".*_proj"]}, r"matches no layer"),
+    "a broken regular expression": (Nested, {"target_modules": "(up"}, r"'\(up' matches no layer"),
+    "a container": (Nested, {"target_modules": "blocks"}, r"blocks, a ModuleList, which has no weight matrix"),
+    "a norm": (Nested, {"target_modules": "main.0"}, r"heads.main.0, a LayerNorm, which has no weight matrix"),
+    "no pattern": (Nested, {"target_modules": []}, r"target_modules=\[\] names no layer"),
+    "an empty pattern": (Nested, {"target_modules": ""}, r"target_modules='' names no layer"),
+    "a number": (Nested, {"target_modules": 5}, r"target_modules=5 names no layer"),
+    "numbers": (Nested, {"target_modules": [0]}, r"target_modules=\[0\] names no layer"),
+    "no supported layer": (
+        lambda: nn.Sequential(nn.ConvTranspose1d(4, 5, 3), nn.LayerNorm(5)),
+        {},
+        r"Sequential has no layer that LoRA can adapt .*: ConvTranspose1d, LayerNorm",
+    ),
+    "no layer at all": (nn.ReLU, {}, r"ReLU has no layer that LoRA can adapt.*: none"),
+    "tied": (tied, {}, r"embedding is tied: its weight is also head.weight"),
+    "tied, one named": (tied, {"target_modules": "head"}, r"head is tied: its weight is also embedding.weight"),
+    "overlapping memory": (overlapping, {}, r"0 is tied: its weight is also 1.weight"),
+    "meta": (meta_second, {}, r"1 cannot be adapted: its weight is on the meta device"),
+    "complex": (lambda: nn.Linear(7, 5, dtype=torch.complex64), {}, r"dtype torch.complex64.*floating-point"),
+    "empty": (lambda: nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 0)), {"target_modules": "1"}, r"1 .*empty \(0 x 5\)"),
+    "own forward": (lambda: nn.Sequential(Old(7, 5)), {}, r"no layer can be adapted: 0: Old overrides nn.Linear"),
+    "own forward by name": (
+        lambda: nn.Sequential(Old(7, 5), nn.Linear(5, 4)),
+        {"target_modules": "0"},
+        r"0 cannot be adapted: Old overrides",
+    ),
+    "weight norm": (ZOO["weight_norm"].build, {"target_modules": "0"}, r"0 cannot be adapted: .*parametrized already"),
+    "max_norm": (embedding(max_norm=1.0), {"target_modules": "0"}, r"0 cannot be adapted: max_norm"),
+    "sparse": (embedding(sparse=True), {"target_modules": "0"}, r"0 cannot be adapted: sparse=True"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("build, arguments, sentence", REFUSED.values(), ids=REFUSED.keys())
+def test_bad_input_is_refused_in_words_and_changes_nothing(build, arguments, sentence):
+    model = build()
+    next(model.parameters(), nn.Parameter(torch.zeros(1))).requires_grad_(False)
+    before = None if any(p.is_meta or p.is_complex() for p in model.parameters()) else fingerprint(model)
+    flags = [p.requires_grad for p in model.parameters()]
+    with pytest.raises(ValueError, match=sentence):
+        add_lora(model, **{"r": R, "alpha": ALPHA, **arguments})
+    assert [p.requires_grad for p in model.parameters()] == flags
+    assert before is None or fingerprint(model) == before
+    assert not adapted(model) and not hasattr(model, "_lora_trainable_before")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+def test_layers_that_cannot_be_adapted_are_left_out_unless_named():
+    model = nn.Sequential(
+        nn.Linear(7, 6), torch.nn.utils.weight_norm(nn.Linear(6, 5)), nn.Embedding(9, 5, max_norm=1.0), Old(5, 4)
+    )
+    assert add_lora(model, R, ALPHA) == ["0"]
+
+
+def test_a_lazy_layer_is_refused_by_name():
+    model = nn.Sequential(nn.Linear(7, 6), nn.LazyLinear(5))
+    with pytest.raises(ValueError, match=r"1 cannot be adapted: it is a lazy layer.*run one batch"):
+        add_lora(model, R, ALPHA)
+    assert all(p.requires_grad for p in model.parameters())
+    model(torch.randn(3, 7))
+    assert add_lora(model, R, ALPHA) == ["0", "1"]
+
+
+@pytest.mark.parametrize("model", [None, {}, nn.Linear], ids=repr)
+def test_a_model_that_is_none_is_refused(model):
+    with pytest.raises(TypeError, match="not a torch.nn.Module"):
+        add_lora(model)
+
+
+def test_a_tied_weight_stops_only_those_who_ask_for_it():
+    model = tied()
+    assert add_lora(model, R, ALPHA, target_modules="lstm") == [
+        "lstm.weight_ih_l0",
+        "lstm.weight_hh_l0",
+        "lstm.weight_hr_l0",
+    ]
+
+
+def test_numpy_numbers_are_numbers():
+    np = pytest.importorskip("numpy")
+    model = mlp()
+    add_lora(model, np.int64(2), np.float32(3))
+    assert adapted(model)[0].adapter.r == 2 and type(adapted(model)[0].adapter.alpha) is float
+
+
+# -------------------------------------------------------------------------------------------------- LoRA's dropout
+
+
+def test_dropout_acts_on_the_update_in_train_mode_only():
+    base, (x,) = ZOO["nested"].model(), ZOO["nested"].inputs()
+    model = adapt(base, dropout=0.5)
+    reference = replaced(base, deltas_by_hand(base, model))
+    torch.manual_seed(0)
+    assert not torch.equal(output(model.train(), (x,)), output(model, (x,)))
+    assert gap(output(model.eval(), (x,)), output(reference, (x,))) < 1e-5
+    model.train()
+    merge(model)
+    assert gap(output(model, (x,)), output(reference, (x,))) < 1e-5, "a merged weight has no dropout"
+    with adapters_disabled(model):
+        assert torch.equal(output(model, (x,)), output(frozen(base), (x,)))
+
+
+def test_dropout_with_fresh_factors_still_computes_the_base():
+    model, inputs = ZOO["nested"].model(), ZOO["nested"].inputs()
+    expected = base_outputs(model, inputs, train=True, grad=True)
+    add_lora(model, R, ALPHA, dropout=0.5)
+    assert equals_one_of(output(model, inputs), expected)
+
+
+def test_dropout_in_a_transformers_own_linears():
+    animal = ZOO["encoder_layer"]
+    base, inputs = animal.model(), animal.inputs()
+    model = adapt(base, target_modules=["linear1", "linear2"], dropout=0.5)
+    reference = replaced(base, deltas_by_hand(base, model))
+    torch.manual_seed(0)
+    assert not torch.equal(output(model.train(), inputs), output(model, inputs))
+    for grad in (True, False):
+        with mode(model, False, grad), mode(reference, False, grad):
+            assert gap(output(model, inputs), output(reference, inputs)) < 1e-5
+
+
+# --------------------------------------------------------------------------------------------------- no loose ends
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "embedding", "conv2d_groups", "attention_kv"])
+def test_removal_leaves_no_trace_of_parametrizations(name):
+    model = adapt(ZOO[name].model())
+    remove_lora(model)
+    assert not any(parametrize.is_parametrized(m) for m in model.modules())
+    assert not any(k.startswith("_lora") for m in model.modules() for k in vars(m))
