@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 LARGEST = 1e15  # of alpha and lam: their product must stay far inside float32, or 0 * infinity puts NaN into the model
 
 
@@ -79,14 +78,20 @@ class LowRankUpdate(nn.Module):
         self.lora_A.copy_(std * torch.randn(self.lora_A.shape, generator=generator, dtype=torch.float64))
         self.lora_B.zero_()
 
+    def _full_precision(self) -> torch.autocast:
+        """Under autocast the products below would round W0 + BA, even a merged one, to bfloat16."""
+        return torch.autocast(self.lora_B.device.type, enabled=False)
+
     def delta_weight(self) -> Tensor:
         """The update s * B A as a (rows, cols) matrix, in the factors' dtype; without lam. Differentiable."""
-        return (self.scaling * self.lora_B) @ self.lora_A  # scaling the small factor saves a pass over the product
+        with self._full_precision():
+            return (self.scaling * self.lora_B) @ self.lora_A  # scaling the small factor saves a pass over the product
 
     def effective(self, weight: Tensor) -> Tensor:
         """W0 + lam * delta in W0's shape and dtype: added in the factors' precision, rounded once."""
         A, B = self.lora_A, self.lora_B
-        total = torch.addmm(weight.flatten(1).to(A.dtype), (self.lam * self.scaling) * B, A)  # (rows, cols)
+        with self._full_precision():
+            total = torch.addmm(weight.flatten(1).to(A.dtype), (self.lam * self.scaling) * B, A)  # (rows, cols)
         return total.view(weight.shape).to(weight.dtype)
 
     @property

@@ -61,16 +61,12 @@ class History:
         return f"History({self.steps} steps, {len(self.epoch_losses)} epochs, final loss {self.final_loss:.2g}{end})"
 
 
-def _check(
-    X: Tensor, y: Tensor, epochs: int | None, steps: int | None, batch_size: int, lr: float, snapshot_every: int | None
-) -> None:
+def _check(X: Tensor, y: Tensor, epochs: int | None, steps: int | None, lr: float, **counts: int | None) -> None:
     if len(X) != len(y):
         raise ValueError(f"X has {len(X)} rows and y has {len(y)}: each example needs one row in both.")
     if (epochs is None) == (steps is None):
         raise ValueError(f"epochs={epochs!r} and steps={steps!r}: give exactly one of the two.")
-    for name, value in (
-        ("epochs", epochs), ("steps", steps), ("batch_size", batch_size), ("snapshot_every", snapshot_every)
-    ):
+    for name, value in {"epochs": epochs, "steps": steps, **counts}.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name}={value!r} is not a whole number of at least 1.")
     if isinstance(lr, bool) or not isinstance(lr, Real) or not 0 < lr < math.inf:
@@ -160,7 +156,8 @@ def train(
     Raises ValueError, before anything changes: sizes that do not match, nothing trainable, a merged adapter,
     an unknown optimizer or schedule, cache_base on a model that does not allow it.
     """
-    _check(X, y, epochs, steps, batch_size, lr, snapshot_every)
+    every = {"measure_every": measure_every, "snapshot_every": snapshot_every}
+    _check(X, y, epochs, steps, lr, batch_size=batch_size, **every)
     for name, value, known in (("optimizer", optimizer, tuple(OPTIMIZERS)), ("schedule", schedule, SCHEDULES)):
         if value not in known:
             raise ValueError(f"{name}={value!r} is not known here; choose one of {', '.join(map(repr, known))}.")

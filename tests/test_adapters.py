@@ -47,7 +47,7 @@ from lora_lab import (
 )
 from lora_lab.adapters import adapted
 
-pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:enable_nested_tensor")
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:LSTM with projections")
 
 R, ALPHA = 2, 3.0
 S = ALPHA / R
@@ -218,18 +218,17 @@ def test_the_output_under_autocast_is_that_of_the_changed_weights(name, train, g
 def test_each_adapter_acts_alone(animal, train, grad):
     """One weight's update at a time, all others zero: not one of them may be skipped."""
     base, inputs = animal.model(), animal.inputs()
+    model = adapt(base)
+    deltas = deltas_by_hand(base, model)
+    Bs = dict(zip(deltas, [site.adapter.lora_B for site in adapted(model)]))
+    kept = {weight: B.detach().clone() for weight, B in Bs.items()}
     for weight in animal.weights:
-        model = adapt(base)
-        deltas = deltas_by_hand(base, model)
         with torch.no_grad():
-            for site, name in zip(adapted(model), deltas):
-                if name != weight:
-                    site.adapter.lora_B.zero_()
+            for other, B in Bs.items():
+                B.copy_(kept[other] if other == weight else torch.zeros_like(B))
         reference = replaced(base, {weight: deltas[weight]})
-        with mode(model, train, grad), mode(reference, train, grad):
-            got, wanted = output(model, inputs), output(reference, inputs)
-        with mode(base, train, grad):
-            before = output(base, inputs)
+        with mode(model, train, grad), mode(reference, train, grad), mode(base, train, grad):
+            got, wanted, before = (output(m, inputs) for m in (model, reference, base))
         assert gap(before, wanted) > 2 * animal.tolerance, weight
         assert gap(got, wanted) < animal.tolerance, weight
 
@@ -295,10 +294,9 @@ def test_merge_gives_the_same_output_and_unmerge_the_old_one(animal, train, grad
         assert torch.equal(output(model, inputs), once), "merge twice = merge once"
         assert gap(once, before) < animal.tolerance
         with adapters_disabled(model):
-            assert equals_one_of(output(model, inputs), base_outputs(base, inputs, train, grad))
+            assert torch.equal(output(model, inputs), base_outputs(base, inputs, train, grad)[0]), "merged, disabled"
         unmerge(model)
-        if not any(isinstance(m, nn.BatchNorm1d) and not train for m in model.modules()):
-            assert torch.equal(output(model, inputs), before)
+        assert torch.equal(output(model, inputs), before)
 
 
 @every_animal
@@ -316,18 +314,13 @@ def test_merge_writes_nothing_into_the_state(animal):
 
 
 @every_animal
-@pytest.mark.parametrize("merged_source", [False, True], ids=["", "saved_merged"])
-@pytest.mark.parametrize("merged_target", [False, True], ids=["", "loaded_merged"])
-def test_a_state_dict_comes_back(animal, merged_source, merged_target):
+@pytest.mark.parametrize("merged", ["source", "target"])
+def test_a_state_dict_comes_back(animal, merged):
     inputs = animal.inputs()
-    source = adapt(animal.model()).eval()
+    source, target = adapt(animal.model()).eval(), randomise(adapt(animal.model(seed=7)), seed=8).eval()
     with torch.no_grad():
         wanted = output(source, inputs)
-        if merged_source:
-            merge(source)
-        target = randomise(adapt(animal.model(seed=7)), seed=8).eval()
-        if merged_target:
-            merge(target)
+        merge(source if merged == "source" else target)
         target.load_state_dict(source.state_dict())
         assert torch.equal(output(target, inputs), wanted), "a sum made of the old numbers must not survive the load"
 
@@ -393,15 +386,13 @@ def test_a_merged_model_moves_to_another_dtype_as_one():
 
 @every_animal
 @every_mode
-@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
-def test_disabled_is_exactly_the_base(animal, train, grad, merged):
+def test_disabled_is_exactly_the_base(animal, train, grad):
     base, inputs = animal.model(), animal.inputs()
     model = adapt(base)
-    if merged:
-        merge(model)
+    wanted = base_outputs(base, inputs, train, grad)[0]
     with mode(model, train, grad), adapters_disabled(model) as same:
         assert same is model
-        assert torch.equal(output(model, inputs), base_outputs(base, inputs, train, grad)[0])
+        assert torch.equal(output(model, inputs), wanted)
     assert all(site.adapter.enabled for site in adapted(model))
 
 
@@ -419,22 +410,21 @@ def test_disabled_is_undone_after_an_error_and_nests():
 
 
 @every_animal
-@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
-def test_scale_turns_the_update_up_and_down(animal, merged):
+def test_scale_turns_the_update_up_and_down(animal):
     base, inputs = animal.model(), animal.inputs()
     model = adapt(base).eval()
     reference = replaced(base, deltas_by_hand(base, model, scale=-0.5 * S)).eval()
+    bases = base_outputs(base, inputs, train=False, grad=False)
     with torch.no_grad():
-        full = output(model, inputs)
-        if merged:
-            merge(model)
+        for change in (unmerge, merge):
+            change(model)
             full = output(model, inputs)
-        set_scale(model, -0.5)
-        assert gap(output(model, inputs), output(reference, inputs)) < animal.tolerance
-        set_scale(model, 0)
-        assert equals_one_of(output(model, inputs), base_outputs(base, inputs, train=False, grad=False))
-        set_scale(model, 1)
-        assert torch.equal(output(model, inputs), full)
+            set_scale(model, -0.5)
+            assert gap(output(model, inputs), output(reference, inputs)) < animal.tolerance
+            set_scale(model, 0)
+            assert equals_one_of(output(model, inputs), bases)
+            set_scale(model, 1)
+            assert torch.equal(output(model, inputs), full)
 
 
 def test_scale_changes_neither_the_factors_nor_what_is_read_from_them():
@@ -543,14 +533,12 @@ def test_a_model_without_adapters_gets_a_sentence(act):
 
 
 @every_animal
-@pytest.mark.parametrize("moment", ["fresh", "after_forward", "after_backward", "merged", "moved"])
+@pytest.mark.parametrize("moment", ["fresh", "after_backward", "merged", "moved"])
 def test_a_copy_is_a_model_of_its_own(animal, moment):
     """copy.deepcopy at any moment; then LoRA comes off one of the two, and the other still works."""
     base, inputs = animal.model().eval(), animal.inputs()
     model = adapt(base)
-    if moment == "after_forward":
-        output(model, inputs)
-    elif moment == "after_backward":
+    if moment == "after_backward":
         total_loss(model, inputs).backward()
     elif moment == "merged":
         merge(model)

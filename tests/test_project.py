@@ -111,7 +111,7 @@ def test_links_and_pictures_of_the_readme_exist():
     local = [target for target in targets if "://" not in target]
     missing = [t for t in local if not (t[1:] in headings if t[0] == "#" else (ROOT / t.split("#")[0]).is_file())]
     assert not missing
-    assert all(len(alt) > 20 for alt in re.findall(r"!\[(.*?)\]", README)), "a picture needs a text for who cannot see it"
+    assert all(len(alt) > 20 for alt in re.findall(r"!\[(.*?)\]", README)), "a picture needs a text beside it"
 
 
 def test_scripts_named_in_the_readme_exist():

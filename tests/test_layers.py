@@ -1,0 +1,331 @@
+"""LoRALinear and LoRAParametrization: Hypothesis draws shapes, ranks, scalings, dtypes; the formula stands here."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+import zoo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import parametrize
+
+from lora_lab import LoRALinear, LoRAParametrization
+
+fast = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+
+alphas = st.one_of(
+    st.floats(-1e15, 1e15),
+    st.floats(-100, 100),
+    st.sampled_from([0, 1, 16, -8, 5e-324, 1e-30, -1e15, 1e15]),
+)
+dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
+sizes = st.integers(1, 12)
+
+
+@st.composite
+def layers(draw) -> LoRALinear:
+    """A LoRALinear of any shape, with nonzero factors."""
+    d_out, d_in = draw(sizes), draw(sizes)
+    r = draw(st.integers(1, min(d_out, d_in)))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    base = nn.Linear(d_in, d_out, bias=draw(st.booleans()), dtype=draw(dtypes))
+    layer = LoRALinear(base, r, draw(alphas), rslora=draw(st.booleans()))
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+    return layer
+
+
+@st.composite
+def inputs(draw, layer: LoRALinear) -> torch.Tensor:
+    lead = draw(st.lists(st.integers(1, 4), max_size=3))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    return torch.randn(*lead, layer.in_features, generator=generator).to(layer.base.weight.dtype)
+
+
+def fresh(d_in: int = 7, d_out: int = 5, r: int = 2, alpha: float = 3.0, **options) -> LoRALinear:
+    return LoRALinear(nn.Linear(d_in, d_out), r, alpha, **options)
+
+
+def filled(**options) -> LoRALinear:
+    layer = fresh(**options)
+    nn.init.normal_(layer.lora_B)
+    return layer
+
+
+def doubles(layer: LoRALinear) -> tuple[torch.Tensor, ...]:
+    """W0, b, A, B in float64."""
+    bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+    return tuple(t.detach().double() for t in (layer.base.weight, bias, layer.lora_A, layer.lora_B))
+
+
+# ------------------------------------------------------------------------------------------------- LoRALinear
+
+
+@fast
+@given(st.data())
+def test_forward_is_the_papers_formula(data):
+    layer = data.draw(layers())
+    x = data.draw(inputs(layer))
+    W, b, A, B = doubles(layer)
+    X = x.double()
+
+    wanted = X @ W.T + b + layer.scaling * (X @ A.T) @ B.T
+    got = layer(x)
+
+    size = X.abs() @ W.abs().T + b.abs() + abs(layer.scaling) * (X.abs() @ A.abs().T) @ B.abs().T
+    rounding = 40 * torch.finfo(x.dtype).eps * size
+    assert got.shape == (*x.shape[:-1], layer.out_features) and got.dtype == x.dtype
+    assert ((got.double() - wanted).abs() <= rounding + torch.finfo(x.dtype).tiny).all()
+
+
+@fast
+@given(layers())
+def test_scaling_rules_counts_and_shapes(layer):
+    r, d_out, d_in = layer.r, layer.out_features, layer.in_features
+    assert layer.scaling == layer.alpha / (math.sqrt(r) if layer.rslora else r)
+    assert layer.lora_A.shape == (r, d_in) and layer.lora_B.shape == (d_out, r)
+    trained = [p for p in layer.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in trained) == (d_in + d_out) * r
+    assert {id(p) for p in trained} == {id(layer.lora_A), id(layer.lora_B)}
+    half = layer.base.weight.dtype == torch.bfloat16
+    assert layer.lora_A.dtype == layer.lora_B.dtype == (torch.float32 if half else layer.base.weight.dtype)
+
+
+@fast
+@given(layers())
+def test_delta_weight_is_s_B_A(layer):
+    _, _, A, B = doubles(layer)
+    delta = layer.delta_weight().detach()
+    size = abs(layer.scaling) * B.abs() @ A.abs()
+    info = torch.finfo(delta.dtype)
+    rounding = 40 * info.eps * size + info.tiny * (1 + B.abs() @ A.abs())
+    assert delta.shape == (layer.out_features, layer.in_features)
+    assert ((delta.double() - layer.scaling * B @ A).abs() <= rounding).all()
+    if delta.abs().max() > 1e-20:
+        assert torch.linalg.matrix_rank(delta.double(), rtol=1e-4) <= layer.r
+
+
+@fast
+@given(st.data())
+def test_merge_and_unmerge_are_exact(data):
+    layer = data.draw(layers())
+    x = data.draw(inputs(layer))
+    before = {name: t.clone() for name, t in layer.state_dict().items()}
+    unmerged = layer(x)
+    W, _, A, B = doubles(layer)
+
+    layer.merge()
+    merged = layer.weight.clone()
+    layer.merge()
+
+    assert layer.merged and torch.equal(layer.weight, merged)
+    assert torch.equal(layer(x), F.linear(x, merged, layer.bias))
+    size = W.abs() + abs(layer.scaling) * B.abs() @ A.abs()
+    rounding = 40 * torch.finfo(merged.dtype).eps * size + torch.finfo(merged.dtype).tiny * 40
+    assert ((merged.double() - W - layer.scaling * B @ A).abs() <= rounding).all()
+    for name, t in layer.state_dict().items():
+        assert torch.equal(t, before[name]), name
+    layer.unmerge()
+    assert not layer.merged and torch.equal(layer(x), unmerged)
+
+
+@fast
+@given(st.data())
+def test_a_fresh_layer_is_its_base_at_any_scaling(data):
+    layer = data.draw(layers())
+    x = data.draw(inputs(layer))
+    layer.reset_lora()
+    out = layer(x)
+    assert torch.equal(out, layer.base(x))
+    assert not layer.delta_weight().any()
+    out.sum().backward()
+    assert not layer.lora_A.grad.any() and layer.base.weight.grad is None
+
+
+def test_the_update_is_linear_in_alpha_and_rslora_differs_by_the_root_of_r():
+    base = nn.Linear(7, 5)
+    one, two, root = (LoRALinear(base, 4, alpha, rslora=rs) for alpha, rs in ((3.0, False), (6.0, False), (3.0, True)))
+    for layer in (two, root):
+        layer.load_state_dict(one.state_dict())
+    for layer in (one, two, root):
+        nn.init.ones_(layer.lora_B)
+    torch.testing.assert_close(two.delta_weight(), 2 * one.delta_weight(), rtol=0, atol=0)
+    torch.testing.assert_close(root.delta_weight(), 2 * one.delta_weight(), rtol=0, atol=0)
+
+
+def test_bf16_sums_are_added_in_float32_and_rounded_once():
+    layer = LoRALinear(nn.Linear(7, 5, dtype=torch.bfloat16), 2, 2.0)
+    with torch.no_grad():
+        layer.base.weight.fill_(1.0)
+        layer.lora_A.fill_(1.0)
+        layer.lora_B.fill_(0.003)  # 2 * 0.003: more than half of bf16's step of 0.0078 above 1, B alone would be less
+    layer.merge()
+    assert torch.equal(layer.weight, torch.full((5, 7), 1.0078125, dtype=torch.bfloat16))
+
+
+def test_weight_and_bias_read_like_a_linear_layers():
+    layer = filled()
+    plain = layer.base.weight + layer.delta_weight()
+    torch.testing.assert_close(layer.weight, plain)
+    assert layer.weight.requires_grad and layer.bias is layer.base.bias
+    layer.merge()
+    torch.testing.assert_close(layer.weight, plain.detach())
+    assert not layer.weight.requires_grad
+    layer.enabled = False
+    assert layer.weight is layer.base.weight
+    assert LoRALinear(nn.Linear(7, 5, bias=False), 2).bias is None
+
+
+def test_the_forward_never_forms_the_product():
+    """The factored forward must work where a d_out x d_in product would take 4 GB."""
+    d = 32_768
+    layer = fresh(8, 8)
+    layer.lora_A, layer.lora_B = nn.Parameter(torch.ones(1, d)), nn.Parameter(torch.ones(d, 1))
+    assert layer.update(torch.ones(1, d)).shape == (1, d)
+
+
+def test_dropout_is_on_the_update_only_and_off_in_eval_mode():
+    layer = filled(dropout=0.5)
+    x = torch.randn(64, 7)
+    torch.manual_seed(0)
+    assert not torch.equal(layer(x), layer(x))
+    layer.eval()
+    torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+    assert fresh().dropout is None
+    layer.train().reset_lora()
+    assert torch.equal(layer(x), layer.base(x))
+
+
+def test_dropout_keeps_the_mean_of_the_update():
+    layer = filled(dropout=0.3)
+    x = torch.ones(40_000, 7)
+    torch.manual_seed(0)
+    mean = layer.update(x).mean(0)
+    torch.testing.assert_close(mean, layer.eval().update(x[0]), rtol=0.05, atol=0.05)
+
+
+def test_reset_draws_A_and_zeroes_B():
+    layer = filled(d_in=400, d_out=300, r=100)
+    layer.merge()
+    layer.reset_lora(generator=torch.Generator().manual_seed(1))
+    assert not layer.merged and not layer.lora_B.any()
+    assert layer.lora_A.std().item() == pytest.approx(1 / 20, rel=0.02)
+    assert abs(layer.lora_A.mean().item()) < 0.001
+    first = layer.lora_A.detach().clone()
+    layer.reset_lora(std=1.0, generator=torch.Generator().manual_seed(1))
+    assert layer.lora_A.std().item() == pytest.approx(1.0, rel=0.02)
+    torch.testing.assert_close(layer.lora_A.detach(), 20 * first)
+
+
+def test_the_start_depends_on_the_seed_and_not_on_the_dtype():
+    def start(seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        layer = LoRALinear(nn.Linear(7, 5, dtype=dtype), 2)
+        layer.reset_lora(generator=torch.Generator().manual_seed(seed))
+        return layer.lora_A.detach()
+
+    assert torch.equal(start(3), start(3)) and not torch.equal(start(3), start(4))
+    assert torch.equal(start(3, torch.float64).float(), start(3))
+
+
+def test_repr_says_what_it_is():
+    layer = fresh()
+    assert "r=2, alpha=3, alpha/r=1.5" in repr(layer)
+    layer.merge()
+    layer.enabled = False
+    assert "merged, disabled" in repr(layer)
+    assert "alpha/sqrt(r)=1.5" in repr(fresh(r=4, rslora=True))
+
+
+class Own(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "base, sentence",
+    [
+        (lambda: fresh(), "is a LoRALinear already"),
+        (lambda: nn.Conv1d(4, 6, 3), "base is a Conv1d; LoRALinear adapts nn.Linear"),
+        (lambda: torch.randn(5, 7), "base is a Tensor"),
+        (lambda: Own(7, 5), "Own overrides nn.Linear's forward"),
+        (lambda: nn.LazyLinear(5), "lazy layer"),
+        (lambda: nn.Linear(7, 5, device="meta"), "meta device"),
+        (lambda: nn.Linear(7, 5, dtype=torch.complex64), "floating-point"),
+        (lambda: torch.nn.utils.parametrizations.weight_norm(nn.Linear(7, 5)), "parametrized already"),
+    ],
+)
+def test_a_base_that_is_no_plain_linear_is_refused(base, sentence):
+    base = base()
+    flags = [p.requires_grad for p in base.parameters()] if isinstance(base, nn.Module) else []
+    with pytest.raises(TypeError, match=sentence):
+        LoRALinear(base)
+    assert not isinstance(base, nn.Module) or flags == [p.requires_grad for p in base.parameters()]
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"r": 0}, r"r=0 does not fit this Linear, whose weight is 5 x 7.*choose 1 <= r <= 5"),
+        ({"r": 6}, r"r=6 does not fit"),
+        ({"r": 1.5}, r"r=1.5 is not a whole number"),
+        ({"alpha": math.nan}, r"alpha=nan is not a finite number"),
+        ({"alpha": 1.1e16}, r"alpha=1\.1e\+16 is not a finite number of at most 1e\+15"),
+        ({"dropout": 1}, r"dropout=1 is not a probability"),
+        ({"dropout": "0.1"}, r"dropout='0.1' is not a probability"),
+    ],
+)
+def test_bad_numbers_are_refused_and_the_base_stays_trainable(options, sentence):
+    base = nn.Linear(7, 5)
+    with pytest.raises(ValueError, match=sentence):
+        LoRALinear(base, **{"r": 2, **options})
+    assert all(p.requires_grad for p in base.parameters())
+
+
+# ----------------------------------------------------------------------------------------- LoRAParametrization
+
+
+@fast
+@given(st.lists(sizes, min_size=2, max_size=5), alphas, st.booleans(), dtypes, st.data())
+def test_parametrization_is_the_same_formula_for_any_weight(shape, alpha, rslora, dtype, data):
+    rows, cols = shape[0], math.prod(shape[1:])
+    r = data.draw(st.integers(1, min(rows, cols, 4)))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**20)))
+    weight = torch.randn(*shape, generator=generator).to(dtype)
+    update = LoRAParametrization(weight, r, alpha, rslora=rslora)
+    assert torch.equal(update(weight), weight)
+
+    with torch.no_grad():
+        update.lora_B.copy_(torch.randn(rows, r, generator=generator))
+    A, B = update.lora_A.detach().double(), update.lora_B.detach().double()
+    s = alpha / (math.sqrt(r) if rslora else r)
+    size = weight.double().abs() + (abs(s) * B.abs() @ A.abs()).view(shape)
+    wanted = weight.double() + (s * B @ A).view(shape)
+    for change in (lambda: None, lambda: update.merge_onto(weight), update.unmerge):
+        change()
+        got = update(weight)
+        assert got.shape == weight.shape and got.dtype == dtype
+        assert ((got.double() - wanted).abs() <= 40 * torch.finfo(dtype).eps * size).all()
+    update.enabled = False
+    assert update(weight) is weight
+
+
+def test_parametrization_trains_its_factors_through_the_layer():
+    layer = nn.Conv2d(4, 6, 3, groups=2).requires_grad_(False)
+    parametrize.register_parametrization(layer, "weight", LoRAParametrization(layer.weight, 2, 4.0))
+    update = layer.parametrizations.weight[0]
+    assert update.lora_A.shape == (2, 2 * 3 * 3) and update.lora_B.shape == (6, 2)
+    layer(torch.randn(1, 4, 5, 5)).square().sum().backward()
+    assert not update.lora_A.grad.any() and update.lora_B.grad.any()
+
+
+def test_the_zoo_has_every_layer_that_can_be_adapted():
+    kinds = {type(m) for animal in zoo.ZOO.values() for m in animal.model().modules()}
+    assert kinds >= {
+        *(nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d),
+        *(nn.RNN, nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.MultiheadAttention),
+    }

@@ -1,0 +1,400 @@
+"""The training loop: it is the ordinary one, and what it adds (seeds, Interrupt, NaN, cache, snapshots) holds."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+import zoo
+from torch import nn
+
+from lora_lab import History, LoRALinear, adapters_disabled, add_lora, evaluate, lora_parameters, merge, train
+from lora_lab.tasks import linear_task, normal
+
+D_OUT, D_IN, N = 5, 7, 50
+TASK = linear_task(normal(D_OUT, D_IN, seed=3), N, seed=4)
+QUIET = {"progress": None, "batch_size": 16}
+
+
+def lora(seed: int = 0, **options) -> LoRALinear:
+    """A LoRALinear on a base that knows nothing of TASK."""
+    return zoo.seeded(seed, lambda: LoRALinear(nn.Linear(D_IN, D_OUT), 2, 4.0, **options))
+
+
+def linear(seed: int = 0) -> nn.Linear:
+    return zoo.seeded(seed, lambda: nn.Linear(D_IN, D_OUT))
+
+
+def fit(model: nn.Module, **options) -> History:
+    return train(model, TASK.X, TASK.y, **{**QUIET, **options})
+
+
+def state(model: nn.Module) -> list[torch.Tensor]:
+    return [t.clone() for t in model.state_dict().values()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+def raising(error: BaseException, at: int):
+    """The mean squared error, that raises at call number `at` (from 0)."""
+    calls = 0
+
+    def loss(prediction: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > at:
+            raise error
+        return F.mse_loss(prediction, y)
+
+    return loss
+
+
+# ------------------------------------------------------------------------------------------------ the ordinary loop
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_it_is_the_loop_one_would_write(optimizer, schedule):
+    model, twin, steps, lr = linear(), linear(), 10, 0.05
+    history = fit(model, steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, seed=5)
+
+    opt = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](twin.parameters(), lr=lr)
+    generator, losses = torch.Generator().manual_seed(5), []
+    while len(losses) < steps:
+        for rows in torch.randperm(N, generator=generator).split(16):
+            if len(losses) == steps:
+                break
+            if schedule == "cosine":
+                opt.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * len(losses) / steps)) / 2
+            loss = F.mse_loss(twin(TASK.X[rows]), TASK.y[rows])
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            losses.append(loss.item())
+    assert history.losses == pytest.approx(losses, rel=1e-5)
+    torch.testing.assert_close(model.weight, twin.weight)
+
+
+def test_every_epoch_sees_each_example_once_in_its_own_order():
+    X = torch.arange(N).float().view(N, 1)
+    seen = []
+    model = nn.Linear(1, 2)
+    model.register_forward_pre_hook(lambda module, args: seen.append(args[0].flatten().long().tolist()))
+    train(model, X, torch.zeros(N, 2), epochs=3, lr=1e-3, seed=1, **QUIET)
+
+    assert [len(batch) for batch in seen] == [16, 16, 16, 2] * 3
+    epochs = [sum(seen[i : i + 4], []) for i in (0, 4, 8)]
+    assert all(sorted(epoch) == list(range(N)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != list(range(N))
+
+
+def test_history_says_what_happened():
+    model = lora()
+    start = evaluate(model, TASK.X, TASK.y)
+    history = fit(model, epochs=6, lr=0.05, measure_every=2)
+    assert history.steps == len(history.losses) == 24 and history.steps_per_epoch == 4
+    assert history.epoch_losses == pytest.approx([sum(history.losses[i : i + 4]) / 4 for i in range(0, 24, 4)])
+    assert history.final_loss == pytest.approx(history.epoch_losses[-1]) and history.final_loss < history.losses[0]
+    assert list(history.measured) == [2, 4, 6] and history.measured[2] < start
+    assert history.measured[6] == pytest.approx(evaluate(model, TASK.X, TASK.y))
+    assert not history.interrupted and history.diverged_at is None and history.snapshots == {}
+    assert 0 < history.seconds < 60
+    assert repr(history) == f"History(24 steps, 6 epochs, final loss {history.final_loss:.2g})"
+
+
+def test_losses_are_measured_before_each_steps_update():
+    model = lora()
+    start = evaluate(model, TASK.X, TASK.y)
+    assert fit(model, steps=1, lr=0.5, batch_size=N).losses == [pytest.approx(start)]
+    assert evaluate(model, TASK.X, TASK.y) != pytest.approx(start)
+
+
+def test_an_unfinished_epoch_has_no_mean():
+    history = fit(lora(), steps=6)
+    assert history.steps == 6 and len(history.epoch_losses) == 1
+    assert fit(lora(), steps=2).final_loss == pytest.approx(sum(fit(lora(), steps=2).losses) / 2)
+    assert math.isnan(History().final_loss) and repr(History()) == "History(0 steps, 0 epochs, final loss nan)"
+
+
+def test_only_what_requires_grad_is_trained():
+    model = lora()
+    base = state(model.base)
+    fit(model, epochs=5, lr=0.1)
+    assert same(state(model.base), base)
+    assert model.lora_B.any() and all(p.grad is None for p in model.base.parameters())
+
+
+def test_another_loss_and_tokens_as_inputs():
+    model = zoo.ZOO["language_model"].model()
+    add_lora(model, 2, 4.0)
+    tokens = torch.randint(11, (40, 4), generator=torch.Generator().manual_seed(0))
+
+    def loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+
+    history = train(model, tokens, tokens, epochs=15, lr=0.02, loss=loss, **QUIET)
+    assert history.final_loss < 0.8 * history.losses[0]
+
+
+# ------------------------------------------------------------------------------------------------------------ seeds
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_one_seed_gives_one_run(dropout):
+    runs = [fit(lora(dropout=dropout), epochs=2, seed=seed).losses for seed in (0, 0, 1)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 2},
+        {"epochs": 2, "loss": raising(KeyboardInterrupt(), at=3)},
+        {"epochs": 2, "loss": lambda p, y: F.mse_loss(p, y) * math.nan},
+    ],
+    ids=["", "interrupted", "diverged"],
+)
+def test_the_callers_random_numbers_stay_as_they_were(options):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(99)
+        before = torch.get_rng_state()
+        model = lora(dropout=0.5)
+        fit(model, **options)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+# ------------------------------------------------------------------------------------------------------ cached base
+
+
+def test_cache_base_gives_the_same_run_and_calls_the_base_once():
+    plain, cached = lora(), lora()
+    calls = []
+    cached.base.register_forward_hook(lambda *_: calls.append(1))
+    slow = fit(plain, epochs=4, lr=0.02, measure_every=2)
+    quick = fit(cached, epochs=4, lr=0.02, measure_every=2, cache_base=True)
+    assert len(calls) == 1
+    assert quick.losses == pytest.approx(slow.losses, rel=1e-4)
+    assert quick.measured == pytest.approx(slow.measured, rel=1e-4)
+    torch.testing.assert_close(cached.lora_B, plain.lora_B, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(cached.lora_A, plain.lora_A, rtol=1e-3, atol=1e-4)
+
+
+def unfrozen() -> LoRALinear:
+    model = lora()
+    model.base.requires_grad_(True)
+    return model
+
+
+@pytest.mark.parametrize(
+    "model, options",
+    [
+        (lambda: lora(dropout=0.1), {}),
+        (linear, {}),
+        (lambda: nn.Sequential(lora()), {}),
+        (lora, {"loss": F.l1_loss}),
+        (unfrozen, {}),
+    ],
+    ids=["dropout", "no LoRALinear", "inside a model", "another loss", "base not frozen"],
+)
+def test_cache_base_refuses_where_it_would_be_wrong(model, options):
+    model = model()
+    before = state(model)
+    with pytest.raises(ValueError, match="cache_base needs a bare LoRALinear on a frozen base"):
+        fit(model, epochs=1, cache_base=True, **options)
+    assert same(state(model), before)
+
+
+# --------------------------------------------------------------------------------------------- Interrupt, NaN, errors
+
+
+def mixed_modes() -> nn.Module:
+    """Nested, adapted, with one block in eval mode: what must come back after any kind of end."""
+    model = zoo.ZOO["nested"].model().train()
+    model.blocks[0].eval()
+    add_lora(model, 2, 2.0, dropout=0.1)
+    return model
+
+
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt(), RuntimeError("a bug in the loss")], ids=repr)
+def test_modes_come_back_after_any_end(end):
+    model = mixed_modes()
+    modes = [m.training for m in model.modules()]
+    assert True in modes and False in modes
+    X = torch.randn(20, 4, 6)
+    during = []
+    model.register_forward_pre_hook(lambda m, args: during.append(all(x.training for x in m.modules())))
+    options = {"epochs": 1, "loss": F.mse_loss if end is None else raising(end, at=1), **QUIET}
+    if isinstance(end, RuntimeError):
+        with pytest.raises(RuntimeError, match="a bug in the loss"):
+            train(model, X, torch.randn(20, 4, 5), **options)
+    else:
+        train(model, X, torch.randn(20, 4, 5), **options)
+    assert all(during)
+    assert [m.training for m in model.modules()] == modes
+
+
+@pytest.mark.parametrize("k", [0, 1, 6])
+def test_interrupt_returns_what_there_is(k, capsys):
+    model, twin = lora(), lora()
+    history = fit(model, epochs=5, lr=0.05, loss=raising(KeyboardInterrupt(), at=k))
+    assert history.interrupted and history.steps == k and len(history.epoch_losses) == k // 4
+    assert f"interrupted after {k} of 20 steps" in capsys.readouterr().out
+    assert repr(history).endswith(", interrupted)")
+    if k:
+        assert history.losses == fit(twin, steps=k, lr=0.05).losses
+    assert same(state(model), state(twin)), "the model keeps what it has learned so far"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run(bad):
+    model, twin, calls = lora(), lora(), []
+
+    def loss(prediction: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return F.mse_loss(prediction, y) * (bad if len(calls) == 6 else 1.0)
+
+    history = fit(model, epochs=5, lr=0.05, loss=loss)
+    assert history.diverged_at == 5 == history.steps == len(calls) - 1
+    assert all(map(math.isfinite, history.losses)) and not history.interrupted
+    assert "diverged at step 5" in repr(history)
+    fit(twin, steps=5, lr=0.05)
+    assert same(state(model), state(twin)), "the bad step must not reach the weights"
+
+
+def test_a_rate_that_is_too_high_diverges_by_itself():
+    history = fit(lora(), epochs=50, lr=1e3, optimizer="sgd")
+    assert history.diverged_at is not None and history.steps == history.diverged_at < 50
+
+
+# ---------------------------------------------------------------------------------------------------- BatchNorm
+
+
+def norm_model(affine: bool) -> nn.Sequential:
+    return zoo.seeded(
+        0, lambda: nn.Sequential(nn.Linear(D_IN, 6), nn.BatchNorm1d(6, affine=affine), nn.Tanh(), nn.Linear(6, D_OUT))
+    )
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_frozen_batch_norm_keeps_its_statistics(affine):
+    model = norm_model(affine)
+    before = state(model[1])
+    add_lora(model, 2, 2.0)
+    fit(model, epochs=3)
+    assert same(state(model[1]), before) and model[1].training
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_trained_batch_norm_moves_them(affine):
+    model = norm_model(affine)
+    before = state(model[1])
+    fit(model, epochs=3)
+    assert not torch.equal(model[1].running_mean, torch.zeros(6)) and not same(state(model[1]), before)
+
+
+# ---------------------------------------------------------------------------------------------------- snapshots
+
+
+def test_snapshots_are_a_film_of_the_trained_tensors():
+    model = lora()
+    start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    history = fit(model, steps=10, lr=0.05, snapshot_every=4)
+    assert list(history.snapshots) == [0, 4, 8, 10]
+    assert all(set(film) == {"lora_A", "lora_B"} for film in history.snapshots.values())
+    assert all(torch.equal(history.snapshots[0][name], start[name]) for name in start)
+    assert torch.equal(history.snapshots[10]["lora_B"], model.lora_B)
+    assert not torch.equal(history.snapshots[4]["lora_B"], history.snapshots[8]["lora_B"])
+
+    twin = lora()
+    fit(twin, steps=4, lr=0.05)
+    assert torch.equal(history.snapshots[4]["lora_A"], twin.lora_A)
+
+
+# ------------------------------------------------------------------------------------------------- progress bar
+
+
+def slow_mse(prediction: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    time.sleep(0.4)
+    return F.mse_loss(prediction, y)
+
+
+def test_a_short_run_shows_no_bar(capsys):
+    fit(lora(), epochs=2, progress="fitting")
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.strip() == ""
+
+
+def test_a_long_run_shows_one(capsys):
+    fit(lora(), steps=4, loss=slow_mse, progress="fitting")
+    captured = capsys.readouterr()
+    assert captured.out == "" and "fitting" in captured.err and "4" in captured.err
+
+
+# ------------------------------------------------------------------------------------------------------ evaluate
+
+
+def test_evaluate_is_the_loss_on_everything_in_eval_mode():
+    model = mixed_modes()
+    modes = [m.training for m in model.modules()]
+    X, y = torch.randn(20, 4, 6), torch.randn(20, 4, 5)
+    losses = {evaluate(model, X, y) for _ in range(3)}
+    assert len(losses) == 1, "no dropout"
+    assert [m.training for m in model.modules()] == modes
+    assert losses.pop() == F.mse_loss(model.eval()(X), y).item()
+    assert evaluate(model, X, y, F.l1_loss) == F.l1_loss(model(X), y).item()
+    assert all(p.grad is None for p in lora_parameters(model))
+
+
+def test_evaluate_restores_modes_after_an_error():
+    model = mixed_modes()
+    modes = [m.training for m in model.modules()]
+    with pytest.raises(RuntimeError):
+        evaluate(model, torch.randn(3, 99), torch.randn(3, 5))
+    assert [m.training for m in model.modules()] == modes
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"y": TASK.y[:-1]}, r"X has 50 rows and y has 49"),
+        ({}, r"epochs=None and steps=None: give exactly one"),
+        ({"epochs": 1, "steps": 1}, r"epochs=1 and steps=1: give exactly one"),
+        ({"epochs": 0}, r"epochs=0 is not a whole number of at least 1"),
+        ({"epochs": 1.5}, r"epochs=1.5 is not a whole number"),
+        ({"steps": True}, r"steps=True is not a whole number"),
+        ({"epochs": 1, "batch_size": 0}, r"batch_size=0 is not a whole number"),
+        ({"epochs": 1, "snapshot_every": -1}, r"snapshot_every=-1 is not a whole number"),
+        ({"epochs": 1, "measure_every": 0}, r"measure_every=0 is not a whole number"),
+        ({"epochs": 1, "lr": 0}, r"lr=0 is not a positive number"),
+        ({"epochs": 1, "lr": math.nan}, r"lr=nan is not a positive number"),
+        ({"epochs": 1, "lr": math.inf}, r"lr=inf is not a positive number"),
+        ({"epochs": 1, "lr": "1e-3"}, r"lr='1e-3' is not a positive number"),
+        ({"epochs": 1, "optimizer": "adamw"}, r"optimizer='adamw' is not known here; choose one of 'adam', 'sgd'"),
+        ({"epochs": 1, "schedule": "linear"}, r"schedule='linear' is not known here.*'constant', 'cosine'"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(options, sentence):
+    model = lora()
+    before = state(model)
+    with pytest.raises(ValueError, match=sentence):
+        train(model, **{"X": TASK.X, "y": TASK.y, **QUIET, **options})
+    assert same(state(model), before)
+
+
+def test_a_model_that_cannot_learn_is_refused():
+    with pytest.raises(ValueError, match="no parameter of the model is trainable: add_lora first"):
+        fit(linear().requires_grad_(False), epochs=1)
+    model = lora()
+    with adapters_disabled(model), pytest.raises(ValueError, match="weight is disabled"):
+        fit(model, epochs=1)
+    merge(model)
+    with pytest.raises(ValueError, match=r"weight is merged: .* Call unmerge\(model\)"):
+        fit(model, epochs=1)
