@@ -18,9 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from . import costs, plots, theory
-
-RANKS = (1, 2, 4, 8, 16, 32, 64)
+from . import costs, plots
 
 
 class LiveFigure(w.VBox):
@@ -28,8 +26,8 @@ class LiveFigure(w.VBox):
 
     draw(fig, **values) -> caption draws on an empty Figure and returns one line of text with the figure's numbers.
     With keep=True the Figure is not emptied between calls, and draw updates the artists it made in the first one:
-    two to four times faster. controls: {argument of draw: a core ipywidget with a `value`}. An error while a slider moves is shown in place of
-    the caption (JupyterLab hides it otherwise) and kept in `error`; the next move recovers.
+    two to four times faster. controls: {argument of draw: a core ipywidget with a `value`}. An error while a slider
+    moves is shown in place of the caption (JupyterLab hides it otherwise) and kept in `error`; the next move recovers.
     """
 
     def __init__(
@@ -100,7 +98,9 @@ class LiveFigure(w.VBox):
                 allowed = f"one of {list(options)}" if options else f"{control.min} to {control.max}"
                 raise ValueError(f"{name}={value!r} is not a position of this control; choose {allowed}.") from None
             if control.value != value:  # ipywidgets moves a value that is out of range to the nearest end
-                raise ValueError(f"{name}={value!r} is not a position of this control; choose {control.min} to {control.max}.")
+                raise ValueError(
+                    f"{name}={value!r} is not a position of this control; choose {control.min} to {control.max}."
+                )
             if self.error is not None:
                 raise self.error
         return self._text
@@ -117,7 +117,7 @@ class LiveFigure(w.VBox):
         else:
             count = round((control.max - control.min) / control.step) + 1
             values = [type(control.value)(control.min + i * control.step) for i in range(count)]
-        every = -(-(len(values) - 1) // (most - 1)) or 1
+        every = -(-(len(values) - 1) // (most - 1)) or 1  # rounded up
         return values[::every] + values[-1:] * ((len(values) - 1) % every > 0)
 
     def walk(self, name: str) -> None:
@@ -148,7 +148,9 @@ class LiveFigure(w.VBox):
 
 def choice(description: str, options: Sequence[object], value: object | None = None) -> w.SelectionSlider:
     """A slider over a list of values, such as ranks 1, 2, 4, 8."""
-    return w.SelectionSlider(options=list(options), value=value or options[0], description=description, continuous_update=True)
+    return w.SelectionSlider(
+        options=list(options), value=value or options[0], description=description, continuous_update=True
+    )
 
 
 def menu(description: str, options: Sequence[object]) -> w.Dropdown:
@@ -192,7 +194,9 @@ def taste_panel(delta: Tensor, ranks: Sequence[int]) -> LiveFigure:
         copy = view.copy(r)
         shown = {f"the best rank-{r} copy of ΔW": copy, "what it misses": view.delta - copy}
         if not fig.axes:
-            axes = fig.subplots(2, 1, gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.09, "top": 0.94, "hspace": 0.45})
+            axes = fig.subplots(
+                2, 1, gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.09, "top": 0.94, "hspace": 0.45}
+            )
             for ax, (title, M) in zip(axes, shown.items(), strict=True):
                 plots.heatmap(M, ax, title=title, limit=limit, colorbar=False)
         for ax, (title, M) in zip(fig.axes, shown.items(), strict=True):
@@ -228,17 +232,32 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
 
     def draw(fig: Figure, width: int, tasks: int, dtype: str) -> str:
         full, lora = costs.full_memory(width, width, dtype), costs.lora_memory(width, width, r, dtype)
-        disk = {"full": costs.disk_bytes(width, width, tasks, None, dtype), "LoRA": costs.disk_bytes(width, width, tasks, r, dtype)}
-        left, right = fig.subplots(1, 2, gridspec_kw={"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3})
-        scale, unit = next((s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(full.total, 1000) >= s)
-        plots.memory_bars({"full": full, f"r = {r}": lora}, left, title="while training one task", unit=scale, name=unit)
-        scale, unit = next((s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(disk.values()) >= s)
-        right.barh(["full", f"r = {r}"], [disk["full"] / scale, disk["LoRA"] / scale], color=[plots.COLOURS["full"], plots.COLOURS["LoRA"]])
+        disk = {
+            "full": costs.disk_bytes(width, width, tasks, None, dtype),
+            "LoRA": costs.disk_bytes(width, width, tasks, r, dtype),
+        }
+        left, right = fig.subplots(
+            1, 2, gridspec_kw={"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
+        )
+        scale, unit = next(
+            (s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(full.total, 1000) >= s
+        )
+        plots.memory_bars(
+            {"full": full, f"r = {r}": lora}, left, title="while training one task", unit=scale, name=unit
+        )
+        scale, unit = next(
+            (s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(disk.values()) >= s
+        )
+        right.barh(
+            ["full", f"r = {r}"],
+            [disk["full"] / scale, disk["LoRA"] / scale],
+            color=[plots.COLOURS["full"], plots.COLOURS["LoRA"]],
+        )
         right.invert_yaxis()
         right.set(title=f"on disk for {tasks} task{'s' * (tasks > 1)}", xlabel=unit)
         return (
-            f"training: {costs.human(full.total)} full, {costs.human(lora.total)} with LoRA r = {r}; "
-            f"disk for {tasks} task(s): {costs.human(disk['full'])} full, {costs.human(disk['LoRA'])} as one base and adapters"
+            f"training {costs.human(full.total)} full, {costs.human(lora.total)} LoRA; "
+            f"disk {costs.human(disk['full'])} full, {costs.human(disk['LoRA'])} LoRA"
         )
 
     controls = {
@@ -261,7 +280,8 @@ class Film:
     def __init__(self, history, scaling: float) -> None:
         self.losses, self.per_epoch = history.losses, history.steps_per_epoch
         self.frames = {
-            round(step / self.per_epoch): (scaling * state["lora_B"], state["lora_A"]) for step, state in history.snapshots.items()
+            round(step / self.per_epoch): (scaling * state["lora_B"], state["lora_A"])
+            for step, state in history.snapshots.items()
         }
 
     def delta(self, epoch: int) -> Tensor:
@@ -273,17 +293,24 @@ class Film:
         return self.losses[min(epoch * self.per_epoch, len(self.losses) - 1)]
 
 
-def film_panel(films: Mapping[object, Film], target: Tensor, *, names: Sequence[str] = (), limit: float = 1.5) -> LiveFigure:
-    """Page 03: ΔΘ at a chosen epoch beside the loss curve with a marker.
+def film_panel(
+    films: Mapping[object, Film],
+    target: Tensor,
+    *,
+    names: Sequence[str] = (),
+    floors: Mapping[int, float] | None = None,
+    limit: float = 1.5,
+) -> LiveFigure:
+    """Page 03: ΔΘ at a chosen epoch beside the loss curve with a marker, and the floor of its rank.
 
     films: {key: Film}. One film needs only the epoch slider; with `names` (say "r", "alpha") the keys are tuples and
-    each name gets a slider of its own. target (out, in): what ΔΘ should become.
+    each name gets a slider of its own. target (out, in): what ΔΘ should become. floors: {r: best possible loss}.
     """
     first = next(iter(films.values()))
     epochs = sorted(first.frames)
     constant = bool((target == target.flatten()[0]).all())
 
-    lowest = min(min(f.losses) for f in films.values()) / 2
+    lowest = max(min(min(f.losses) for f in films.values()) / 2, 1e-4)
     highest = 2 * max(f.losses[0] for f in films.values())
 
     def draw(fig: Figure, epoch: int, **key: object) -> str:
@@ -291,20 +318,29 @@ def film_panel(films: Mapping[object, Film], target: Tensor, *, names: Sequence[
         delta, loss = film.delta(epoch), film.loss(epoch)
         curve = plots.thinned_curve([i / film.per_epoch for i in range(len(film.losses))], film.losses)
         if not fig.axes:
-            left, right = fig.subplots(1, 2, gridspec_kw={"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.35})
+            left, right = fig.subplots(
+                1, 2, gridspec_kw={"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.45}
+            )
             plots.heatmap(delta, left, limit=limit)
-            plots.loss_curves({"LoRA": curve}, right, xlabel="epoch")
+            plots.loss_curves({"LoRA": curve}, right, xlabel="epoch", floor=lowest if floors else None)
             right.plot([], [], "o", ms=10, color=plots.COLOURS["full"])
             right.set_ylim(lowest, highest)
+            if floors:
+                right.lines[1].set_label("floor")
+                right.legend(loc="lower left")  # where a falling curve leaves room
         left, right = fig.axes[0], fig.axes[1]
         plots.update_heatmap(left, delta, f"ΔΘ after epoch {epoch}", limit)
         right.lines[0].set_data(*curve)
-        right.lines[1].set_data([epoch], [loss])
+        right.lines[-1].set_data([epoch], [loss])
+        floor = floors[int(key["r"])] if floors else 0.0
+        if floors:
+            right.lines[1].set_ydata([floor, floor])  # below the picture when it is 0
         right.set_title(f"loss {plots.short(loss)}")
         off = 100 * float((delta - target).norm() / target.norm())
         away = f"{off:.0f} % of its norm" if off >= 1 else "less than 1 %"
         mean = f"mean entry {float(delta.mean()):.2f}, " if constant else ""
-        return f"{mean}{away} away from the target, loss {plots.short(loss)}"
+        best = f", floor {plots.short(floor)}" if floors else ""
+        return f"{mean}{away} away from the target, loss {plots.short(loss)}{best}"
 
     controls: dict[str, w.Widget] = {"epoch": choice("epoch", epochs, epochs[-1])}
     for i, name in enumerate(names):

@@ -72,7 +72,7 @@ def limit_of(*matrices: Tensor | np.ndarray) -> float:
 
 
 def thinned(M: Tensor | np.ndarray, most: int = 160) -> np.ndarray:
-    """Every k-th row and column, so that at most `most` of each remain: a screen shows no more of a 1000 x 1001 matrix."""
+    """Every k-th row and column, at most `most` of each: no screen shows more of a 1000 x 1001 matrix."""
     M = array(M)
     return M[:: -(-M.shape[0] // most), :: -(-M.shape[1] // most)]
 
@@ -84,7 +84,12 @@ def thinned_curve(x: Sequence[float], y: Sequence[float], most: int = 800) -> tu
 
 
 def heatmap(
-    M: Tensor | np.ndarray, ax: Axes | None = None, *, title: str = "", limit: float | None = None, colorbar: bool = True
+    M: Tensor | np.ndarray,
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    limit: float | None = None,
+    colorbar: bool = True,
 ) -> Axes:
     """A weight matrix (d_out, d_in): rows are outputs, columns are inputs; red positive, blue negative, white zero."""
     ax = _axes(ax, (5, 4))
@@ -109,7 +114,9 @@ def update_heatmap(ax: Axes, M: Tensor | np.ndarray, title: str, limit: float) -
     ax.set_title(title)
 
 
-def heatmaps(matrices: Mapping[str, Tensor], *, limit: float | None = None, figsize: tuple[float, float] | None = None) -> list[Axes]:
+def heatmaps(
+    matrices: Mapping[str, Tensor], *, limit: float | None = None, figsize: tuple[float, float] | None = None
+) -> list[Axes]:
     """Several matrices side by side on one colour scale, with one colour bar. {title: (d_out, d_in)}."""
     n = len(matrices)
     fig = plt.figure(figsize=figsize or (3.4 * n + 0.6, 3.6))
@@ -152,7 +159,9 @@ def loss_curves(
         ax.plot(*published, "o", mfc="none", mew=2, ms=8, color=COLOURS["published"], label="published (S1)")
     for name, level in (levels or {}).items():
         ax.axhline(level, lw=1.2, color=COLOURS["base"])
-        ax.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=COLOURS["base"])
+        ax.annotate(
+            name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=COLOURS["base"]
+        )
     if floor is not None:
         ax.axhline(floor, ls="--", lw=1.5, color=COLOURS["floor"], label="floor (computed before training)")
     if log:
@@ -181,7 +190,9 @@ def spectra(
     return ax
 
 
-def memory_bars(bars: Mapping[str, object], ax: Axes | None = None, *, title: str = "", unit: float = 1e6, name: str = "MB") -> Axes:
+def memory_bars(
+    bars: Mapping[str, object], ax: Axes | None = None, *, title: str = "", unit: float = 1e6, name: str = "MB"
+) -> Axes:
     """Stacked bars of weights, gradients and Adam's moments. {label: costs.Memory}."""
     ax = _axes(ax, (7, 3))
     labels = list(bars)

@@ -13,11 +13,10 @@ def _matrix(delta: Tensor, name: str = "delta") -> Tensor:
     return delta.detach().double()
 
 
-def _check_rank(r: int, delta: Tensor, lowest: int = 0) -> None:
-    if isinstance(r, bool) or not isinstance(r, int) or not lowest <= r <= min(delta.shape):
-        raise ValueError(
-            f"r={r!r} is not a possible rank of a {delta.shape[0]} x {delta.shape[1]} matrix: choose {lowest} to {min(delta.shape)}."
-        )
+def _check_rank(r: int, delta: Tensor) -> None:
+    (d_out, d_in), limit = delta.shape, min(delta.shape)
+    if isinstance(r, bool) or not isinstance(r, int) or not 0 <= r <= limit:
+        raise ValueError(f"r={r!r} is not a possible rank of a {d_out} x {d_in} matrix: choose 0 to {limit}.")
 
 
 def spectrum(delta: Tensor) -> Tensor:
@@ -46,8 +45,9 @@ def rank_floor(delta: Tensor, r: int, X: Tensor | None = None) -> float:
     D = _matrix(delta)
     _check_rank(r, D)
     if X is not None:
-        if X.ndim != 2 or X.shape[1] != D.shape[1]:
-            raise ValueError(f"X has shape {tuple(X.shape)}; delta needs inputs of width d_in = {D.shape[1]}, so X is (n, {D.shape[1]}).")
+        d_in = D.shape[1]
+        if X.ndim != 2 or X.shape[1] != d_in:
+            raise ValueError(f"X has shape {tuple(X.shape)}; delta has d_in = {d_in} columns, so X is (n, {d_in}).")
         # R of X = QR has RᵀR = XᵀX, also when X has fewer rows than columns, where a Cholesky factor does not exist.
         R = torch.linalg.qr(X.detach().double(), mode="r").R  # (min(n, d_in), d_in)
         D = D @ R.T / len(X) ** 0.5

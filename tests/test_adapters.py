@@ -357,7 +357,6 @@ def test_a_merge_under_inference_mode_can_be_trained_through_later():
     model = adapt(ZOO["language_model"].model())
     with torch.inference_mode():
         merge(model)
-    set_scale(model, 0.5)
     hidden = torch.randn(2, 3, 5, requires_grad=True)
     model.lstm(hidden)[0].sum().backward()
     assert hidden.grad is not None

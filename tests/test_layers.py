@@ -163,9 +163,9 @@ def test_bf16_sums_are_added_in_float32_and_rounded_once():
     with torch.no_grad():
         layer.base.weight.fill_(1.0)
         layer.lora_A.fill_(1.0)
-        layer.lora_B.fill_(0.003)  # 2 * 0.003: more than half of bf16's step of 0.0078 above 1, B alone would be less
+        layer.lora_B.fill_(2**-9 * (1 + 2**-10))  # delta = 2 B: just over half of bf16's step of 2^-7 above 1
     layer.merge()
-    assert torch.equal(layer.weight, torch.full((5, 7), 1.0078125, dtype=torch.bfloat16))
+    assert torch.equal(layer.weight, torch.full((5, 7), 1 + 2**-7, dtype=torch.bfloat16))
 
 
 def test_weight_and_bias_read_like_a_linear_layers():
