@@ -190,7 +190,7 @@ def train(
     hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look at it itself
     bar = tqdm(total=total, desc=progress, unit="step", leave=False, delay=1.0, disable=hidden)
     try:
-        with torch.random.fork_rng(devices=[]):  # dropout is seeded too; the caller's random state stays as it was
+        with torch.random.fork_rng(range(torch.cuda.device_count())):  # dropout is seeded; the caller sees nothing
             torch.manual_seed(seed)
             if snapshot_every:
                 keep()

@@ -47,6 +47,11 @@ def inputs(draw, layer: LoRALinear) -> torch.Tensor:
     return torch.randn(*lead, layer.in_features, generator=generator).to(layer.base.weight.dtype)
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.default_generator.manual_seed(0)
+
+
 def fresh(d_in: int = 7, d_out: int = 5, r: int = 2, alpha: float = 3.0, **options) -> LoRALinear:
     return LoRALinear(nn.Linear(d_in, d_out), r, alpha, **options)
 

@@ -19,6 +19,11 @@ TASK = linear_task(normal(D_OUT, D_IN, seed=3), N, seed=4)
 QUIET = {"progress": None, "batch_size": 16}
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.default_generator.manual_seed(0)
+
+
 def lora(seed: int = 0, **options) -> LoRALinear:
     """A LoRALinear on a base that knows nothing of TASK."""
     return zoo.seeded(seed, lambda: LoRALinear(nn.Linear(D_IN, D_OUT), 2, 4.0, **options))
