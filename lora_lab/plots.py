@@ -13,7 +13,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
 COLOURS = {
@@ -219,3 +220,96 @@ def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None
     ax.invert_yaxis()
     ax.set(title=title, xlabel=f"time per training step, {baseline} = 1")
     return ax
+
+
+# ------------------------------------------------------------------------------------------------ maps (page 04)
+
+
+def loss_map(
+    ranks: Sequence[int],
+    alphas: Sequence[float],
+    losses: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    low: float = 1e-3,
+    high: float = 1.0,
+) -> Axes:
+    """Final losses over (r, alpha) on a logarithmic colour scale from `low` to `high`; × where the run diverged.
+
+    losses: (len(alphas), len(ranks)), not finite where diverged.
+    """
+    ax = _axes(ax, (6, 4.4))
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad="#dddddd")
+    image = ax.imshow(np.zeros(np.shape(losses)), cmap=colours, norm=LogNorm(low, high), origin="lower", aspect="auto")
+    ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["full"])
+    update_loss_map(ax, losses)
+    ax.set(title=title, xlabel="rank r", ylabel="α")
+    ax.set_xticks(range(len(ranks)), [f"{r}" for r in ranks])
+    ax.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
+    ax.tick_params(length=0)
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.06, pad=0.03)
+    ticks = [10.0**k for k in range(-12, 13) if low <= 10.0**k <= high]
+    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")  # no formula, as in loss_curves
+    return ax
+
+
+def update_loss_map(ax: Axes, losses: np.ndarray) -> None:
+    """Show other losses over the same ranks and alphas in a map that is drawn already."""
+    losses = np.asarray(losses, dtype=float)
+    bad = ~np.isfinite(losses)
+    ax.images[0].set_data(np.ma.masked_array(np.clip(np.where(bad, 1, losses), *ax.images[0].get_clim()), bad))
+    y, x = bad.nonzero()
+    ax.lines[0].set_data(x, y)
+
+
+def early_curves(
+    groups: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    at: int | None = None,
+    figsize: tuple[float, float] = (11, 3.8),
+) -> list[Axes]:
+    """Loss curves side by side on one scale, one panel per group, shades of blue from light to dark within each.
+
+    groups: {title: {label: losses}}. at: a step to mark, where the page compares the curves.
+    """
+    fig, axes = plt.subplots(1, len(groups), figsize=figsize, sharey=True, squeeze=False)
+    fig.subplots_adjust(left=0.08, right=0.88, bottom=0.16, top=0.9, wspace=0.08)
+    for ax, (title, curves) in zip(axes[0], groups.items()):
+        shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(curves)))
+        for shade, (label, losses) in zip(shades, curves.items()):
+            ax.plot(np.arange(len(losses)), losses, color=shade, label=label)
+        if at is not None:
+            ax.axvline(at, lw=1, ls=":", color=COLOURS["base"])
+        ax.set(title=title, xlabel="step", yscale="log")
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes[0, 0].set_ylabel("loss (mean squared error)")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return list(axes[0])
+
+
+def floor_curves(
+    targets: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[Sequence[float]]]], *, low: float = 1e-3
+) -> list[Axes]:
+    """Reached loss against rank, a dot per seed, over the floor (dashed). {target: (ranks, floors, [losses per seed])}.
+
+    Losses and floors below `low` are drawn at `low`.
+    """
+    fig, axes = plt.subplots(1, len(targets), figsize=(2.75 * len(targets), 3.6), sharey=True, squeeze=False)
+    fig.subplots_adjust(left=0.09, right=0.98, bottom=0.17, top=0.78, wspace=0.08)
+    for ax, (title, (ranks, floors, seeds)) in zip(axes[0], targets.items()):
+        for i, losses in enumerate(seeds):
+            label = "" if i else "trained, a dot per seed"
+            ax.plot(ranks, np.maximum(losses, low), "o", ms=7, color=COLOURS["LoRA"], label=label)
+        ax.plot(ranks, np.maximum(floors, low), "--", color=COLOURS["floor"], label="floor (computed before training)")
+        ax.set(title=title, xlabel="rank r", xscale="log", yscale="log", ylim=(low / 1.5, 2))
+        ax.set_xticks(ranks, [f"{r}" for r in ranks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes[0, 0].set_ylabel("loss (mean squared error)")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=2)
+    return list(axes[0])
