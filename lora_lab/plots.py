@@ -271,7 +271,7 @@ def early_curves(
     at: int | None = None,
     figsize: tuple[float, float] = (11, 3.8),
 ) -> list[Axes]:
-    """Loss curves side by side on one scale, one panel per group, shades of blue from light to dark within each.
+    """Loss curves side by side on one scale, one panel per group, from light and thick to dark and thin in each.
 
     groups: {title: {label: losses}}. at: a step to mark, where the page compares the curves.
     """
@@ -279,8 +279,9 @@ def early_curves(
     fig.subplots_adjust(left=0.08, right=0.88, bottom=0.16, top=0.9, wspace=0.08)
     for ax, (title, curves) in zip(axes[0], groups.items()):
         shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(curves)))
-        for shade, (label, losses) in zip(shades, curves.items()):
-            ax.plot(np.arange(len(losses)), losses, color=shade, label=label)
+        widths = np.linspace(5, 1.5, len(curves))  # so that a curve is seen under one that coincides with it
+        for shade, width, (label, losses) in zip(shades, widths, curves.items()):
+            ax.plot(np.arange(len(losses)), losses, color=shade, lw=width, label=label)
         if at is not None:
             ax.axvline(at, lw=1, ls=":", color=COLOURS["base"])
         ax.set(title=title, xlabel="step", yscale="log")
@@ -302,7 +303,7 @@ def floor_curves(
     fig.subplots_adjust(left=0.09, right=0.98, bottom=0.17, top=0.78, wspace=0.08)
     for ax, (title, (ranks, floors, seeds)) in zip(axes[0], targets.items()):
         for i, losses in enumerate(seeds):
-            label = "" if i else "trained, a dot per seed"
+            label = "" if i else f"trained, a dot per seed (drawn from {low:g} up)"
             ax.plot(ranks, np.maximum(losses, low), "o", ms=7, color=COLOURS["LoRA"], label=label)
         ax.plot(ranks, np.maximum(floors, low), "--", color=COLOURS["floor"], label="floor (computed before training)")
         ax.set(title=title, xlabel="rank r", xscale="log", yscale="log", ylim=(low / 1.5, 2))
