@@ -1,17 +1,10 @@
-"""Every slider panel. A panel is a pure function (values -> numbers and a figure) and a thin widget around it.
-
-`LiveFigure` keeps one matplotlib Figure and one `widgets.Image`; a move of a slider redraws that figure and replaces
-the picture. It trains nothing and needs nothing but core ipywidgets. Stored in a notebook it is also a plain picture
-with one line of text, so the page reads on GitHub, and strict nbval compares that line.
-"""
+"""Every slider panel: a pure function (values -> numbers and a figure) and a thin widget around it (`LiveFigure`)."""
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import ipywidgets as w
@@ -21,144 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from . import costs, plots, theory
+from .live import LiveFigure, choice, menu
 from .sweeps import Sweep
-
-
-class LiveFigure(w.VBox):
-    """A figure that follows its controls.
-
-    draw(fig, **values) -> caption draws on an empty Figure and returns one line of text with the figure's numbers.
-    With keep=True the Figure is not emptied between calls, and draw updates the artists it made in the first one:
-    two to four times faster. controls: {argument of draw: a core ipywidget with a `value`}. An error while a slider
-    moves is shown in place of the caption (JupyterLab hides it otherwise) and kept in `error`; the next move recovers.
-    """
-
-    def __init__(
-        self,
-        draw: Callable[..., str],
-        controls: Mapping[str, w.Widget],
-        *,
-        name: str = "panel",
-        figsize: tuple[float, float] = (9, 4),
-        dpi: int = 100,
-        keep: bool = False,
-    ) -> None:
-        self._draw, self._controls, self._name, self._keep = draw, dict(controls), name, keep
-        self.error: Exception | None = None
-        self._caption, self._text = w.HTML(), ""
-        self._figure = Figure(figsize=figsize, dpi=dpi)
-        self._picture = w.Image(format="png", width=int(figsize[0] * dpi), height=int(figsize[1] * dpi))
-        # The picture shrinks with a narrow window instead of being cut off.
-        self._picture.layout.max_width, self._picture.layout.height = "100%", "auto"
-        for control in self._controls.values():
-            control.style.description_width = "initial"
-        bar = w.HBox(list(self._controls.values()), layout=w.Layout(flex_flow="row wrap"))
-        super().__init__([bar, self._caption, self._picture])
-        for control in self._controls.values():
-            control.observe(self._moved, "value")
-        self._redraw()  # an error in the first drawing is raised in the cell
-
-    @property
-    def values(self) -> dict[str, object]:
-        return {k: c.value for k, c in self._controls.items()}
-
-    @property
-    def caption(self) -> str:
-        """The line of text under the controls: the figure's numbers."""
-        return self._text
-
-    def _moved(self, _change: object) -> None:
-        self.error = None
-        try:
-            self._redraw()
-        except Exception as e:
-            self.error = e
-            shown = html.escape(traceback.format_exc(limit=-2))
-            self._caption.value = f"<pre style='color:#b00020'>{shown}</pre>"
-
-    def _redraw(self) -> None:
-        if not self._keep:
-            self._figure.clear()
-        # Callbacks may run in another thread than the cells: no gradients, and nothing shared is changed.
-        with torch.no_grad(), plots.matplotlib.rc_context(plots.STYLE):
-            text = self._draw(self._figure, **self.values)
-            buffer = io.BytesIO()
-            self._figure.savefig(buffer, format="png", metadata={"Software": None})
-        self._text = text
-        self._picture.value = buffer.getvalue()
-        self._caption.value = f"<div style='font-size:110%; line-height:1.4'>{html.escape(text)}</div>"
-
-    def set(self, **values: object) -> str:
-        """Move controls from code, as the mouse would; returns the caption. Raises what the drawing raised."""
-        for name, value in values.items():
-            if name not in self._controls:
-                raise ValueError(f"this panel has no control {name!r}; it has {', '.join(self._controls)}.")
-            control = self._controls[name]
-            options = getattr(control, "options", None)
-            try:
-                control.value = value
-            except Exception:
-                allowed = f"one of {list(options)}" if options else f"{control.min} to {control.max}"
-                raise ValueError(f"{name}={value!r} is not a position of this control; choose {allowed}.") from None
-            if control.value != value:  # ipywidgets moves a value that is out of range to the nearest end
-                raise ValueError(
-                    f"{name}={value!r} is not a position of this control; choose {control.min} to {control.max}."
-                )
-            if self.error is not None:
-                raise self.error
-        return self._text
-
-    def positions(self, name: str, most: int = 11) -> list[object]:
-        """The values of one control, thinned evenly to at most `most`, ends included."""
-        if name not in self._controls:
-            raise ValueError(f"this panel has no control {name!r}; it has {', '.join(self._controls)}.")
-        control = self._controls[name]
-        if isinstance(control, w.Checkbox):
-            return [False, True]
-        if hasattr(control, "options"):
-            values = [o[1] if isinstance(o, tuple) else o for o in control.options]
-        else:
-            count = round((control.max - control.min) / control.step) + 1
-            values = [type(control.value)(control.min + i * control.step) for i in range(count)]
-        every = -(-(len(values) - 1) // (most - 1)) or 1  # rounded up
-        return values[::every] + values[-1:] * ((len(values) - 1) % every > 0)
-
-    def walk(self, name: str) -> None:
-        """Move one control through its positions, print the caption at each, and put it back.
-
-        The panel in words, for a reader without pictures; and the page's own test of the slider's callback.
-        """
-        before = self._controls[name].value if name in self._controls else None
-        try:
-            for value in self.positions(name):
-                print(f"{name} = {value}: {self.set(**{name: value})}")
-        finally:
-            if before is not None:
-                self._controls[name].value = before
-
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if isinstance(bundle, tuple):
-            bundle = bundle[0]
-        shown = ", ".join(f"{k} = {v}" for k, v in self.values.items())
-        bundle["text/plain"] = f"[{self._name}: {shown}] {self._text}"
-        bundle["image/png"] = base64.b64encode(self._picture.value).decode()
-        return bundle
-
-
-# ------------------------------------------------------------------------------------------------ controls
-
-
-def choice(description: str, options: Sequence[object], value: object | None = None) -> w.SelectionSlider:
-    """A slider over a list of values, such as ranks 1, 2, 4, 8."""
-    return w.SelectionSlider(
-        options=list(options), value=value or options[0], description=description, continuous_update=True
-    )
-
-
-def menu(description: str, options: Sequence[object]) -> w.Dropdown:
-    return w.Dropdown(options=list(options), value=options[0], description=description)
-
 
 # ------------------------------------------------------------------------------------- low rank (pages 00, 02)
 
@@ -474,7 +331,8 @@ class MapPanel(LiveFigure):
         left.lines[2].set_data([m.ranks.index(r)], [m.alphas.index(alpha)])
         steps = range(len(losses))
         middle.lines[0].set_data(*plots.thinned_curve(steps, losses, 150))
-        middle.lines[1].set_data(*plots.thinned_curve(range(len(pin.losses)), pin.losses, 150) if pin and pin.losses else ([], []))
+        live = pin.losses if pin else []
+        middle.lines[1].set_data(*plots.thinned_curve(range(len(live)), live, 150) if live else ([], []))
         floor = m.floors[target][r]
         middle.lines[2].set_data([0, len(losses)], [max(floor, low / 10)] * 2)
         middle.set(xlim=(0, len(losses)), ylim=(low / 2, 4 * high), title="its loss, floor dashed")
@@ -523,3 +381,84 @@ class MapPanel(LiveFigure):
 def map_panel(sweeps: Mapping[str, Sweep]) -> MapPanel:
     """Page 04: {target: a sweep over r, alpha and lr with one rule and one seed}, all with the same axes."""
     return MapPanel(RankAlphaMap(sweeps))
+
+
+# ------------------------------------------------------------------------------------------ merging (page 05)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def lost_entries(weight: Tensor, delta: Tensor, ratio: float, dtype: str) -> tuple[Tensor, float, float]:
+    """Merge delta, scaled to ratio = ||delta|| / ||weight||, into a weight stored in `dtype`.
+
+    Returns where nothing changed (out, in) as booleans, the share of such entries, and the share of ||delta|| that
+    arrived: the projection of the stored change on delta. The sum is formed in float32 and rounded once.
+    """
+    stored = weight.to(DTYPES[dtype])
+    wanted = delta * (ratio * stored.float().norm() / delta.norm())
+    merged = (stored.float() + wanted).to(DTYPES[dtype])
+    change = merged.double() - stored.double()
+    lost = merged == stored
+    arrived = float((change * wanted).sum() / wanted.double().square().sum())
+    return lost, float(lost.float().mean()), arrived
+
+
+def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)) -> LiveFigure:
+    """Page 05: which entries of a merged weight did not change at all, by dtype and size of the update."""
+
+    def draw(fig: Figure, dtype: str, ratio: float) -> str:
+        lost, share, _ = lost_entries(weight, delta, ratio, dtype)
+        scaled = delta * (ratio * weight.norm() / delta.norm())
+        limit = plots.limit_of(scaled)
+        stored = torch.where(lost, torch.zeros_like(scaled), scaled)
+        shown = {"ΔW": scaled, "ΔW where the weight moved": stored, "where it did not move": lost.float() * limit}
+        if not fig.axes:
+            plots.heatmap_row(fig, shown, limit)
+            fig.axes[-1].set_visible(False)  # the scale follows the slider; what matters is which entries are left
+        for ax, (title, M) in zip(fig.axes, shown.items(), strict=False):
+            plots.update_heatmap(ax, M, title, limit)
+        return f"{dtype}, ‖ΔW‖ = {ratio:g} ‖W‖: {100 * share:.0f} % of the weights do not change at all"
+
+    controls = {
+        "dtype": menu("stored in", list(DTYPES)),
+        "ratio": choice("‖ΔW‖ / ‖W‖", ratios, ratios[1]),
+    }
+    return LiveFigure(draw, controls, name="what a merge loses", figsize=(10, 3.35), keep=True)
+
+
+def mixture_losses(
+    wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> dict[str, float]:
+    """Expected loss on each task when the base carries sum_k weights[k] * updates[k].
+
+    wanted: {task: the change it needs, (d_out, d_in)}; inputs of covariance 1, so the loss is ||sum - wanted||^2/d_out.
+    """
+    total = sum(weights[name] * delta for name, delta in updates.items())
+    return {task: float((total - delta).square().sum() / len(delta)) for task, delta in wanted.items()}
+
+
+def mixture_panel(wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor]) -> LiveFigure:
+    """Page 05: W0 + sum of lam_k * ΔW_k: a slider for each adapter, a bar for each task, and the sum as a heatmap."""
+    names = list(updates)
+    limit = plots.limit_of(*updates.values())
+    highest = 1.3 * max(float(delta.square().sum() / len(delta)) for delta in wanted.values())
+
+    def draw(fig: Figure, **values: float) -> str:
+        lams = {name: values[f"lam{i + 1}"] for i, name in enumerate(names)}
+        total = sum(lams[name] * delta for name, delta in updates.items())
+        losses = mixture_losses(wanted, updates, lams)
+        if not fig.axes:
+            grid = {"left": 0.06, "right": 0.97, "bottom": 0.14, "top": 0.88, "wspace": 0.6}
+            left, right = fig.subplots(1, 2, gridspec_kw=grid)
+            plots.heatmap(total, left, title="the sum of the updates", limit=limit)
+            right.barh(list(losses), list(losses.values()), color=plots.COLOURS["LoRA"])
+            right.set(title="loss on each task", xlabel="expected mean squared error", xlim=(0, highest))
+            right.invert_yaxis()
+        plots.update_heatmap(fig.axes[0], total, "the sum of the updates", limit)
+        for bar, loss in zip(fig.axes[1].patches, losses.values(), strict=True):
+            bar.set_width(loss)
+        return "loss " + ", ".join(f"{task} {plots.short(loss)}" for task, loss in losses.items())
+
+    steps = [i / 4 for i in range(-2, 7)]
+    controls = {f"lam{i + 1}": choice(f"λ of {name}", steps, 1.0 if i == 0 else 0.0) for i, name in enumerate(names)}
+    return LiveFigure(draw, controls, name="mixing adapters", figsize=(9.5, 4), keep=True)

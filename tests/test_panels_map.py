@@ -42,7 +42,7 @@ def picture(panel: MapPanel) -> np.ndarray:
     return imread(io.BytesIO(panel._picture.value))
 
 
-# --------------------------------------------------------------------------------------------- what it shows, no widgets
+# ------------------------------------------------------------------------- what it shows, no widgets
 
 
 def test_the_map_is_the_sweep(sweeps):
@@ -156,7 +156,7 @@ def test_the_button_trains_the_point_and_pins_it(panel):
     layer, history = panel.map.sweeps["decaying"].train_alone(panel.map.index(*key), seed=1)
     _, X, y = panel.map.sweeps["decaying"].data
     assert pin.seed == 1 and pin.losses == history.losses
-    assert pin.loss == pytest.approx(float((layer(X) - y).square().mean()), rel=1e-4)
+    assert pin.loss == pytest.approx((layer(X) - y).square().mean().item(), rel=1e-4)
     assert panel.caption == f"{plain}; trained live with seed 1: loss {plots.short(pin.loss)}"
     left, middle = panel._figure.axes[:2]
     assert [tuple(v) for v in left.lines[1].get_data()] == [(1,), (1,)]
