@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from .layers import (
     why_not,
 )
 
-# Layers whose one matrix is called `weight`; recurrent layers and attention own several, listed by `_weights_of`.
+# Layers whose one matrix is called `weight`; recurrent layers and attention own several, listed by `weights_of`.
 _ONE_WEIGHT = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -48,7 +48,7 @@ class Site(NamedTuple):
         return self.module.parametrizations[self.tensor].original
 
 
-class _Candidate(NamedTuple):
+class Candidate(NamedTuple):
     name: str
     module: nn.Module
     tensor: str
@@ -59,7 +59,7 @@ class _Candidate(NamedTuple):
 # ---------------------------------------------------------------------------------------------------- finding
 
 
-def _weights_of(module: nn.Module) -> list[str]:
+def weights_of(module: nn.Module) -> list[str]:
     if isinstance(module, _ONE_WEIGHT):
         return ["weight"]
     if isinstance(module, _RECURRENT):
@@ -74,7 +74,7 @@ def _join(path: str, tail: str) -> str:
     return f"{path}.{tail}" if path else tail
 
 
-def _candidates(model: nn.Module) -> list[_Candidate]:
+def candidates(model: nn.Module) -> list[Candidate]:
     paths: dict[int, list[str]] = {}
     modules: dict[int, nn.Module] = {}
     attention_outputs: dict[int, list[str]] = {}
@@ -87,22 +87,22 @@ def _candidates(model: nn.Module) -> list[_Candidate]:
     found = []
     for key, module in modules.items():
         single = isinstance(module, _ONE_WEIGHT)
-        for tensor in _weights_of(module):
+        for tensor in weights_of(module):
             aliases = {_join(p, tensor) for p in paths[key]} | {p for p in paths[key] if p}
             aliases |= {p for p in attention_outputs.get(key, []) if p}
             name = paths[key][0] if single and paths[key][0] else _join(paths[key][0], tensor)
             wrap = isinstance(module, nn.Linear) and module is not model and key not in attention_outputs
-            found.append(_Candidate(name, module, tensor, frozenset(aliases), wrap))
+            found.append(Candidate(name, module, tensor, frozenset(aliases), wrap))
     return found
 
 
-def _is_meant(pattern: str, candidate: _Candidate) -> bool:
+def _is_meant(pattern: str, candidate: Candidate) -> bool:
     return any(a == pattern or a.endswith("." + pattern) for a in candidate.aliases)
 
 
-def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> list[_Candidate]:
+def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> list[Candidate]:
     """The candidates that `target_modules` means; each pattern must mean at least one."""
-    everything = _candidates(model)
+    everything = candidates(model)
     if not everything:
         with_weights = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
         kinds = sorted({type(m).__name__ for m in with_weights})
@@ -123,7 +123,7 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
             f"target_modules={target_modules!r} names no layer: "
             "give a name, a list of names or endings, or None for every layer."
         )
-    chosen: dict[tuple[int, str], _Candidate] = {}
+    chosen: dict[tuple[int, str], Candidate] = {}
     for pattern in patterns:
         hits = [c for c in everything if _is_meant(pattern, c)]
         if not hits and isinstance(target_modules, str):  # PEFT reads a single string as a regular expression
@@ -137,13 +137,13 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
     return [c for c in everything if (id(c.module), c.tensor) in chosen]
 
 
-def _is_unready(c: _Candidate) -> bool:
+def _is_unready(c: Candidate) -> bool:
     """Lazy and meta weights are refused by name, not left out in silence: the caller forgot a step."""
     weight = getattr(c.module, c.tensor)
     return isinstance(weight, nn.parameter.UninitializedParameter) or weight.is_meta
 
 
-def _no_match(model: nn.Module, pattern: str, everything: list[_Candidate]) -> str:
+def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> str:
     for path, module in model.named_modules():
         if path and (path == pattern or path.endswith("." + pattern)):
             return (
@@ -167,7 +167,7 @@ def _span(p: Tensor) -> tuple[int, int] | None:
     return p.data_ptr(), p.data_ptr() + extent * p.element_size()
 
 
-def _refuse_tied(model: nn.Module, chosen: list[_Candidate]) -> None:
+def _refuse_tied(model: nn.Module, chosen: list[Candidate]) -> None:
     """A weight with a second owner must not be adapted: the other owner would change, or would not, by accident."""
     owners: dict[tuple[int, str], tuple[str, nn.Parameter]] = {}
     for path, module in model.named_modules():
@@ -242,7 +242,22 @@ def add_lora(
             "them. Call remove_lora(model) first, with keep_delta=True if their update is to stay."
         )
     chosen = _choose(model, target_modules)
-    for c in chosen:
+    attach(model, [Plan(c, r, alpha, dropout) for c in chosen], rslora)
+    return [site.name for site in adapted(model)]
+
+
+class Plan(NamedTuple):
+    """What one weight gets."""
+
+    candidate: Candidate
+    r: int
+    alpha: float
+    dropout: float
+
+
+def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
+    """The work of add_lora, for weights that are chosen already and may differ in rank and alpha (files.py)."""
+    for c, r, alpha, dropout in plans:
         reason = why_not(c.module, c.tensor)
         if reason:
             raise ValueError(f"{c.name} cannot be adapted: {reason}.")
@@ -255,14 +270,14 @@ def add_lora(
                 f"dropout={dropout} cannot act on {c.name}: LoRA's dropout is on a layer's input, and the update of "
                 f"this {type(c.module).__name__} is added to its weight. Use dropout=0.0, or {cure}."
             )
-    _refuse_tied(model, chosen)
+    _refuse_tied(model, [plan.candidate for plan in plans])
 
     # Everything is checked: from here on nothing can fail half-way.
     model._lora_trainable_before = [n for n, p in model.named_parameters() if p.requires_grad]
     model.requires_grad_(False)
     parents = [m for m in model.modules() if not isinstance(m, LoRALinear)]
-    orders = {id(c.module): list(c.module._parameters) for c in chosen}
-    for c in chosen:
+    orders = {id(plan.candidate.module): list(plan.candidate.module._parameters) for plan in plans}
+    for c, r, alpha, dropout in plans:
         if c.wrap:
             layer = LoRALinear(c.module, r, alpha, dropout=dropout, rslora=rslora)
             layer.train(c.module.training)
@@ -278,7 +293,6 @@ def add_lora(
             if isinstance(c.module, nn.RNNBase) and _forget_graph not in c.module._forward_hooks.values():
                 c.module.register_forward_hook(_forget_graph, always_call=True)
                 type(c.module)._apply = _apply_without_graph  # a class of its own, made by register_parametrization
-    return [site.name for site in adapted(model)]
 
 
 def remove_lora(model: nn.Module, keep_delta: bool = False) -> nn.Module:
@@ -438,6 +452,46 @@ def adapter_state(model: nn.Module) -> dict[str, Tensor]:
         state[f"{s.name}.lora_A"] = s.adapter.lora_A.detach().clone()
         state[f"{s.name}.lora_B"] = s.adapter.lora_B.detach().clone()
     return state
+
+
+def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put factors made by `adapter_state` into the model's adapters; r and alpha stay as they are.
+
+    Strict: exactly the model's names and shapes, finite numbers. Otherwise a ValueError, and the model is unchanged.
+    A merged model comes back unmerged, because its sum was made of the old factors.
+    """
+    targets = {}
+    for s in _sites(model):
+        targets[f"{s.name}.lora_A"], targets[f"{s.name}.lora_B"] = s.adapter.lora_A, s.adapter.lora_B
+    checked = check_state(state, {name: (p.shape, p.dtype) for name, p in targets.items()})
+    unmerge(model)
+    with torch.no_grad():
+        for name, p in targets.items():
+            p.copy_(checked[name])
+
+
+def check_state(
+    state: Mapping[str, Tensor], wanted: Mapping[str, tuple[Sequence[int], torch.dtype]]
+) -> dict[str, Tensor]:
+    """The tensors of `state`, cast; a ValueError unless they are `wanted` ({name: (shape, dtype)}), no more, no less."""
+    missing, extra = [n for n in wanted if n not in state], [n for n in state if n not in wanted]
+    if missing or extra:
+        parts = [f"{kind}: {', '.join(map(str, names[:4]))}{', …' if len(names) > 4 else ''} ({len(names)} in all)"
+                 for kind, names in (("missing", missing), ("not wanted", extra)) if names]
+        raise ValueError(f"these factors are not those of this model's adapters. {'; '.join(parts)}. The model is unchanged.")
+    checked = {}
+    for name, (shape, dtype) in wanted.items():
+        t = state[name]
+        if not isinstance(t, Tensor) or not t.is_floating_point() or t.shape != torch.Size(shape):
+            given = f"{' x '.join(map(str, t.shape))}, {t.dtype}" if isinstance(t, Tensor) else type(t).__name__
+            raise ValueError(
+                f"{name} must be a floating-point tensor of shape {' x '.join(map(str, shape))}, got {given}: "
+                "was it made with another r, or for another model? The model is unchanged."
+            )
+        checked[name] = t.detach().to(dtype)
+        if not torch.isfinite(checked[name]).all():
+            raise ValueError(f"{name} holds NaN or infinity in {dtype}: the training that made it diverged. The model is unchanged.")
+    return checked
 
 
 @torch.no_grad()

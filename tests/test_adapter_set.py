@@ -1,0 +1,341 @@
+"""Several adapters on one base: adding, cutting, switching, and one batch with a different adapter for each row."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_adapters import gap, randomise
+from torch import nn
+from zoo import ZOO, mlp, output, replaced
+
+from lora_lab import (
+    AdapterSet,
+    adapter_state,
+    add_lora,
+    combine,
+    combine_deltas,
+    delta_weights,
+    load_adapter_state,
+    merge,
+    remove_lora,
+    save_adapter,
+    set_scale,
+    truncate,
+    truncate_state,
+)
+from lora_lab.adapters import adapted
+
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:LSTM with projections")
+fast = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
+NAMES = ("half", "train", "weight", "parameters", "a name.with.dots")  # all but the last are attributes of a Module
+
+
+def random_state(model: nn.Module, seed: int, r: int | None = None) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for key, t in adapter_state(model).items():
+        shape = list(t.shape)
+        if r is not None:
+            shape[0 if key.endswith("A") else 1] = r
+        state[key] = (0.4 * torch.randn(shape, generator=generator)).to(t.dtype)
+    return state
+
+
+def filled(name: str = "mlp", r: int = 2, **options) -> tuple[nn.Module, AdapterSet]:
+    model = ZOO[name].model().eval()
+    add_lora(model, r, 3.0, **options)
+    adapters = AdapterSet(model)
+    for seed, n in enumerate(NAMES):
+        adapters.add(n, random_state(model, seed))
+    return model, adapters
+
+
+# --------------------------------------------------------------------------------------------------- load_adapter_state
+
+
+@every_animal
+def test_a_state_goes_into_another_model(animal):
+    source, target = (animal.model().eval() for _ in "ab")
+    for model in (source, target):
+        add_lora(model, 2, 3.0)
+    randomise(source)
+    merge(target)
+    load_adapter_state(target, adapter_state(source))
+    with torch.no_grad():
+        assert torch.equal(output(target, animal.inputs()), output(source, animal.inputs()))
+
+
+@pytest.mark.parametrize(
+    "spoil, sentence",
+    [
+        (lambda s: s.pop("2.lora_B"), "missing: 2.lora_B"),
+        (lambda s: s.update({"4.lora_A": torch.zeros(1)}), "not wanted: 4.lora_A"),
+        (lambda s: s.update({"0.lora_A": torch.zeros(2, 8)}), "0.lora_A must be a floating-point tensor of shape 2 x 7, got 2 x 8"),
+        (lambda s: s.update({"0.lora_A": torch.zeros(3, 7)}), "0.lora_A must be .* got 3 x 7"),
+        (lambda s: s.update({"0.lora_A": torch.zeros(2, 7, dtype=torch.int32)}), "floating-point.*int32"),
+        (lambda s: s.update({"0.lora_A": [1.0]}), "got list"),
+        (lambda s: s["2.lora_B"].fill_(math.nan), "2.lora_B holds NaN"),
+        (lambda s: s.update({"2.lora_B": torch.full((5, 2), 1e300, dtype=torch.float64)}), "infinity in torch.float32"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(spoil, sentence):
+    model, adapters = filled()
+    before = adapter_state(model)
+    state = random_state(model, 9)
+    spoil(state)
+    with pytest.raises(ValueError, match=sentence):
+        load_adapter_state(model, state)
+    with pytest.raises(ValueError, match="not those of|must be|holds NaN|diverged"):
+        adapters.add("new", {k: t for k, t in state.items()} | ({} if "4.lora_A" in state else {"9.lora_A": torch.ones(1)}))
+    assert all(torch.equal(t, before[k]) for k, t in adapter_state(model).items())
+    assert adapters.names == list(NAMES)
+
+
+# -------------------------------------------------------------------------------------------------- combine, truncate
+
+
+@fast
+@given(st.lists(st.tuples(st.integers(1, 4), st.floats(-3, 3)), min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 9))
+def test_combined_factors_are_the_sum_of_the_updates(parts, rows, cols):
+    generator = torch.Generator().manual_seed(rows * 10 + cols)
+    states = [
+        {"w.lora_A": torch.randn(r, cols, generator=generator), "w.lora_B": torch.randn(rows, r, generator=generator)}
+        for r, _ in parts
+    ]
+    weights = [w for _, w in parts]
+    both = combine(states, weights)
+    wanted = sum(w * s["w.lora_B"].double() @ s["w.lora_A"].double() for w, s in zip(weights, states))
+    assert both["w.lora_A"].shape == (sum(r for r, _ in parts), cols)
+    torch.testing.assert_close(both["w.lora_B"].double() @ both["w.lora_A"].double(), wanted, rtol=0, atol=1e-4)
+    deltas = combine_deltas([{"w": s["w.lora_B"] @ s["w.lora_A"]} for s in states], weights)
+    torch.testing.assert_close(deltas["w"].double(), wanted, rtol=0, atol=1e-4)
+
+
+def test_adding_the_factors_themselves_is_something_else():
+    model, adapters = filled()
+    one, two = adapters["half"], adapters["train"]
+    right = combine([one, two])
+    wrong = {k: one[k] + two[k] for k in one}
+    for name in ("0", "2"):
+        wanted = sum(s[f"{name}.lora_B"] @ s[f"{name}.lora_A"] for s in (one, two))
+        assert gap(right[f"{name}.lora_B"] @ right[f"{name}.lora_A"], wanted) < 1e-5
+        assert gap(wrong[f"{name}.lora_B"] @ wrong[f"{name}.lora_A"], wanted) > 0.1
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda s: combine([]), "nothing to combine"),
+        (lambda s: combine([s, s], [1.0]), "one finite number for each of the 2"),
+        (lambda s: combine([s], [math.nan]), "one finite number"),
+        (lambda s: combine([s, {k: t for k, t in s.items() if k[0] == "0"}]), "different layers .2.lora_A"),
+        (lambda s: combine([{"0.lora_A": s["0.lora_A"]}]), "not an adapter's state"),
+        (lambda s: combine([s, {k: t[:, :1] for k, t in s.items()}]), "different shapes"),
+        (lambda s: truncate_state({}, 1), "not an adapter's state"),
+        (lambda s: truncate(torch.ones(3, 4), 0), "r=0 is not a rank of a 3 x 4 matrix: choose 1 to 3"),
+        (lambda s: truncate(torch.ones(3, 4), 4), "r=4 is not a rank"),
+        (lambda s: truncate(torch.ones(3), 1), "needs a finite .rows, cols. matrix"),
+        (lambda s: truncate(torch.full((3, 4), math.inf), 1), "needs a finite"),
+    ],
+)
+def test_misuse_gets_a_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call(random_state(filled()[0], 0))
+
+
+@fast
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_truncation_is_the_best_copy_and_knows_its_error(rows, cols, data):
+    r = data.draw(st.integers(1, min(rows, cols)))
+    delta = torch.randn(rows, cols, generator=torch.Generator().manual_seed(rows + 10 * cols), dtype=torch.float64)
+    cut = truncate(delta, r)
+    tail = torch.linalg.svdvals(delta)[r:].norm()  # Eckart and Young
+    assert cut.A.shape == (r, cols) and cut.B.shape == (rows, r)
+    assert cut.error == pytest.approx(float(tail), abs=1e-9)
+    assert float((delta - cut.B @ cut.A).norm()) == pytest.approx(cut.error, abs=1e-9)
+    assert cut.relative == pytest.approx(float(tail / delta.norm()), abs=1e-9)
+
+
+@fast
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.data())
+def test_truncating_a_state_is_truncating_its_product(rows, cols, rank, data):
+    r = data.draw(st.integers(1, min(rows, cols)))
+    generator = torch.Generator().manual_seed(rank)
+    state = {
+        "w.lora_A": torch.randn(rank, cols, generator=generator, dtype=torch.float64),
+        "w.lora_B": torch.randn(rows, rank, generator=generator, dtype=torch.float64),
+    }
+    cut, errors = truncate_state(state, r)
+    wanted = truncate(state["w.lora_B"] @ state["w.lora_A"], r)
+    assert cut["w.lora_A"].shape == (r, cols)
+    torch.testing.assert_close(cut["w.lora_B"] @ cut["w.lora_A"], wanted.B @ wanted.A, rtol=0, atol=1e-8)
+    assert errors["w"] == pytest.approx(wanted.relative, abs=1e-8)
+
+
+# ---------------------------------------------------------------------------------------------------------- switching
+
+
+@every_animal
+def test_switching_puts_each_adapter_in_and_the_base_back(animal):
+    model, inputs = animal.model().eval(), animal.inputs()
+    with torch.no_grad():
+        add_lora(model, 2, 3.0)
+        base = output(model, inputs)
+        adapters, wanted = AdapterSet(model), {}
+        for seed, name in enumerate(NAMES):
+            load_adapter_state(model, random_state(model, seed))
+            adapters.add(name)
+            wanted[name] = output(model, inputs)
+        merge(model)
+        for name in reversed(NAMES):
+            adapters.use(name)
+            assert torch.equal(output(model, inputs), wanted[name]) and adapters.active == {name: 1.0}
+        adapters.use({})
+        assert torch.equal(output(model, inputs), base)
+
+
+@every_animal
+def test_a_weighted_sum_is_the_sum_of_the_deltas(animal):
+    base, inputs = animal.model().eval(), animal.inputs()
+    import copy
+
+    model = copy.deepcopy(base)
+    add_lora(model, 2, 3.0)
+    adapters = AdapterSet(model)
+    weights, deltas = {"half": 0.7, "train": -0.4, "weight": 1.1}, []
+    for seed, name in enumerate(weights):
+        load_adapter_state(model, random_state(model, seed))
+        adapters.add(name)
+        deltas.append(delta_weights(model))
+    total = combine_deltas(deltas, list(weights.values()))
+    adapters.use(weights)
+    for name, delta in delta_weights(model).items():
+        assert gap(delta, total[name]) < 1e-5
+    parameters = dict(base.named_parameters())
+    by_parameter = {n if n in parameters else f"{n}.weight": d.double() for n, d in total.items()}
+    reference = replaced(base, by_parameter)
+    with torch.no_grad():
+        assert gap(output(model, inputs), output(reference, inputs)) < 2 * animal.tolerance
+    limits = [min(s.base_weight.shape[0], s.base_weight[0].numel()) for s in adapted(model)]
+    assert [s.adapter.r for s in adapted(model)] == [min(6, limit) for limit in limits]
+
+
+def test_adapters_of_another_rank_and_scaling_are_added_right(tmp_path):
+    base, inputs = ZOO["mlp"].model(), ZOO["mlp"].inputs()
+    deltas = []
+    for i, (r, alpha, rslora) in enumerate(((1, 5.0, False), (4, 8.0, True))):
+        one = ZOO["mlp"].model()
+        add_lora(one, r, alpha, rslora=rslora)
+        randomise(one, seed=i)
+        save_adapter(one, tmp_path / str(i))
+        deltas.append(delta_weights(one))
+    add_lora(base, 2, 3.0)
+    untouched = output(base, inputs)
+    adapters = AdapterSet(base)
+    for i in "01":
+        adapters.load(i, tmp_path / i)
+    assert torch.equal(output(base, inputs), untouched)
+    for i in (0, 1):
+        adapters.use(str(i))
+        assert all(gap(d, deltas[i][n]) < 1e-6 for n, d in delta_weights(base).items())
+    adapters.use({"0": 0.5, "1": 2.0})
+    total = combine_deltas(deltas, [0.5, 2.0])
+    assert all(gap(d, total[n]) < 1e-5 for n, d in delta_weights(base).items())
+    save_adapter(base, tmp_path / "sum")
+    fresh = ZOO["mlp"].model()
+    from lora_lab import load_adapter
+
+    load_adapter(fresh, tmp_path / "sum")
+    assert gap(output(fresh, inputs), output(base, inputs)) < 1e-5
+    remove_lora(base)
+    assert torch.equal(output(base, inputs), output(ZOO["mlp"].model(), inputs))
+
+
+def test_a_kept_adapter_does_not_change_with_the_model():
+    model, adapters = filled()
+    kept = adapters["half"]
+    adapters.use("half")
+    randomise(model, seed=33)
+    adapters["half"]["0.lora_A"].zero_()
+    assert all(torch.equal(t, kept[k]) for k, t in adapters["half"].items())
+    adapters.remove("half")
+    assert "half" not in adapters and len(adapters) == len(NAMES) - 1 and list(adapters) == list(NAMES[1:])
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda a: a.add("half"), r"there is an adapter 'half' already; remove\('half'\)"),
+        (lambda a: a.add(""), "a text that is not empty"),
+        (lambda a: a.add(3), "a text that is not empty"),
+        (lambda a: a.use("hlaf"), "no adapter 'hlaf'; there are: 'half', 'train'"),
+        (lambda a: a.use({"half": 1.0, "no": 1.0}), "no adapter 'no'"),
+        (lambda a: a.use({"half": math.inf}), "must be a finite number"),
+        (lambda a: a["no"], "no adapter 'no'"),
+        (lambda a: a.remove("no"), "no adapter 'no'"),
+        (lambda a: AdapterSet(mlp()), "carries no LoRA adapter"),
+        (lambda a: a.serve(torch.ones(2, 7), ["half"]), "1 names for 2 rows"),
+        (lambda a: a.serve(torch.ones(0, 7), []), "0 names for 0 rows"),
+        (lambda a: a.serve(torch.ones(1, 7), ["no"]), "no adapter 'no'"),
+        (lambda a: a.serve(a.model.train() and torch.ones(1, 7), ["half"]), "model.eval"),
+    ],
+)
+def test_misuse_of_a_set_changes_nothing(call, sentence):
+    model, adapters = filled()
+    before = adapter_state(model)
+    with pytest.raises(ValueError, match=sentence):
+        call(adapters)
+    assert all(torch.equal(t, before[k]) for k, t in adapter_state(model).items()) and adapters.names == list(NAMES)
+
+
+# ------------------------------------------------------------------------------------------------ one batch, many adapters
+
+CANNOT = ("lstm", "lstm_proj", "gru", "rnn", "language_model")
+SERVED = [n for n, a in ZOO.items() if len(a.inputs()) == 1 and n not in CANNOT and "attention" not in n and n != "encoder_padded"]
+
+
+@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
+@pytest.mark.parametrize("name", SERVED)
+def test_rows_with_different_adapters_equal_one_row_at_a_time(name, merged):
+    model, adapters = filled(name)
+    (x,) = ZOO[name].inputs()
+    rows = (["half", None, "weight", "half"] * 3)[: len(x)]
+    with torch.no_grad():
+        one_by_one = []
+        for i, row in enumerate(rows):
+            adapters.use(row or {})
+            one_by_one.append(model(x[i : i + 1]))
+        set_scale(model, 0.5)
+        if merged:
+            merge(model)
+        before = output(model, (x,))
+        together = adapters.serve(x, rows)
+        assert gap(together, torch.cat(one_by_one)) < ZOO[name].tolerance
+        assert torch.equal(output(model, (x,)), before), "serving leaves the model as it is"
+
+
+def test_served_adapters_may_have_different_ranks_and_scalings(tmp_path):
+    model, adapters = filled()
+    other = ZOO["mlp"].model()
+    add_lora(other, 4, 16.0, rslora=True)
+    randomise(other)
+    save_adapter(other, tmp_path)
+    adapters.load("wide", tmp_path)
+    (x,) = ZOO["mlp"].inputs()
+    out = adapters.serve(x, ["wide", "half", "wide"])
+    torch.testing.assert_close(out[[0, 2]], other.eval()(x)[[0, 2]])
+
+
+@pytest.mark.parametrize("name", ["lstm", "language_model", "attention"])
+def test_a_model_that_cannot_be_served_by_row_gets_a_sentence(name):
+    model, adapters = filled(name)
+    (x,) = ZOO[name].inputs()
+    before = output(model, (x,))
+    with pytest.raises(ValueError, match="each adapter in turn|one tensor"):
+        adapters.serve(x, ["half"] * len(x))
+    assert torch.equal(output(model, (x,)), before)
