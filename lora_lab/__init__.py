@@ -35,7 +35,7 @@ _HOME = {  # public name -> the file that explains it
     "exercises": ("claim",),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
-_SUBMODULES = (*_HOME, "tasks", "bases", "costs", "plots", "panels", "timing")
+_SUBMODULES = (*_HOME, "tasks", "bases", "costs", "sweeps", "plots", "panels", "timing")
 __all__ = [*_FILE_OF, "begin"]
 
 
@@ -70,7 +70,7 @@ def begin(page: str) -> None:
     server) a small step takes many times longer. `python -m lora_lab` measures it on your machine. To choose
     otherwise, set OMP_NUM_THREADS before starting Jupyter, or call torch.set_num_threads after this call.
 
-    It is a call and not a side effect of the import, so that a program of yours which imports lora_lab keeps its threads.
+    It is a call and not a side effect of the import: a program of yours that imports lora_lab keeps its threads.
     """
     import torch
 

@@ -104,21 +104,24 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
     """The candidates that `target_modules` means; each pattern must mean at least one."""
     everything = candidates(model)
     if not everything:
-        kinds = sorted({type(m).__name__ for m in model.modules() if next(m.parameters(recurse=False), None) is not None})
+        with_weights = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
+        kinds = sorted({type(m).__name__ for m in with_weights})
         raise ValueError(
-            f"{type(model).__name__} has no layer that LoRA can adapt (Linear, Embedding, Conv1d/2d/3d, RNN, LSTM, GRU, "
-            f"MultiheadAttention); its layers with parameters are: {', '.join(kinds) or 'none'}."
+            f"{type(model).__name__} has no layer that LoRA can adapt (Linear, Embedding, Conv1d/2d/3d, RNN, LSTM, "
+            f"GRU, MultiheadAttention); its layers with parameters are: {', '.join(kinds) or 'none'}."
         )
     if target_modules is None:
         chosen = [c for c in everything if not why_not(c.module, c.tensor) or _is_unready(c)]
         if not chosen:
-            raise ValueError("no layer can be adapted: " + "; ".join(f"{c.name}: {why_not(c.module, c.tensor)}" for c in everything))
+            reasons = "; ".join(f"{c.name}: {why_not(c.module, c.tensor)}" for c in everything)
+            raise ValueError(f"no layer can be adapted: {reasons}")
         return chosen
     one = isinstance(target_modules, str) or not isinstance(target_modules, Iterable)
     patterns = [target_modules] if one else list(target_modules)
     if not patterns or not all(isinstance(p, str) and p for p in patterns):
         raise ValueError(
-            f"target_modules={target_modules!r} names no layer: give a name, a list of names or endings, or None for every layer."
+            f"target_modules={target_modules!r} names no layer: "
+            "give a name, a list of names or endings, or None for every layer."
         )
     chosen: dict[tuple[int, str], Candidate] = {}
     for pattern in patterns:
@@ -144,10 +147,12 @@ def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> st
     for path, module in model.named_modules():
         if path and (path == pattern or path.endswith("." + pattern)):
             return (
-                f"target_modules={pattern!r} means {path}, a {type(module).__name__}, which has no weight matrix of its own "
-                "to adapt; name the layers inside it, or a Linear, Embedding, convolution, recurrent or attention layer."
+                f"target_modules={pattern!r} means {path}, a {type(module).__name__}, which has no weight matrix of "
+                "its own to adapt; name the layers inside it, or a Linear, Embedding, convolution, recurrent or "
+                "attention layer."
             )
-    endings = sorted({c.name.rsplit(".", 1)[-1] for c in everything} | {c.name for c in everything if len(everything) <= 12})
+    names = [c.name for c in everything]
+    endings = sorted({n.rsplit(".", 1)[-1] for n in names} | set(names if len(names) <= 12 else ()))
     near = difflib.get_close_matches(pattern, endings, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(endings[:12]) + (", …" if len(endings) > 12 else "")
@@ -178,8 +183,8 @@ def _refuse_tied(model: nn.Module, chosen: list[Candidate]) -> None:
             other = _span(q)
             if q is p or (mine and other and q.device == p.device and mine[0] < other[1] and other[0] < mine[1]):
                 raise ValueError(
-                    f"{c.name} is tied: its {c.tensor} is also {name}, so an update of one would be missing in, or leak into, "
-                    "the other. Untie them (give each its own copy), or name other layers in target_modules."
+                    f"{c.name} is tied: its {c.tensor} is also {name}, so an update of one would be missing in, or "
+                    "leak into, the other. Untie them (give each its own copy), or name other layers in target_modules."
                 )
 
 
@@ -233,8 +238,8 @@ def add_lora(
     old = adapted(model)
     if old:
         raise ValueError(
-            f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}); a second set would stack on them. "
-            "Call remove_lora(model) first, with keep_delta=True if their update is to stay."
+            f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}); a second set would stack on "
+            "them. Call remove_lora(model) first, with keep_delta=True if their update is to stay."
         )
     chosen = _choose(model, target_modules)
     attach(model, [Plan(c, r, alpha, dropout) for c in chosen], rslora)
@@ -262,8 +267,8 @@ def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
             bare = c.module is model and isinstance(model, nn.Linear)
             cure = "wrap it: LoRALinear(model, r, alpha, dropout=...)" if bare else "target Linear layers only"
             raise ValueError(
-                f"dropout={dropout} cannot act on {c.name}: LoRA's dropout is on a layer's input, and the update of this "
-                f"{type(c.module).__name__} is added to its weight. Use dropout=0.0, or {cure}."
+                f"dropout={dropout} cannot act on {c.name}: LoRA's dropout is on a layer's input, and the update of "
+                f"this {type(c.module).__name__} is added to its weight. Use dropout=0.0, or {cure}."
             )
     _refuse_tied(model, [plan.candidate for plan in plans])
 
@@ -411,7 +416,8 @@ def merge(model: nn.Module) -> None:
     """Compute with W0 + lam * delta as one matrix per layer (paper, section 4.1: "no additional inference latency").
 
     W0 itself stays as it is, beside the sum: merging twice is merging once, `unmerge` is exact, and `state_dict()`
-    is the same as before. To fold the update in for good, and free the second copy: remove_lora(model, keep_delta=True).
+    is the same as before. To fold the update in for good, and free the second copy: remove_lora(model,
+    keep_delta=True).
     """
     _merge(_sites(model))
 
@@ -494,5 +500,5 @@ def check_state(
 
 @torch.no_grad()
 def delta_weights(model: nn.Module) -> dict[str, Tensor]:
-    """{name: s * B A}, each as an (out, in) matrix without lam; a convolution's kernel is flattened to (out, in*k*k)."""
+    """{name: s * B A}, each an (out, in) matrix, without lam; a convolution's kernel is flattened to (out, in*k*k)."""
     return {s.name: s.adapter.delta_weight() for s in _sites(model)}

@@ -74,4 +74,4 @@ def human(n: float) -> str:
         if abs(n) < 999.5 or unit == "PB":
             break
         n /= 1000
-    return f"{n:.0f} {unit}" if unit == "B" else f"{n:.0f} {unit}" if abs(n) >= 100 else f"{n:.1f} {unit}"
+    return f"{n:.0f} {unit}" if unit == "B" or abs(n) >= 100 else f"{n:.1f} {unit}"

@@ -24,7 +24,7 @@ def is_scale(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST  # false for NaN
 
 
-def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int, int], where: str = "the layer") -> None:
+def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int, int], where: str) -> None:
     """Raise a ValueError in words unless r, alpha and dropout fit a weight of `shape` (d_out, d_in)."""
     limit = min(shape)
     if isinstance(r, bool) or not isinstance(r, Integral):
@@ -37,7 +37,8 @@ def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int
         )
     if not is_scale(alpha):
         raise ValueError(
-            f"alpha={alpha!r} is not a finite number of at most {LARGEST:g} in size: alpha scales the update, for example alpha=r."
+            f"alpha={alpha!r} is not a finite number of at most {LARGEST:g} in size: "
+            "alpha scales the update, for example alpha=r."
         )
     if isinstance(dropout, bool) or not isinstance(dropout, Real) or not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout={dropout!r} is not a probability in [0, 1): 0.0 switches it off.")
@@ -143,7 +144,8 @@ class LoRALinear(LowRankUpdate):
         if isinstance(base, LoRALinear):
             raise TypeError("base is a LoRALinear already: a second adapter would stack on the first one.")
         if not isinstance(base, nn.Linear):
-            raise TypeError(f"base is a {type(base).__name__}; LoRALinear adapts nn.Linear. For another layer use add_lora.")
+            kind = type(base).__name__
+            raise TypeError(f"base is a {kind}; LoRALinear adapts nn.Linear. For another layer use add_lora.")
         reason = why_not(base, "weight")
         if reason:
             raise TypeError(f"base cannot be adapted: {reason}.")
@@ -199,7 +201,9 @@ class LoRAParametrization(LowRankUpdate):
     weight: (rows, ...); seen as a rows x cols matrix. There is no input here, hence no dropout.
     """
 
-    def __init__(self, weight: Tensor, r: int = 8, alpha: float = 8.0, *, rslora: bool = False, where: str = "the weight"):
+    def __init__(
+        self, weight: Tensor, r: int = 8, alpha: float = 8.0, *, rslora: bool = False, where: str = "the weight"
+    ) -> None:
         super().__init__(weight, r, alpha, 0.0, rslora, where)
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
 COLOURS = {
@@ -72,7 +73,7 @@ def limit_of(*matrices: Tensor | np.ndarray) -> float:
 
 
 def thinned(M: Tensor | np.ndarray, most: int = 160) -> np.ndarray:
-    """Every k-th row and column, so that at most `most` of each remain: a screen shows no more of a 1000 x 1001 matrix."""
+    """Every k-th row and column, at most `most` of each: no screen shows more of a 1000 x 1001 matrix."""
     M = array(M)
     return M[:: -(-M.shape[0] // most), :: -(-M.shape[1] // most)]
 
@@ -84,7 +85,12 @@ def thinned_curve(x: Sequence[float], y: Sequence[float], most: int = 800) -> tu
 
 
 def heatmap(
-    M: Tensor | np.ndarray, ax: Axes | None = None, *, title: str = "", limit: float | None = None, colorbar: bool = True
+    M: Tensor | np.ndarray,
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    limit: float | None = None,
+    colorbar: bool = True,
 ) -> Axes:
     """A weight matrix (d_out, d_in): rows are outputs, columns are inputs; red positive, blue negative, white zero."""
     ax = _axes(ax, (5, 4))
@@ -109,7 +115,9 @@ def update_heatmap(ax: Axes, M: Tensor | np.ndarray, title: str, limit: float) -
     ax.set_title(title)
 
 
-def heatmaps(matrices: Mapping[str, Tensor], *, limit: float | None = None, figsize: tuple[float, float] | None = None) -> list[Axes]:
+def heatmaps(
+    matrices: Mapping[str, Tensor], *, limit: float | None = None, figsize: tuple[float, float] | None = None
+) -> list[Axes]:
     """Several matrices side by side on one colour scale, with one colour bar. {title: (d_out, d_in)}."""
     n = len(matrices)
     fig = plt.figure(figsize=figsize or (3.4 * n + 0.6, 3.6))
@@ -152,7 +160,9 @@ def loss_curves(
         ax.plot(*published, "o", mfc="none", mew=2, ms=8, color=COLOURS["published"], label="published (S1)")
     for name, level in (levels or {}).items():
         ax.axhline(level, lw=1.2, color=COLOURS["base"])
-        ax.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=COLOURS["base"])
+        ax.annotate(
+            name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=COLOURS["base"]
+        )
     if floor is not None:
         ax.axhline(floor, ls="--", lw=1.5, color=COLOURS["floor"], label="floor (computed before training)")
     if log:
@@ -181,7 +191,9 @@ def spectra(
     return ax
 
 
-def memory_bars(bars: Mapping[str, object], ax: Axes | None = None, *, title: str = "", unit: float = 1e6, name: str = "MB") -> Axes:
+def memory_bars(
+    bars: Mapping[str, object], ax: Axes | None = None, *, title: str = "", unit: float = 1e6, name: str = "MB"
+) -> Axes:
     """Stacked bars of weights, gradients and Adam's moments. {label: costs.Memory}."""
     ax = _axes(ax, (7, 3))
     labels = list(bars)
@@ -208,3 +220,97 @@ def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None
     ax.invert_yaxis()
     ax.set(title=title, xlabel=f"time per training step, {baseline} = 1")
     return ax
+
+
+# ------------------------------------------------------------------------------------------------ maps (page 04)
+
+
+def loss_map(
+    ranks: Sequence[int],
+    alphas: Sequence[float],
+    losses: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    low: float = 1e-3,
+    high: float = 1.0,
+) -> Axes:
+    """Final losses over (r, alpha) on a logarithmic colour scale from `low` to `high`; × where the run diverged.
+
+    losses: (len(alphas), len(ranks)), not finite where diverged.
+    """
+    ax = _axes(ax, (6, 4.4))
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad="#dddddd")
+    image = ax.imshow(np.zeros(np.shape(losses)), cmap=colours, norm=LogNorm(low, high), origin="lower", aspect="auto")
+    ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["full"])
+    update_loss_map(ax, losses)
+    ax.set(title=title, xlabel="rank r", ylabel="α")
+    ax.set_xticks(range(len(ranks)), [f"{r}" for r in ranks])
+    ax.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
+    ax.tick_params(length=0)
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.06, pad=0.03)
+    ticks = [10.0**k for k in range(-12, 13) if low <= 10.0**k <= high]
+    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")  # no formula, as in loss_curves
+    return ax
+
+
+def update_loss_map(ax: Axes, losses: np.ndarray) -> None:
+    """Show other losses over the same ranks and alphas in a map that is drawn already."""
+    losses = np.asarray(losses, dtype=float)
+    bad = ~np.isfinite(losses)
+    ax.images[0].set_data(np.ma.masked_array(np.clip(np.where(bad, 1, losses), *ax.images[0].get_clim()), bad))
+    y, x = bad.nonzero()
+    ax.lines[0].set_data(x, y)
+
+
+def early_curves(
+    groups: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    at: int | None = None,
+    figsize: tuple[float, float] = (11, 3.8),
+) -> list[Axes]:
+    """Loss curves side by side on one scale, one panel per group, from light and thick to dark and thin in each.
+
+    groups: {title: {label: losses}}. at: a step to mark, where the page compares the curves.
+    """
+    fig, axes = plt.subplots(1, len(groups), figsize=figsize, sharey=True, squeeze=False)
+    fig.subplots_adjust(left=0.08, right=0.88, bottom=0.16, top=0.9, wspace=0.08)
+    for ax, (title, curves) in zip(axes[0], groups.items()):
+        shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(curves)))
+        widths = np.linspace(5, 1.5, len(curves))  # so that a curve is seen under one that coincides with it
+        for shade, width, (label, losses) in zip(shades, widths, curves.items()):
+            ax.plot(np.arange(len(losses)), losses, color=shade, lw=width, label=label)
+        if at is not None:
+            ax.axvline(at, lw=1, ls=":", color=COLOURS["base"])
+        ax.set(title=title, xlabel="step", yscale="log")
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes[0, 0].set_ylabel("loss (mean squared error)")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return list(axes[0])
+
+
+def floor_curves(
+    targets: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[Sequence[float]]]], *, low: float = 1e-3
+) -> list[Axes]:
+    """Reached loss against rank, a dot per seed, over the floor (dashed). {target: (ranks, floors, [losses per seed])}.
+
+    Losses and floors below `low` are drawn at `low`.
+    """
+    fig, axes = plt.subplots(1, len(targets), figsize=(2.75 * len(targets), 3.6), sharey=True, squeeze=False)
+    fig.subplots_adjust(left=0.09, right=0.98, bottom=0.17, top=0.78, wspace=0.08)
+    for ax, (title, (ranks, floors, seeds)) in zip(axes[0], targets.items()):
+        for i, losses in enumerate(seeds):
+            label = "" if i else f"trained, a dot per seed (drawn from {low:g} up)"
+            ax.plot(ranks, np.maximum(losses, low), "o", ms=7, color=COLOURS["LoRA"], label=label)
+        ax.plot(ranks, np.maximum(floors, low), "--", color=COLOURS["floor"], label="floor (computed before training)")
+        ax.set(title=title, xlabel="rank r", xscale="log", yscale="log", ylim=(low / 1.5, 2))
+        ax.set_xticks(ranks, [f"{r}" for r in ranks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes[0, 0].set_ylabel("loss (mean squared error)")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=2)
+    return list(axes[0])

@@ -108,7 +108,8 @@ def letters(word: str, scale: int = 8) -> Tensor:
     """A matrix of zeros and ones that spells `word`, (7 * scale, (6 * len(word) - 1) * scale): a rank one can read."""
     unknown = sorted(set(word) - set(_FONT))
     if not word or unknown:
-        raise ValueError(f"word={word!r}: use one or more of the letters {''.join(_FONT)}" + (f", not {unknown}." if unknown else "."))
+        wrong = f", not {unknown}" if unknown else ""
+        raise ValueError(f"word={word!r}: use one or more of the letters {''.join(_FONT)}{wrong}.")
     rows = [".".join(_FONT[c][i] for c in word) for i in range(7)]
     grid = torch.tensor([[float(dot == "#") for dot in row] for row in rows])
     return grid.repeat_interleave(scale, 0).repeat_interleave(scale, 1)

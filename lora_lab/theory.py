@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+RULES = ("alpha/r", "alpha/sqrt(r)", "alpha")
 
 
 def _matrix(delta: Tensor, name: str = "delta") -> Tensor:
@@ -13,11 +18,10 @@ def _matrix(delta: Tensor, name: str = "delta") -> Tensor:
     return delta.detach().double()
 
 
-def _check_rank(r: int, delta: Tensor, lowest: int = 0) -> None:
-    if isinstance(r, bool) or not isinstance(r, int) or not lowest <= r <= min(delta.shape):
-        raise ValueError(
-            f"r={r!r} is not a possible rank of a {delta.shape[0]} x {delta.shape[1]} matrix: choose {lowest} to {min(delta.shape)}."
-        )
+def _check_rank(r: int, delta: Tensor) -> None:
+    (d_out, d_in), limit = delta.shape, min(delta.shape)
+    if isinstance(r, bool) or not isinstance(r, int) or not 0 <= r <= limit:
+        raise ValueError(f"r={r!r} is not a possible rank of a {d_out} x {d_in} matrix: choose 0 to {limit}.")
 
 
 def spectrum(delta: Tensor) -> Tensor:
@@ -46,8 +50,9 @@ def rank_floor(delta: Tensor, r: int, X: Tensor | None = None) -> float:
     D = _matrix(delta)
     _check_rank(r, D)
     if X is not None:
-        if X.ndim != 2 or X.shape[1] != D.shape[1]:
-            raise ValueError(f"X has shape {tuple(X.shape)}; delta needs inputs of width d_in = {D.shape[1]}, so X is (n, {D.shape[1]}).")
+        d_in = D.shape[1]
+        if X.ndim != 2 or X.shape[1] != d_in:
+            raise ValueError(f"X has shape {tuple(X.shape)}; delta has d_in = {d_in} columns, so X is (n, {d_in}).")
         # R of X = QR has RᵀR = XᵀX, also when X has fewer rows than columns, where a Cholesky factor does not exist.
         R = torch.linalg.qr(X.detach().double(), mode="r").R  # (min(n, d_in), d_in)
         D = D @ R.T / len(X) ** 0.5
@@ -86,3 +91,45 @@ def sgd_rate(d_in: int, d_out: int, batch_size: int) -> float:
     1 - 2 e + e^2 (1 + (d_in + 1) / batch), e = 2 eta / d_out; the minimum over e is at e = batch / (batch + d_in + 1).
     """
     return d_out / 2 * batch_size / (batch_size + d_in + 1)
+
+
+def scaling_of(alpha: float, r: int, rule: str = "alpha/r") -> float:
+    """The factor s in front of BA: alpha/r (paper, section 4.1), alpha/sqrt(r) (rsLoRA), or alpha alone (no rule)."""
+    if rule not in RULES:
+        raise ValueError(f"rule={rule!r} is not a scaling rule; choose one of {', '.join(map(repr, RULES))}.")
+    return alpha / {"alpha/r": r, "alpha/sqrt(r)": math.sqrt(r), "alpha": 1}[rule]
+
+
+class Equivalent(NamedTuple):
+    """Settings with scaling 1 that give the same run: learning rate, and standard deviation of A at the start."""
+
+    scaling: float
+    lr: float
+    std: float
+
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"{name}={value!r} is not a positive number.")
+
+
+def adam_equivalent(s: float, lr: float, std: float) -> Equivalent:
+    """Under Adam, (s, lr, std of A) trains exactly as (1, sqrt(s) lr, sqrt(s) std), if B starts at zero.
+
+    Put A' = sqrt(s) A and B' = sqrt(s) B: then s B A = B' A', and the gradient of A' is that of A over sqrt(s).
+    Adam's step does not see the size of a gradient: A moves by lr as before, hence A' by sqrt(s) lr. (Its eps, 1e-8,
+    does see it: equal up to eps over the gradient's size.)
+    """
+    _check_positive(s=s, lr=lr, std=std)
+    return Equivalent(1.0, math.sqrt(s) * lr, math.sqrt(s) * std)
+
+
+def sgd_equivalent(s: float, lr: float, std: float) -> Equivalent:
+    """Under SGD, also with momentum, (s, lr, std of A) trains exactly as (1, s lr, sqrt(s) std), if B starts at zero.
+
+    With A' = sqrt(s) A and B' = sqrt(s) B as in `adam_equivalent`, A moves by lr grad A = lr sqrt(s) grad A',
+    hence A' = sqrt(s) A moves by s lr grad A'.
+    """
+    _check_positive(s=s, lr=lr, std=std)
+    return Equivalent(1.0, s * lr, math.sqrt(s) * std)

@@ -79,7 +79,7 @@ def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
         raise ValueError("no parameter of the model is trainable: add_lora first, or unfreeze what is to be trained.")
     disabled = [s.name for s in adapted(model) if not s.adapter.enabled]
     if disabled:
-        raise ValueError(f"{disabled[0]} is disabled, so nothing would reach it: train outside adapters_disabled(model).")
+        raise ValueError(f"{disabled[0]} is disabled: nothing would reach it. Train outside adapters_disabled(model).")
     merged = [s.name for s in adapted(model) if s.adapter.merged]
     if merged:
         raise ValueError(
@@ -111,8 +111,8 @@ def evaluate(model: nn.Module, X: Tensor, y: Tensor, loss: Callable[[Tensor, Ten
 
 
 @torch.no_grad()
-def _quick(loss: Callable[[Tensor, Tensor], Tensor], forward: Callable[[Tensor], Tensor], X: Tensor, y: Tensor) -> float:
-    return loss(forward(X), y).item()
+def _cached_loss(layer: LoRALinear, X: Tensor, rest: Tensor) -> float:
+    return F.mse_loss(layer.update(X), rest).item()
 
 
 def _hold_statistics(model: nn.Module) -> None:
@@ -167,8 +167,8 @@ def train(
         bare = isinstance(model, LoRALinear) and not any(p.requires_grad for p in model.base.parameters())
         if not bare or model.dropout is not None or loss is not F.mse_loss:
             raise ValueError(
-                "cache_base needs a bare LoRALinear on a frozen base, without dropout, trained on the mean squared error: "
-                "only then is the loss a function of the update and of y - base(X)."
+                "cache_base needs a bare LoRALinear on a frozen base, without dropout, trained on the mean squared "
+                "error: only then is the loss a function of the update and of y - base(X)."
             )
         y, forward = residual(model, X, y), model.update
 
@@ -190,7 +190,7 @@ def train(
     hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look at it itself
     bar = tqdm(total=total, desc=progress, unit="step", leave=False, delay=1.0, disable=hidden)
     try:
-        with torch.random.fork_rng(devices=[]):  # dropout is seeded too; the caller's random state stays as it was
+        with torch.random.fork_rng(range(torch.cuda.device_count())):  # dropout is seeded; the caller sees nothing
             torch.manual_seed(seed)
             if snapshot_every:
                 keep()
@@ -214,7 +214,8 @@ def train(
                     history.epoch_losses.append(sum(history.losses[-per_epoch:]) / per_epoch)
                     epoch = len(history.epoch_losses)
                     if measure_every and epoch % measure_every == 0:
-                        history.measured[epoch] = evaluate(model, X, y, loss) if forward is model else _quick(loss, forward, X, y)
+                        whole = _cached_loss(model, X, y) if cache_base else evaluate(model, X, y, loss)
+                        history.measured[epoch] = whole
                 if snapshot_every and (history.steps % snapshot_every == 0 or history.steps == total):
                     keep()
                 bar.update()

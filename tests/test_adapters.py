@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import contextmanager
 from unittest import mock
 
 import pytest
@@ -54,6 +55,11 @@ S = ALPHA / R
 
 every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
 every_mode = pytest.mark.parametrize("train, grad", MODES, ids=MODE_NAMES)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.default_generator.manual_seed(0)
 
 
 def randomise(model: nn.Module, seed: int = 2) -> nn.Module:
@@ -123,10 +129,24 @@ def test_a_fresh_adapter_changes_nothing(animal, train, grad):
         assert equals_one_of(output(model, inputs), expected)
 
 
+@contextmanager
+def autocast(animal: Animal, train: bool, grad: bool):
+    """bfloat16 autocast on the CPU; skips where torch's own layer fails under it, without LoRA.
+
+    With torch 2.13: a padded TransformerEncoder in eval mode; an LSTM on processors without AVX-512.
+    """
+    with torch.autocast("cpu", torch.bfloat16):
+        try:
+            base_outputs(animal.model(), animal.inputs(), train, grad)
+        except RuntimeError as e:
+            pytest.skip(f"torch's own layer under autocast: {e}")
+        yield
+
+
 @every_animal
 def test_a_fresh_adapter_changes_nothing_under_autocast(animal):
     model, inputs = animal.model(), animal.inputs()
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(animal, train=True, grad=True):
         expected = base_outputs(model, inputs, train=True, grad=True)
         add_lora(model, R, ALPHA)
         assert equals_one_of(output(model, inputs), expected)
@@ -201,14 +221,10 @@ def test_the_output_is_that_of_the_changed_weights(animal, train, grad):
     assert gap(got, wanted) < animal.tolerance
 
 
-# torch 2.13's own TransformerEncoder, without LoRA, fails under CPU autocast on padded input in eval mode
-AUTOCAST = [name for name, animal in ZOO.items() if animal.tolerance == 1e-5 and name != "encoder_padded"]
-
-
-@pytest.mark.parametrize("name", AUTOCAST)
+@pytest.mark.parametrize("name", [name for name, animal in ZOO.items() if animal.tolerance == 1e-5])
 @every_mode
 def test_the_output_under_autocast_is_that_of_the_changed_weights(name, train, grad):
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(ZOO[name], train, grad):
         got, wanted, before = outputs_beside_reference(ZOO[name], train, grad)
     assert gap(got, wanted) < 0.05 < gap(before, wanted)
 
@@ -357,7 +373,6 @@ def test_a_merge_under_inference_mode_can_be_trained_through_later():
     model = adapt(ZOO["language_model"].model())
     with torch.inference_mode():
         merge(model)
-    set_scale(model, 0.5)
     hidden = torch.randn(2, 3, 5, requires_grad=True)
     model.lstm(hidden)[0].sum().backward()
     assert hidden.grad is not None

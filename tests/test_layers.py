@@ -47,6 +47,11 @@ def inputs(draw, layer: LoRALinear) -> torch.Tensor:
     return torch.randn(*lead, layer.in_features, generator=generator).to(layer.base.weight.dtype)
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.default_generator.manual_seed(0)
+
+
 def fresh(d_in: int = 7, d_out: int = 5, r: int = 2, alpha: float = 3.0, **options) -> LoRALinear:
     return LoRALinear(nn.Linear(d_in, d_out), r, alpha, **options)
 
@@ -163,9 +168,9 @@ def test_bf16_sums_are_added_in_float32_and_rounded_once():
     with torch.no_grad():
         layer.base.weight.fill_(1.0)
         layer.lora_A.fill_(1.0)
-        layer.lora_B.fill_(0.003)  # 2 * 0.003: more than half of bf16's step of 0.0078 above 1, B alone would be less
+        layer.lora_B.fill_(2**-9 * (1 + 2**-10))  # delta = 2 B: just over half of bf16's step of 2^-7 above 1
     layer.merge()
-    assert torch.equal(layer.weight, torch.full((5, 7), 1.0078125, dtype=torch.bfloat16))
+    assert torch.equal(layer.weight, torch.full((5, 7), 1 + 2**-7, dtype=torch.bfloat16))
 
 
 def test_weight_and_bias_read_like_a_linear_layers():

@@ -1,5 +1,6 @@
 """`python -m lora_lab`: what it finds, what stops a learner, and that it never ends in a traceback."""
 
+import io
 import json
 import os
 import re
@@ -92,7 +93,8 @@ def test_another_version_than_the_pin_warns(monkeypatch):
     monkeypatch.setattr(preflight, "installed", versions.get)
     rows = {f.what: f for f in preflight.check_packages()}
     assert [name for name, f in rows.items() if f.level != "ok"] == ["numpy"]
-    assert rows["numpy"].level == "warn" and "1.0.1" in rows["numpy"].value and pins["numpy"] in rows["numpy"].value
+    assert rows["numpy"].level == "warn" and rows["numpy"].fix == preflight.INSTALL
+    assert "1.0.1" in rows["numpy"].value and pins["numpy"] in rows["numpy"].value
 
 
 def test_without_requirements_txt_the_declared_ranges_count(monkeypatch, tmp_path):
@@ -193,6 +195,14 @@ def test_a_windows_console_without_our_symbols(tmp_path):
     assert preflight.printable("✗ Θ", "utf-8") == "✗ Θ"
 
 
+def test_a_console_that_lacks_any_other_letter(monkeypatch):
+    monkeypatch.setattr(preflight, "check_all", lambda seconds: iter([Finding("ok", "lora_lab", "in a folder Ω")]))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "cp1252"))
+    assert preflight.main() == 0
+    sys.stdout.flush()
+    assert sys.stdout.buffer.getvalue().startswith(b"+ lora_lab") and b"in a folder ?" in sys.stdout.buffer.getvalue()
+
+
 @pytest.mark.parametrize("levels, status", [(["ok", "warn"], 0), (["ok", "stop", "warn"], 1), ([], 0)])
 def test_exit_status_is_1_only_if_something_stops_a_learner(monkeypatch, capsys, levels, status):
     monkeypatch.setattr(preflight, "check_all", lambda seconds: iter([Finding(lv, "x", "y", "z") for lv in levels]))
@@ -250,6 +260,7 @@ def test_memory(monkeypatch, free, level):
 # speed
 
 def test_calibration_leaves_no_trace():
+    torch.manual_seed(7)
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     assert calibrate(0.0, threads=threads + 1) > 0
     assert torch.get_num_threads() == threads and torch.equal(torch.random.get_rng_state(), state)

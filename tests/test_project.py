@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pages
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -112,6 +113,16 @@ def test_links_and_pictures_of_the_readme_exist():
     missing = [t for t in local if not (t[1:] in headings if t[0] == "#" else (ROOT / t.split("#")[0]).is_file())]
     assert not missing
     assert all(len(alt) > 20 for alt in re.findall(r"!\[(.*?)\]", README)), "a picture needs a text beside it"
+
+
+def test_the_table_of_pages_is_what_the_pages_say():
+    """Every page has its row: title, minutes (from the page's first cell) and seconds (its budget)."""
+    for path in pages.page_files():
+        first = pages.read(path).cells[0].source
+        number, title = re.match(r"# (\d\d) · (.+)", first).groups()
+        minutes = re.search(r"(\d+) minutes to read", first)[1]
+        row = f"| [{number} {title}](notebooks/{path.name}) | {minutes} | {pages.budget(path)} s |"
+        assert row in README, f"the README's table lacks: {row}"
 
 
 def test_scripts_named_in_the_readme_exist():

@@ -1,0 +1,156 @@
+"""A figure with sliders: one matplotlib Figure, one `widgets.Image`, and what every panel shares.
+
+A move of a slider redraws the figure and replaces the picture. It trains nothing and needs nothing but core ipywidgets.
+Stored in a notebook it is also a plain picture with one line of text, so the page reads on GitHub, and strict nbval
+compares that line.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+import ipywidgets as w
+import torch
+from matplotlib.figure import Figure
+
+from . import plots
+
+
+class LiveFigure(w.VBox):
+    """A figure that follows its controls.
+
+    draw(fig, **values) -> caption draws on an empty Figure and returns one line of text with the figure's numbers.
+    With keep=True the Figure is not emptied between calls, and draw updates the artists it made in the first one:
+    two to four times faster. controls: {argument of draw: a core ipywidget with a `value`}. An error while a slider
+    moves is shown in place of the caption (JupyterLab hides it otherwise) and kept in `error`; the next move recovers.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., str],
+        controls: Mapping[str, w.Widget],
+        *,
+        name: str = "panel",
+        figsize: tuple[float, float] = (9, 4),
+        dpi: int = 100,
+        keep: bool = False,
+    ) -> None:
+        self._draw, self._controls, self._name, self._keep = draw, dict(controls), name, keep
+        self.error: Exception | None = None
+        self._caption, self._text = w.HTML(), ""
+        self._figure = Figure(figsize=figsize, dpi=dpi)
+        self._picture = w.Image(format="png", width=int(figsize[0] * dpi), height=int(figsize[1] * dpi))
+        # The picture shrinks with a narrow window instead of being cut off.
+        self._picture.layout.max_width, self._picture.layout.height = "100%", "auto"
+        for control in self._controls.values():
+            control.style.description_width = "initial"
+        bar = w.HBox(list(self._controls.values()), layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([bar, self._caption, self._picture])
+        for control in self._controls.values():
+            control.observe(self._moved, "value")
+        self._redraw()  # an error in the first drawing is raised in the cell
+
+    @property
+    def values(self) -> dict[str, object]:
+        return {k: c.value for k, c in self._controls.items()}
+
+    @property
+    def caption(self) -> str:
+        """The line of text under the controls: the figure's numbers."""
+        return self._text
+
+    def _moved(self, _change: object) -> None:
+        self.error = None
+        try:
+            self._redraw()
+        except Exception as e:
+            self.error = e
+            shown = html.escape(traceback.format_exc(limit=-2))
+            self._caption.value = f"<pre style='color:#b00020'>{shown}</pre>"
+
+    def _redraw(self) -> None:
+        if not self._keep:
+            self._figure.clear()
+        # Callbacks may run in another thread than the cells: no gradients, and nothing shared is changed.
+        with torch.no_grad(), plots.matplotlib.rc_context(plots.STYLE):
+            text = self._draw(self._figure, **self.values)
+            buffer = io.BytesIO()
+            self._figure.savefig(buffer, format="png", metadata={"Software": None})
+        self._text = text
+        self._picture.value = buffer.getvalue()
+        self._caption.value = f"<div style='font-size:110%; line-height:1.4'>{html.escape(text)}</div>"
+
+    def set(self, **values: object) -> str:
+        """Move controls from code, as the mouse would; returns the caption. Raises what the drawing raised."""
+        for name, value in values.items():
+            if name not in self._controls:
+                raise ValueError(f"this panel has no control {name!r}; it has {', '.join(self._controls)}.")
+            control = self._controls[name]
+            options = getattr(control, "options", None)
+            try:
+                control.value = value
+            except Exception:
+                allowed = f"one of {list(options)}" if options else f"{control.min} to {control.max}"
+                raise ValueError(f"{name}={value!r} is not a position of this control; choose {allowed}.") from None
+            if control.value != value:  # ipywidgets moves a value that is out of range to the nearest end
+                raise ValueError(
+                    f"{name}={value!r} is not a position of this control; choose {control.min} to {control.max}."
+                )
+            if self.error is not None:
+                raise self.error
+        return self._text
+
+    def positions(self, name: str, most: int = 11) -> list[object]:
+        """The values of one control, thinned evenly to at most `most`, ends included."""
+        if name not in self._controls:
+            raise ValueError(f"this panel has no control {name!r}; it has {', '.join(self._controls)}.")
+        control = self._controls[name]
+        if isinstance(control, w.Checkbox):
+            return [False, True]
+        if hasattr(control, "options"):
+            values = [o[1] if isinstance(o, tuple) else o for o in control.options]
+        else:
+            count = round((control.max - control.min) / control.step) + 1
+            values = [type(control.value)(control.min + i * control.step) for i in range(count)]
+        every = -(-(len(values) - 1) // (most - 1)) or 1  # rounded up
+        return values[::every] + values[-1:] * ((len(values) - 1) % every > 0)
+
+    def walk(self, name: str) -> None:
+        """Move one control through its positions, print the caption at each, and put it back.
+
+        The panel in words, for a reader without pictures; and the page's own test of the slider's callback.
+        """
+        before = self._controls[name].value if name in self._controls else None
+        try:
+            for value in self.positions(name):
+                print(f"{name} = {value}: {self.set(**{name: value})}")
+        finally:
+            if before is not None:
+                self._controls[name].value = before
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if isinstance(bundle, tuple):
+            bundle = bundle[0]
+        shown = ", ".join(f"{k} = {v}" for k, v in self.values.items())
+        bundle["text/plain"] = f"[{self._name}: {shown}] {self._text}"
+        bundle["image/png"] = base64.b64encode(self._picture.value).decode()
+        return bundle
+
+
+# ------------------------------------------------------------------------------------------------ controls
+
+
+def choice(description: str, options: Sequence[object], value: object | None = None) -> w.SelectionSlider:
+    """A slider over a list of values, such as ranks 1, 2, 4, 8."""
+    return w.SelectionSlider(
+        options=list(options), value=value or options[0], description=description, continuous_update=True
+    )
+
+
+def menu(description: str, options: Sequence[object]) -> w.Dropdown:
+    return w.Dropdown(options=list(options), value=options[0], description=description)

@@ -1,0 +1,208 @@
+"""Floors, spectra and rates against brute force, competitors and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import zoo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lora_lab import LoRALinear, evaluate, rank_floor, train
+from lora_lab.costs import lora_numbers
+from lora_lab.tasks import linear_task, normal, shift
+from lora_lab.theory import (
+    best_rank_r,
+    break_even_rank,
+    energy_rank,
+    expected_shift_loss,
+    sgd_rate,
+    shift_loss,
+    spectrum,
+)
+
+D_OUT, D_IN = 6, 8
+DELTA = normal(D_OUT, D_IN, seed=1)
+MANY, FEW = normal(40, D_IN, seed=2), normal(3, D_IN, seed=3)  # more and fewer examples than inputs
+
+
+def loss_of(change: torch.Tensor, X: torch.Tensor | None) -> float:
+    """The mean squared error when the weight is changed by `change` and should be changed by DELTA."""
+    rest = DELTA.double() - change
+    return float(rest.square().sum() / D_OUT if X is None else (X.double() @ rest.T).square().mean())
+
+
+def alternating_least_squares(r: int, X: torch.Tensor | None, starts: int = 4, rounds: int = 400) -> float:
+    """The best loss of any B A found by solving for B and for A in turn, from several random starts."""
+    X = math.sqrt(D_IN) * torch.eye(D_IN) if X is None else X
+    X, D = X.double(), DELTA.double()
+    best = math.inf
+    for seed in range(starts):
+        A = normal(r, D_IN, seed=100 + seed).double()
+        for _ in range(rounds):
+            B = (torch.linalg.pinv(X @ A.T) @ X @ D.T).T  # (d_out, r)
+            A = torch.linalg.pinv(B) @ D @ torch.linalg.pinv(X) @ X  # (r, d_in)
+        best = min(best, float((X @ (D - B @ A).T).square().mean()))
+    return best
+
+
+@pytest.mark.parametrize("X", [None, MANY, FEW], ids=["", "X", "few_X"])
+@pytest.mark.parametrize("r", [1, 2, 4])
+def test_rank_floor_is_what_brute_force_finds(r, X):
+    found = alternating_least_squares(r, X)
+    assert rank_floor(DELTA, r, X) == pytest.approx(found, rel=1e-3, abs=1e-12)
+
+
+@pytest.mark.parametrize("X", [None, MANY, FEW], ids=["", "X", "few_X"])
+def test_rank_floor_falls_with_r_from_doing_nothing_to_zero(X):
+    floors = [rank_floor(DELTA, r, X) for r in range(D_OUT + 1)]
+    assert floors[0] == pytest.approx(loss_of(torch.zeros_like(DELTA), X), rel=1e-12)
+    assert all(a >= b for a, b in zip(floors, floors[1:]))
+    assert floors[-1] == pytest.approx(0, abs=1e-12)
+    rank = D_OUT if X is None else min(D_OUT, len(X))
+    assert floors[rank - 1] > 1e-3 and floors[rank] == pytest.approx(0, abs=1e-12), "r = number of examples is enough"
+
+
+def test_doing_nothing_costs_the_shift_loss():
+    assert rank_floor(DELTA, 0) == pytest.approx(expected_shift_loss(DELTA), rel=1e-12)
+    for X in (MANY, FEW):
+        assert rank_floor(DELTA, 0, X) == pytest.approx(shift_loss(DELTA, X), rel=1e-12)
+    assert shift_loss(DELTA, MANY) == pytest.approx(loss_of(torch.zeros_like(DELTA), MANY), rel=1e-12)
+
+
+def test_expected_shift_loss_is_the_mean_over_many_inputs():
+    assert expected_shift_loss(torch.ones(1000, 1001)) == 1001
+    assert shift_loss(DELTA, normal(40_000, D_IN, seed=5)) == pytest.approx(expected_shift_loss(DELTA), rel=0.02)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.integers(1, 5), st.sampled_from([None, "many", "few"]), st.integers(0, 10**6), st.floats(0.01, 2))
+def test_no_change_of_rank_r_is_below_the_floor(r, inputs, seed, spread):
+    X = {"many": MANY, "few": FEW}.get(inputs)
+    floor = rank_floor(DELTA, r, X)
+    best = best_rank_r(DELTA, r).double()
+    U, S, Vh = torch.linalg.svd(best, full_matrices=False)
+    B, A = U[:, :r] * S[:r], Vh[:r]
+    B = B + spread * normal(D_OUT, r, seed=seed).double()
+    A = A + spread * normal(r, D_IN, seed=seed + 1).double()
+    assert loss_of(B @ A, X) >= floor - 1e-9
+
+
+def test_a_trained_adapter_reaches_the_floor_and_stays_above_it():
+    """The dashed line under the course's curves, for a change of rank 4 on 12 x 15 and an adapter of rank 2."""
+    task = linear_task(normal(12, 15, seed=1), 400, seed=2)
+    delta = shift("rank-4", 12, 15)
+    floor = rank_floor(delta, 2, task.X)
+    base = nn.Linear(15, 12, bias=False)
+    with torch.no_grad():
+        base.weight.copy_(task.theta - delta)
+    model = zoo.seeded(0, lambda: LoRALinear(base, 2, 2.0))
+    assert evaluate(model, task.X, task.y) == pytest.approx(rank_floor(delta, 0, task.X), rel=1e-4)
+    train(model, task.X, task.y, epochs=300, lr=0.03, batch_size=400, schedule="cosine", progress=None)
+    assert floor * (1 - 1e-5) <= evaluate(model, task.X, task.y) < 1.01 * floor
+
+
+def test_rank_floor_scales_with_the_square_of_the_change():
+    assert rank_floor(3 * DELTA, 2, MANY) == pytest.approx(9 * rank_floor(DELTA, 2, MANY), rel=1e-6)
+
+
+# ----------------------------------------------------------------------------------------- spectra, Eckart-Young
+
+
+@pytest.mark.parametrize("r", range(D_OUT + 1))
+def test_best_rank_r_leaves_the_tail_of_the_spectrum(r):
+    best = best_rank_r(DELTA, r)
+    assert best.shape == DELTA.shape and best.dtype == DELTA.dtype
+    assert torch.linalg.matrix_rank(best) == r
+    tail = spectrum(DELTA)[r:].square().sum()
+    assert float((DELTA - best).double().square().sum()) == pytest.approx(float(tail), abs=1e-9, rel=1e-4)
+
+
+@pytest.mark.parametrize("r", [1, 3])
+def test_best_rank_r_beats_every_competitor_of_its_rank(r):
+    error = float((DELTA - best_rank_r(DELTA, r)).square().sum())
+    for seed in range(300):
+        B, A = normal(D_OUT, r, seed=seed), normal(r, D_IN, seed=1000 + seed)
+        fitted = (torch.linalg.pinv(A.T) @ DELTA.T).T @ A  # the best B for this A
+        assert float((DELTA - fitted).square().sum()) > error
+        assert float((DELTA - B @ A).square().sum()) > error
+
+
+def test_spectrum_is_sorted_and_in_float64():
+    s = spectrum(torch.tensor([[0.0, 2.0, 0.0], [5.0, 0.0, 0.0]]))
+    assert s.dtype == torch.float64 and s.tolist() == pytest.approx([5, 2])
+
+
+@pytest.mark.parametrize(
+    "diagonal, share, rank",
+    [
+        ((1, 0, 0), 1.0, 1),
+        ((3, 1, 0), 0.9, 1),  # 9 of 10
+        ((3, 1, 0), 0.91, 2),
+        ((1, 1, 1), 0.5, 2),
+        ((1, 1, 1), 1.0, 3),
+        ((2, 1, 1), 2 / 3, 1),  # exactly 4 of 6
+    ],
+)
+def test_energy_rank_counts_directions(diagonal, share, rank):
+    delta = torch.zeros(3, 5)
+    delta[:, :3] = torch.diag(torch.tensor(diagonal, dtype=torch.float32))
+    assert energy_rank(delta, share) == rank
+
+
+def test_energy_rank_of_the_courses_shifts():
+    assert [energy_rank(shift(kind, 40, 50), 0.999) for kind in ("ones", "rank-1", "rank-4", "rank-5")] == [1, 1, 4, 5]
+    assert energy_rank(shift("full rank", 40, 50)) > 20
+
+
+def test_break_even_rank_is_where_the_factors_are_as_big_as_the_matrix():
+    assert break_even_rank(1000, 1001) == pytest.approx(500.25, abs=0.01)
+    for d_out, d_in in ((5, 7), (1000, 1001), (64, 512)):
+        r = break_even_rank(d_out, d_in)
+        assert lora_numbers(d_out, d_in, math.floor(r)) <= d_out * d_in <= lora_numbers(d_out, d_in, math.ceil(r))
+
+
+# --------------------------------------------------------------------------------------------------------- rates
+
+
+def shrinkage(rate: float, d_in: int, d_out: int, batch: int, runs: int = 4000) -> float:
+    """Mean squared error after one SGD step over the one before, by simulation of many independent runs."""
+    D = torch.ones(runs, d_out, d_in, dtype=torch.float64)
+    x = torch.randn(runs, batch, d_in, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    error = x @ D.mT  # (runs, batch, d_out)
+    gradient = 2 / (batch * d_out) * error.mT @ x  # of the mean over batch and outputs
+    return float((D - rate * gradient).square().mean())
+
+
+@pytest.mark.parametrize("d_in, d_out, batch", [(10, 3, 4), (5, 6, 20), (30, 2, 8)])
+def test_sgd_rate_contracts_as_predicted_and_no_other_rate_does_better(d_in, d_out, batch):
+    rate = sgd_rate(d_in, d_out, batch)
+    predicted = 1 - batch / (batch + d_in + 1)
+    assert shrinkage(rate, d_in, d_out, batch) == pytest.approx(predicted, rel=0.02)
+    assert all(shrinkage(c * rate, d_in, d_out, batch) > predicted * 1.02 for c in (0.5, 0.7, 1.3, 1.6))
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda: rank_floor(DELTA, 7), r"r=7 is not a possible rank of a 6 x 8 matrix: choose 0 to 6"),
+        (lambda: rank_floor(DELTA, -1), r"r=-1 is not a possible rank"),
+        (lambda: rank_floor(DELTA, 1.0), r"r=1.0 is not a possible rank"),
+        (lambda: best_rank_r(DELTA, True), r"r=True is not a possible rank"),
+        (lambda: rank_floor(DELTA, 1, MANY.T), r"X has shape \(8, 40\).*d_in = 8 columns, so X is \(n, 8\)"),
+        (lambda: rank_floor(DELTA[0], 1), r"delta must be a \(d_out, d_in\) matrix with entries, got \(8,\)"),
+        (lambda: spectrum([[1.0]]), r"delta must be .* got list"),
+        (lambda: spectrum(torch.empty(0, 3)), r"delta must be .* with entries, got \(0, 3\)"),
+        (lambda: energy_rank(DELTA, 0), r"share=0 must lie in \(0, 1\]"),
+        (lambda: energy_rank(DELTA, 1.1), r"share=1.1 must lie"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
