@@ -336,7 +336,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
             os.replace(folder, previous)
         try:
             os.replace(new, folder)
-        except OSError:
+        except BaseException:  # also an impatient Ctrl-C
             if previous.exists():
                 os.replace(previous, folder)
             raise

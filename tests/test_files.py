@@ -625,6 +625,7 @@ def test_a_failed_save_leaves_the_old_adapter_whole(place, at, error, tmp_path, 
             patch.setattr(files.os, place, failing(getattr(os, place), at, error))
         with pytest.raises(type(error)):
             save_adapter(new, folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"], "nothing is left lying about"
     fresh = copy.deepcopy(base)
     load_adapter(fresh, folder)
     assert same_state(fresh, old)
@@ -633,6 +634,15 @@ def test_a_failed_save_leaves_the_old_adapter_whole(place, at, error, tmp_path, 
     load_adapter(fresh, folder)
     assert same_state(fresh, new)
     assert [p.name for p in tmp_path.iterdir()] == ["a"], "nothing is left lying about"
+
+
+def test_a_save_after_a_crash_between_the_two_moves_still_finds_the_neighbours(tmp_path):
+    model = adapt(mlp())
+    folder = save_adapter(model, tmp_path / "a")
+    (folder / "README.md").write_text("mine")
+    folder.rename(tmp_path / ".a.previous")
+    save_adapter(model, folder)
+    assert (folder / "README.md").read_text() == "mine" and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_first_save_that_fails_leaves_nothing(tmp_path, monkeypatch):

@@ -121,14 +121,14 @@ def step_of(model: nn.Module, x: torch.Tensor, g: torch.Tensor):
 
 
 def take_turns(steps: dict, seconds: float) -> dict[str, list[float]]:
-    """Times of each, in turns, in random order; at least 5 rounds, at most 400, about `seconds` in all."""
+    """Times of each, in turns, in random order; at least 15 rounds, at most 400, about `seconds` in all."""
     for step in steps.values():
         step()
         step()
     times: dict[str, list[float]] = {name: [] for name in steps}
     start = time.perf_counter()
     names = list(steps)
-    while len(times[names[-1]]) < 5 or time.perf_counter() - start < seconds and len(times[names[-1]]) < 400:
+    while len(times[names[-1]]) < 15 or time.perf_counter() - start < seconds and len(times[names[-1]]) < 400:
         random.shuffle(names)  # nobody always comes after the same neighbour
         for name in names:
             before = time.perf_counter()
@@ -199,7 +199,7 @@ def main() -> None:
                 if big and r not in (8, 64) or d == 4096 and r in (4, 16):
                     left_out.append([d, r, n])
                     continue
-                row = measure(d, r, n, 0.4 if quick else 1.5 if d < 768 else 2.0, full=not (d == 4096 and n == 1024))
+                row = measure(d, r, n, 0.4 if quick else 1.5 if d < 768 else 2.0, full=d < 2048 or r == 8 and n <= 128)
                 rows.append(row)
                 print(json.dumps(row), file=sys.stderr, flush=True)
     inference = [measure_merged(d, n, 1.0) for d in (64, 256, 768, 2048) for n in (16, 128)]
