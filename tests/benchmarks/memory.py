@@ -73,7 +73,10 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(one_run(sys.argv[1]))
         return
+    import torch
     from layer_step import machine
+
+    torch.set_num_threads(1)  # as the processes below do
 
     peaks: dict[str, list[float]] = {v: [] for v in VARIANTS}
     for _ in range(RUNS):
