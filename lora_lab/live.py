@@ -148,7 +148,7 @@ class LiveFigure(w.VBox):
 def choice(description: str, options: Sequence[object], value: object | None = None) -> w.SelectionSlider:
     """A slider over a list of values, such as ranks 1, 2, 4, 8."""
     return w.SelectionSlider(
-        options=list(options), value=value or options[0], description=description, continuous_update=True
+        options=list(options), value=options[0] if value is None else value, description=description, continuous_update=True
     )
 
 

@@ -218,7 +218,7 @@ def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None
     ax.bar_label(ax.barh(list(ratios), list(ratios.values()), color=colours), fmt="%.2f", padding=3)
     ax.axvline(1, lw=1, color=COLOURS["base"])
     ax.invert_yaxis()
-    ax.set(title=title, xlabel=f"time per training step, {baseline} = 1")
+    ax.set(title=title, xlabel=f"time, {baseline} = 1")
     return ax
 
 
