@@ -26,7 +26,9 @@ from .layers import LowRankUpdate, is_scale
 def _names(state: Mapping[str, Tensor]) -> list[str]:
     names = [k.removesuffix(".lora_A") for k in state if k.endswith(".lora_A")]
     if not names or set(state) != {f"{n}.lora_{f}" for n in names for f in "AB"}:
-        raise ValueError(f"this is not an adapter's state: it must hold a lora_A and a lora_B for each layer, got {list(state)[:4]}.")
+        raise ValueError(
+            f"this is not an adapter's state: it must hold a lora_A and a lora_B for each layer, got {list(state)[:4]}."
+        )
     return names
 
 
@@ -39,7 +41,9 @@ def _weighted(items: Sequence[Mapping], weights: Sequence[float] | None) -> list
     for other in items[1:]:
         if set(other) != set(items[0]):
             odd = sorted(set(other) ^ set(items[0]))[0]
-            raise ValueError(f"the adapters are for different layers ({odd} is in one of them only), so they cannot be added.")
+            raise ValueError(
+                f"the adapters are for different layers ({odd} is in one of them only), so they cannot be added."
+            )
     return [float(w) for w in weights]
 
 
@@ -80,12 +84,20 @@ class Truncated(NamedTuple):
 
 def _cut(U: Tensor, S: Tensor, Vh: Tensor, r: int, dtype: torch.dtype) -> Truncated:
     if isinstance(r, bool) or not isinstance(r, int) or not 1 <= r <= min(U.shape[0], Vh.shape[1]):
-        raise ValueError(f"r={r!r} is not a rank of a {U.shape[0]} x {Vh.shape[1]} matrix: choose 1 to {min(U.shape[0], Vh.shape[1])}.")
+        raise ValueError(
+            f"r={r!r} is not a rank of a {U.shape[0]} x {Vh.shape[1]} matrix: "
+            f"choose 1 to {min(U.shape[0], Vh.shape[1])}."
+        )
     if r > len(S):  # the factors have less rank than is asked for: zeros change nothing
-        U, S, Vh = (nn.functional.pad(t, p) for t, p in ((U, (0, r - len(S))), (S, (0, r - len(S))), (Vh, (0, 0, 0, r - len(S)))))
+        U, S, Vh = (
+            nn.functional.pad(t, p)
+            for t, p in ((U, (0, r - len(S))), (S, (0, r - len(S))), (Vh, (0, 0, 0, r - len(S))))
+        )
     root, error = S[:r].sqrt(), float(S[r:].norm())
     total = float(S.norm())
-    return Truncated((root[:, None] * Vh[:r]).to(dtype), (U[:, :r] * root).to(dtype), error, error / total if total else 0.0)
+    return Truncated(
+        (root[:, None] * Vh[:r]).to(dtype), (U[:, :r] * root).to(dtype), error, error / total if total else 0.0
+    )
 
 
 @torch.no_grad()
@@ -95,7 +107,10 @@ def truncate(delta: Tensor, r: int) -> Truncated:
     The singular values are shared evenly: B = U sqrt(S), A = sqrt(S) Vh. Raises ValueError for an impossible r.
     """
     if delta.ndim != 2 or not torch.isfinite(delta).all():
-        raise ValueError(f"truncate needs a finite (rows, cols) matrix, got shape {tuple(delta.shape)}; a state goes to truncate_state.")
+        raise ValueError(
+            f"truncate needs a finite (rows, cols) matrix, got shape {tuple(delta.shape)}; "
+            "a state goes to truncate_state."
+        )
     return _cut(*torch.linalg.svd(delta.double(), full_matrices=False), r, delta.dtype)
 
 
@@ -158,7 +173,9 @@ class AdapterSet:
 
     def _entry(self, name: object) -> _Entry:
         if name not in self._entries:
-            raise ValueError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, self._entries)) or 'none'}.")
+            raise ValueError(
+                f"there is no adapter {name!r}; there are: {', '.join(map(repr, self._entries)) or 'none'}."
+            )
         return self._entries[name]
 
     def __getitem__(self, name: str) -> dict[str, Tensor]:
@@ -171,7 +188,7 @@ class AdapterSet:
         del self._entries[name]
 
     def add(self, name: str, state: Mapping[str, Tensor] | None = None) -> None:
-        """Keep a copy of `state` (of any rank, meant at the scaling of the model's layers), or of what the model carries.
+        """Keep a copy of `state` (any rank, meant at the scaling of the model's layers), or of what the model carries.
 
         Raises ValueError for a name that is taken or a state that does not fit the model's adapted layers.
         """
@@ -245,7 +262,9 @@ class AdapterSet:
         (LSTM and GRU: their kernels take one set of weights).
         """
         if self.model.training:
-            raise ValueError("serve is for inference: call model.eval() first (dropout and batch statistics would differ by row).")
+            raise ValueError(
+                "serve is for inference: call model.eval() first (dropout and batch statistics would differ by row)."
+            )
         if not len(rows) or len(rows) != len(x):
             raise ValueError(f"there are {len(rows)} names for {len(x)} rows: give one name, or None, for each row.")
         entries = [None if name is None else self._entry(name) for name in rows]
@@ -255,11 +274,17 @@ class AdapterSet:
         for s in sites:
             A, B = s.adapter.lora_A, s.adapter.lora_B
             none = torch.zeros_like(A[:1]), torch.zeros_like(B[:, :1])
-            pairs = [none if e is None else (e.state[f"{s.name}.lora_A"], e.scaling[s.name] * e.state[f"{s.name}.lora_B"])
-                     for e in entries]
+            pairs = [
+                none if e is None else (e.state[f"{s.name}.lora_A"], e.scaling[s.name] * e.state[f"{s.name}.lora_B"])
+                for e in entries
+            ]
             r = max(a.shape[0] for a, _ in pairs)
-            stacked[by_id[id(A)]] = torch.stack([nn.functional.pad(a, (0, 0, 0, r - len(a))) for a, _ in pairs])  # (batch, r, in)
-            stacked[by_id[id(B)]] = torch.stack([nn.functional.pad(b, (0, r - b.shape[1])) for _, b in pairs])  # (batch, out, r)
+            stacked[by_id[id(A)]] = torch.stack(
+                [nn.functional.pad(a, (0, 0, 0, r - len(a))) for a, _ in pairs]
+            )  # (batch, r, in)
+            stacked[by_id[id(B)]] = torch.stack(
+                [nn.functional.pad(b, (0, r - b.shape[1])) for _, b in pairs]
+            )  # (batch, out, r)
 
         def one_row(factors: dict[str, Tensor], row: Tensor) -> Tensor:
             out = functional_call(self.model, factors, (row[None],))
@@ -273,7 +298,7 @@ class AdapterSet:
             except RuntimeError as e:
                 kinds = sorted({type(s.module).__name__.removeprefix("Parametrized") for s in sites})
                 raise ValueError(
-                    f"this model cannot run with different weights for each row (its adapted layers: {', '.join(kinds)}); use "
+                    f"this model cannot run with different weights for each row (adapted layers: {', '.join(kinds)}); use "
                     f"each adapter in turn on its rows. torch says: {str(e).splitlines()[0]}"
                 ) from e
 
@@ -281,8 +306,15 @@ class AdapterSet:
 @contextmanager
 def _bare(sites: Sequence[Site]) -> Iterator[None]:
     """Every adapter enabled, unmerged and with scaling * lam = 1, for the time of one call."""
-    before = [dict(enabled=s.adapter.enabled, merged_weight=s.adapter.merged_weight, scaling=s.adapter.scaling, lam=s.adapter.lam)
-              for s in sites]
+    before = [
+        dict(
+            enabled=s.adapter.enabled,
+            merged_weight=s.adapter.merged_weight,
+            scaling=s.adapter.scaling,
+            lam=s.adapter.lam,
+        )
+        for s in sites
+    ]
     try:
         for s in sites:
             s.adapter.enabled, s.adapter.merged_weight, s.adapter.scaling, s.adapter.lam = True, None, 1.0, 1.0

@@ -473,12 +473,14 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 def check_state(
     state: Mapping[str, Tensor], wanted: Mapping[str, tuple[Sequence[int], torch.dtype]]
 ) -> dict[str, Tensor]:
-    """The tensors of `state`, cast; a ValueError unless they are `wanted` ({name: (shape, dtype)}), no more, no less."""
+    """The tensors of `state`, cast; a ValueError unless they are exactly those `wanted`: {name: (shape, dtype)}."""
     missing, extra = [n for n in wanted if n not in state], [n for n in state if n not in wanted]
     if missing or extra:
         parts = [f"{kind}: {', '.join(map(str, names[:4]))}{', …' if len(names) > 4 else ''} ({len(names)} in all)"
                  for kind, names in (("missing", missing), ("not wanted", extra)) if names]
-        raise ValueError(f"these factors are not those of this model's adapters. {'; '.join(parts)}. The model is unchanged.")
+        raise ValueError(
+            f"these factors are not those of this model's adapters. {'; '.join(parts)}. The model is unchanged."
+        )
     checked = {}
     for name, (shape, dtype) in wanted.items():
         t = state[name]
@@ -490,7 +492,9 @@ def check_state(
             )
         checked[name] = t.detach().to(dtype)
         if not torch.isfinite(checked[name]).all():
-            raise ValueError(f"{name} holds NaN or infinity in {dtype}: the training that made it diverged. The model is unchanged.")
+            raise ValueError(
+                f"{name} holds NaN or infinity in {dtype}: the training that made it diverged. The model is unchanged."
+            )
     return checked
 
 

@@ -110,7 +110,13 @@ def _slots(model: nn.Module) -> list[_Slot]:
                 group, kind = name, "parameter"
             else:
                 name = path or tensor
-                form = "embedding" if isinstance(layer, nn.Embedding) else "matrix" if isinstance(layer, nn.Linear) else "conv"
+                form = (
+                    "embedding"
+                    if isinstance(layer, nn.Embedding)
+                    else "matrix"
+                    if isinstance(layer, nn.Linear)
+                    else "conv"
+                )
             slots.append(_Slot(name, group, path, tensor, weight.shape, form, kind, stem))
     return slots
 
@@ -217,7 +223,9 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
         if not (torch.isfinite(a.lora_A).all() and torch.isfinite(a.lora_B).all()):
             raise ValueError(f"{name} holds NaN or infinity: the training diverged. Nothing was written.")
     if len({a.rslora for a in sites.values()}) > 1:
-        raise ValueError("some adapters scale by alpha/r and some by alpha/sqrt(r); PEFT's config has one rule for all.")
+        raise ValueError(
+            "some adapters scale by alpha/r and some by alpha/sqrt(r); PEFT's config has one rule for all."
+        )
     slots = _slots(model)
     groups = {s.group for s in slots if s.name in sites and s.kind == "attention"}
     chosen = [s for s in slots if s.name in sites or s.kind == "attention" and s.group in groups]
@@ -242,7 +250,9 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
         modules = "|".join(re.escape(m) for m in modules)
     clash = [s.name for s in slots if s.name not in parameters and _means(parameters, s.name)]
     if clash:
-        raise ValueError(f"PEFT's target_parameters go by endings of names and would mean {clash[0]}, too: adapt it as well.")
+        raise ValueError(
+            f"PEFT's target_parameters go by endings of names and would mean {clash[0]}, too: adapt it as well."
+        )
     dropouts = [a.dropout.p for a in sites.values() if isinstance(a, LoRALinear) and a.dropout]
     (r, rank_pattern), (alpha, alpha_pattern) = _pattern(ranks), _pattern(alphas)
     config = {
@@ -275,6 +285,14 @@ def _previous(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.previous")
 
 
+def _steady(data: bytes) -> bytes:
+    """The same tensors give the same bytes: safetensors writes its metadata in an order that differs between calls."""
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data[end:]
+
+
 def _write(path: Path, data: bytes) -> None:
     with open(path, "wb") as f:
         f.write(data)
@@ -292,7 +310,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
     """
     config, tensors = _contents(model)
     note = {"base": base_fingerprint(model), "scaling": _scaling_of(config)}
-    weights = to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)})
+    weights = _steady(to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)}))
 
     folder = Path(folder).resolve()
     previous = _previous(folder)
@@ -300,7 +318,9 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
         os.replace(previous, folder)
     entries = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
     if folder.exists() and not folder.is_dir() or entries and not entries & {CONFIG, WEIGHTS, PICKLE}:
-        raise ValueError(f"{folder.name} exists and is not an adapter folder; choose an empty or a new one. Nothing was written.")
+        raise ValueError(
+            f"{folder.name} exists and is not an adapter folder; choose an empty or a new one. Nothing was written."
+        )
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
@@ -331,7 +351,9 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
 
 def _read_config(folder: Path) -> dict:
     if not folder.is_dir():
-        raise ValueError(f"there is no adapter folder {folder.name!r} here: give the folder that holds {CONFIG}, not a file.")
+        raise ValueError(
+            f"there is no adapter folder {folder.name!r} here: give the folder that holds {CONFIG}, not a file."
+        )
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder.name} holds no {CONFIG}, so r, alpha and the scaling rule are unknown.")
     try:
@@ -351,16 +373,22 @@ def _check_config(config: dict) -> None:
         raise ValueError(f"bias={config['bias']!r}: the adapter trained biases, too, and LoRA Lab loads 'none' only.")
     start = config.get("init_lora_weights", True)
     if not isinstance(start, bool) and start not in ("gaussian", "eva", "orthogonal", None):
-        raise ValueError(f"init_lora_weights={start!r} changes the base's own weights; convert the adapter to plain LoRA in PEFT.")
+        raise ValueError(
+            f"init_lora_weights={start!r} changes the base's own weights; convert the adapter to plain LoRA in PEFT."
+        )
     for field, value in config.items():
         if field not in _READ | _NO_MATTER and value not in (None, False, "", [], {}):
-            raise ValueError(f"the adapter uses {field}={value!r}, which is more than W0 + BA and which LoRA Lab does not load.")
+            raise ValueError(
+                f"the adapter uses {field}={value!r}, which is more than W0 + BA and which LoRA Lab does not load."
+            )
     for field in ("rank_pattern", "alpha_pattern"):
         if not isinstance(config.get(field) or {}, dict):
             raise ValueError(f"{field} must map names to numbers, got {config[field]!r}.")
     for field, one_string in (("target_modules", True), ("target_parameters", False)):
         value = config.get(field)
-        fine = isinstance(value, list) and all(isinstance(p, str) for p in value) or one_string and isinstance(value, str)
+        fine = (
+            isinstance(value, list) and all(isinstance(p, str) for p in value) or one_string and isinstance(value, str)
+        )
         if value is not None and not fine:
             raise ValueError(f"{field} must be a list of names, got {value!r}.")
     if not isinstance(config.get("use_rslora", False), bool):
@@ -383,9 +411,11 @@ def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
         header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
         note = json.loads(header.get("__metadata__", {}).get("lora_lab", "{}"))
     except (SafetensorError, ValueError, KeyError, struct.error) as e:
-        if data[:2] == b"PK" or data[:1] == b"\x80":  # how zip files, hence torch.save's, and bare pickles begin
+        # How zip files, hence torch.save's, and bare pickles begin; the ninth byte of a safetensors file is "{".
+        if data[:2] == b"PK" or data[:1] == b"\x80" and data[8:9] != b"{":
             raise ValueError(
-                f"{WEIGHTS} in {folder.name} is a pickle under another name; it is not read, because reading could run it."
+                f"{WEIGHTS} in {folder.name} is a pickle under another name; it is not read, "
+                "because reading could run it."
             ) from None
         raise ValueError(
             f"{WEIGHTS} in {folder.name} is not a whole safetensors file ({e}): cut off, or damaged."
@@ -408,12 +438,13 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
         old, new = note["scaling"], _scaling_of(config)
         parts = [f"{k} {old.get(k)!r} against {new[k]!r}" for k in new if old.get(k) != new[k]]
         raise ValueError(
-            f"{CONFIG} does not belong to the tensors beside it, which were saved with {', '.join(parts)} in the config. "
+            f"{CONFIG} does not belong to the tensors beside it, which were saved with {', '.join(parts)} "
+            "in the config. "
             "To turn an adapter up or down use set_scale."
         )
     if check_base and "base" in note and note["base"] != base_fingerprint(model):
         raise ValueError(
-            "this adapter was trained on another base: names, shapes, dtypes or numbers of the frozen weights differ, and "
+            "this adapter was trained on another base: names, shapes, dtypes or numbers of its weights differ, and "
             "BA corrects the W0 it was trained with (another seed, more training, or another dtype is another base). "
             "check_base=False loads it all the same. The model is unchanged."
         )
@@ -421,10 +452,19 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     carried = {s.name: s.adapter for s in adapted(model)}
     modules, parameters = config.get("target_modules") or [], config.get("target_parameters") or []
     try:
-        chosen = [s for s in _slots(model) if _means(parameters if s.kind == "parameter" else modules, s.group)
-                  or s.name.endswith("out_proj") and _means(modules, s.module) and s.kind == "attention"]
+        chosen = [
+            s
+            for s in _slots(model)
+            if _means(parameters if s.kind == "parameter" else modules, s.group)
+            or s.name.endswith("out_proj")
+            and _means(modules, s.module)
+            and s.kind == "attention"
+        ]
         ranks = {s.name: _from_pattern(config.get("rank_pattern") or {}, s.group, config.get("r", 8)) for s in chosen}
-        alphas = {s.name: _from_pattern(config.get("alpha_pattern") or {}, s.group, config.get("lora_alpha", 8)) for s in chosen}
+        alphas = {
+            s.name: _from_pattern(config.get("alpha_pattern") or {}, s.group, config.get("lora_alpha", 8))
+            for s in chosen
+        }
     except re.error as e:
         raise ValueError(f"{CONFIG} holds a pattern that is no regular expression ({e}).") from None
     # target_modules may name an attention's out_proj alone, as PEFT does when it is told to; then it is a plain Linear.
@@ -432,7 +472,9 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     chosen = [s._replace(stem=s.module) if s.name in alone else s for s in chosen]
     if not chosen:
         names = ", ".join(s.name for s in _slots(model)[:8]) or "none"
-        raise ValueError(f"the adapter is for {modules or parameters!r}, which this model does not have; its layers are: {names}.")
+        raise ValueError(
+            f"the adapter is for {modules or parameters!r}, which this model does not have; its layers are: {names}."
+        )
 
     stems = _stems(chosen)
     keys = {s.name: _keys(s, stems[s.name]) for s in chosen}
@@ -487,16 +529,22 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     file = read_adapter(model, folder, check_base=check_base)
     sites = adapted(model)
     for s in sites:
-        mine, its = (s.adapter.r, s.adapter.alpha, s.adapter.rslora), (file.r.get(s.name), file.alpha.get(s.name), file.rslora)
+        mine, its = (
+            (s.adapter.r, s.adapter.alpha, s.adapter.rslora),
+            (file.r.get(s.name), file.alpha.get(s.name), file.rslora),
+        )
         if s.name in file.r and mine != its:
             rule = ("alpha/r", "alpha/sqrt(r)")
             raise ValueError(
-                f"{s.name} has r={mine[0]}, alpha={mine[1]:g}, {rule[mine[2]]}; the file has r={its[0]}, alpha={its[1]:g}, "
+                f"{s.name} has r={mine[0]}, alpha={mine[1]:g}, {rule[mine[2]]}; the file has "
+                f"r={its[0]}, alpha={its[1]:g}, "
                 f"{rule[its[2]]}. Load it into the plain base (remove_lora first). The model is unchanged."
             )
     if not sites:
         by_name = {c.name: c for c in candidates(model)}
-        plans = [Plan(c, file.r[n], file.alpha[n], file.dropout if c.wrap else 0.0) for n in file.r for c in [by_name[n]]]
+        plans = [
+            Plan(c, file.r[n], file.alpha[n], file.dropout if c.wrap else 0.0) for n in file.r for c in [by_name[n]]
+        ]
         with torch.random.fork_rng(devices=[]):  # what add_lora draws is overwritten: leave the reader's seed alone
             attach(model, plans, file.rslora)
     load_adapter_state(model, file.state)

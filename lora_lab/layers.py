@@ -163,13 +163,15 @@ class LoRALinear(LowRankUpdate):
 
     def forward(self, x: Tensor) -> Tensor:
         # Up to a width of about 256 a step's time goes into calls, not into multiplications. Hence nn.Module's own
-        # dictionaries (self.lora_A would search three of them) and, where nothing has to be cast, one call for the sum.
+        # dictionaries (self.lora_A would search three of them), the base's formula instead of a call unless a hook
+        # waits for that call, and, where nothing has to be cast, one call for the whole sum.
         base, factors, merged = self._modules["base"], self._parameters, self._buffers["merged_weight"]
         if not self.enabled:
             return base(x)
         if merged is not None:
             return F.linear(x, merged, base.bias)
-        h, A = base(x), factors["lora_A"]
+        hooked = base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base._backward_pre_hooks
+        h, A = base(x) if hooked else F.linear(x, base.weight, base.bias), factors["lora_A"]  # (..., out)
         if h.ndim == 2 and h.dtype == A.dtype and self.dropout is None:
             return torch.addmm(h, F.linear(x, A), factors["lora_B"].t(), alpha=self.scaling * self.lam)
         return h + self.update(x).to(h.dtype)

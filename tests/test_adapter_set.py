@@ -75,7 +75,10 @@ def test_a_state_goes_into_another_model(animal):
     [
         (lambda s: s.pop("2.lora_B"), "missing: 2.lora_B"),
         (lambda s: s.update({"4.lora_A": torch.zeros(1)}), "not wanted: 4.lora_A"),
-        (lambda s: s.update({"0.lora_A": torch.zeros(2, 8)}), "0.lora_A must be a floating-point tensor of shape 2 x 7, got 2 x 8"),
+        (
+            lambda s: s.update({"0.lora_A": torch.zeros(2, 8)}),
+            "0.lora_A must be a floating-point tensor of shape 2 x 7, got 2 x 8",
+        ),
         (lambda s: s.update({"0.lora_A": torch.zeros(3, 7)}), "0.lora_A must be .* got 3 x 7"),
         (lambda s: s.update({"0.lora_A": torch.zeros(2, 7, dtype=torch.int32)}), "floating-point.*int32"),
         (lambda s: s.update({"0.lora_A": [1.0]}), "got list"),
@@ -91,7 +94,9 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, sentence):
     with pytest.raises(ValueError, match=sentence):
         load_adapter_state(model, state)
     with pytest.raises(ValueError, match="not those of|must be|holds NaN|diverged"):
-        adapters.add("new", {k: t for k, t in state.items()} | ({} if "4.lora_A" in state else {"9.lora_A": torch.ones(1)}))
+        adapters.add(
+            "new", {k: t for k, t in state.items()} | ({} if "4.lora_A" in state else {"9.lora_A": torch.ones(1)})
+        )
     assert all(torch.equal(t, before[k]) for k, t in adapter_state(model).items())
     assert adapters.names == list(NAMES)
 
@@ -100,7 +105,11 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, sentence):
 
 
 @fast
-@given(st.lists(st.tuples(st.integers(1, 4), st.floats(-3, 3)), min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 9))
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.floats(-3, 3)), min_size=1, max_size=4),
+    st.integers(1, 9),
+    st.integers(1, 9),
+)
 def test_combined_factors_are_the_sum_of_the_updates(parts, rows, cols):
     generator = torch.Generator().manual_seed(rows * 10 + cols)
     states = [
@@ -293,10 +302,14 @@ def test_misuse_of_a_set_changes_nothing(call, sentence):
     assert all(torch.equal(t, before[k]) for k, t in adapter_state(model).items()) and adapters.names == list(NAMES)
 
 
-# ------------------------------------------------------------------------------------------------ one batch, many adapters
+# -------------------------------------------------------------------------------- one batch, many adapters
 
 CANNOT = ("lstm", "lstm_proj", "gru", "rnn", "language_model")
-SERVED = [n for n, a in ZOO.items() if len(a.inputs()) == 1 and n not in CANNOT and "attention" not in n and n != "encoder_padded"]
+SERVED = [
+    n
+    for n, a in ZOO.items()
+    if len(a.inputs()) == 1 and n not in CANNOT and "attention" not in n and n != "encoder_padded"
+]
 
 
 @pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])

@@ -47,7 +47,10 @@ class MinLoRAsUpdate(nn.Module):
 
     def __init__(self, weight: torch.Tensor, r: int, alpha: float) -> None:
         super().__init__()
-        self.lora_A, self.lora_B = nn.Parameter(torch.randn(r, weight.shape[1])), nn.Parameter(torch.zeros(weight.shape[0], r))
+        self.lora_A, self.lora_B = (
+            nn.Parameter(torch.randn(r, weight.shape[1])),
+            nn.Parameter(torch.zeros(weight.shape[0], r)),
+        )
         self.scaling = alpha / r
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
@@ -80,7 +83,7 @@ def merged(base: nn.Linear, r: int, alpha: float) -> nn.Module:
     return layer
 
 
-def contestants(d: int, r: int) -> dict[str, nn.Module]:
+def contestants(d: int, r: int, s: float) -> dict[str, nn.Module]:
     """All on one and the same frozen weight: where a weight happens to lie in memory is worth 20 % at 16 tokens."""
     frozen = nn.Linear(d, d).requires_grad_(False)
 
@@ -89,7 +92,7 @@ def contestants(d: int, r: int) -> dict[str, nn.Module]:
         layer.weight, layer.bias = frozen.weight, frozen.bias
         return layer
 
-    alpha = float(2 * r)
+    alpha = s * r
     made = {
         "base": linear(),
         "LoRALinear": LoRALinear(linear(), r, alpha),
@@ -138,10 +141,11 @@ def ratio(times: dict[str, list[float]], name: str, to: str) -> float:
     return round(statistics.median(a / b for a, b in zip(times[name], times[to])), 3)
 
 
-def measure(d: int, r: int, n: int, seconds: float, full: bool) -> dict:
+def measure(d: int, r: int, n: int, seconds: float, full: bool = True, s: float = 1.0) -> dict:
+    """s = alpha / r. The course's default is alpha = r; at s = 1 LoRALinear has nothing to multiply."""
     torch.manual_seed(0)
     x, g = torch.randn(n, d, requires_grad=True), torch.randn(n, d)
-    models = contestants(d, r)
+    models = contestants(d, r, s)
     if not full:
         models = {k: m for k, m in models.items() if k in ("base", "LoRALinear", "PEFT", "loralib")}
     times = take_turns({name: step_of(m, x, g) for name, m in models.items()}, seconds)
@@ -199,8 +203,19 @@ def main() -> None:
                 rows.append(row)
                 print(json.dumps(row), file=sys.stderr, flush=True)
     inference = [measure_merged(d, n, 1.0) for d in (64, 256, 768, 2048) for n in (16, 128)]
-    record = {"command": "python tests/benchmarks/layer_step.py", "machine": before, "load_after": machine()["load_average"],
-              "left_out_d_r_tokens": left_out, "training_step": rows, "inference": inference}
+    doubled = [
+        measure(d, r, n, 0.4 if quick else 1.0, full=False, s=2.0) for d in WIDTHS[:3] for n in TOKENS for r in (4, 16)
+    ]
+    record = {
+        "command": "python tests/benchmarks/layer_step.py",
+        "machine": before,
+        "load_after": machine()["load_average"],
+        "left_out_d_r_tokens": left_out,
+        "scaling": 1.0,
+        "training_step": rows,
+        "training_step_at_scaling_2": doubled,
+        "inference": inference,
+    }
     if not quick:
         lines = json.dumps(record, indent=1)
         OUT.write_text(lines + "\n")

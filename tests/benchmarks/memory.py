@@ -33,8 +33,13 @@ def one_run(variant: str) -> float:
     if variant != "import only":
         torch.manual_seed(0)
         made = {"full": lambda b: b, "inference": lambda b: b.requires_grad_(False)}
-        lora = {"LoRALinear": LoRALinear, "PEFT": peft_layer, "loralib": loralib_layer, "seeds' form": SeedsForm,
-                "minLoRA's form": minlora}
+        lora = {
+            "LoRALinear": LoRALinear,
+            "PEFT": peft_layer,
+            "loralib": loralib_layer,
+            "seeds' form": SeedsForm,
+            "minLoRA's form": minlora,
+        }
         build = made.get(variant) or (lambda b: lora[variant](b, R, ALPHA))
         model = nn.Sequential(*[build(nn.Linear(D, D)) for _ in range(LAYERS)])
         x, y = torch.randn(TOKENS, D), torch.randn(TOKENS, D)
@@ -52,12 +57,13 @@ def one_run(variant: str) -> float:
 
 
 def arithmetic() -> dict[str, dict[str, float]]:
-    """MB that must exist at once, counted: weights, gradients, Adam's two moments, inputs kept for the backward pass."""
+    """MB that must exist at once, counted: weights, gradients, Adam's moments, inputs kept for the backward pass."""
     mb = 4 / 1e6
     weights, lora = LAYERS * (D * D + D), LAYERS * 2 * D * R
     kept = LAYERS * TOKENS * D  # the input of each layer; full fine-tuning needs all of them, LoRA as well (for A)
     return {
-        "full": {"weights": weights * mb, "gradients": weights * mb, "Adam": 2 * weights * mb, "activations": kept * mb},
+        "full": {"weights": weights * mb,
+                 "gradients": weights * mb, "Adam": 2 * weights * mb, "activations": kept * mb},
         "LoRA": {"weights": (weights + lora) * mb, "gradients": lora * mb, "Adam": 2 * lora * mb,
                  "activations": (kept + LAYERS * TOKENS * R) * mb},
     }  # fmt: skip
@@ -76,11 +82,22 @@ def main() -> None:
             peaks[v].append(float(run.stdout.split()[-1]))
             print(v, round(peaks[v][-1]), file=sys.stderr, flush=True)
     floor = statistics.median(peaks.pop("import only"))
-    rows = {v: {"median_mb": round(statistics.median(p) - floor), "runs_mb": [round(q - floor) for q in p]} for v, p in peaks.items()}
-    counted = {k: {n: round(v, 1) for n, v in parts.items()} | {"total": round(sum(parts.values()), 1)} for k, parts in arithmetic().items()}
-    record = {"command": "python tests/benchmarks/memory.py", "machine": machine(), "import_only_mb": round(floor),
-              "what": f"{LAYERS} x Linear({D}, {D}), {TOKENS} tokens, r = {R}, float32, Adam, 5 steps, {RUNS} processes each",
-              "peak_above_import": rows, "counted_mb": counted}
+    rows = {
+        v: {"median_mb": round(statistics.median(p) - floor), "runs_mb": [round(q - floor) for q in p]}
+        for v, p in peaks.items()
+    }
+    counted = {
+        k: {n: round(v, 1) for n, v in parts.items()} | {"total": round(sum(parts.values()), 1)}
+        for k, parts in arithmetic().items()
+    }
+    record = {
+        "command": "python tests/benchmarks/memory.py",
+        "machine": machine(),
+        "import_only_mb": round(floor),
+        "what": f"{LAYERS} x Linear({D}, {D}), {TOKENS} tokens, r = {R}, float32, Adam, 5 steps, {RUNS} processes each",
+        "peak_above_import": rows,
+        "counted_mb": counted,
+    }
     OUT.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 

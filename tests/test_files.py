@@ -1,0 +1,694 @@
+"""Adapter folders: the same numbers back, both directions with PEFT, every refusal, and a crash at every moment."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from test_adapters import ALPHA, R, adapt, deltas_by_hand, gap, randomise
+from torch import nn
+from zoo import ZOO, LanguageModel, Nested, fingerprint, mlp, output, replaced
+
+from lora_lab import (
+    LoRALinear,
+    adapter_state,
+    adapters_disabled,
+    add_lora,
+    base_fingerprint,
+    delta_weights,
+    files,
+    load_adapter,
+    merge,
+    remove_lora,
+    save_adapter,
+    set_scale,
+)
+from lora_lab.adapters import adapted
+
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:LSTM with projections")
+every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def same_state(a: nn.Module, b: nn.Module) -> bool:
+    a, b = adapter_state(a), adapter_state(b)
+    return list(a) == list(b) and all(torch.equal(t, b[k]) for k, t in a.items())
+
+
+def edit_config(folder: Path, **changes) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | changes))
+
+
+def weigh(folder: Path, change=lambda tensors: None) -> None:
+    """Rewritten without our note, as PEFT would write it."""
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+
+# ------------------------------------------------------------------------------------------ there and back
+
+
+@every_animal
+@pytest.mark.parametrize("filled", [False, True], ids=["plain base", "over other adapters"])
+def test_a_saved_adapter_comes_back_bit_for_bit(animal, filled, tmp_path):
+    model, inputs = adapt(animal.model()), animal.inputs()
+    assert save_adapter(model, tmp_path / "a") == tmp_path / "a"
+    fresh = animal.model()
+    if filled:
+        add_lora(fresh, R, ALPHA)
+        randomise(fresh, seed=77)
+        merge(fresh)
+    random = torch.random.get_rng_state()
+    assert load_adapter(fresh, tmp_path / "a") == [s.name for s in adapted(model)]
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert same_state(fresh, model)
+    for m in (model, fresh):
+        m.eval()
+    with torch.no_grad():
+        assert torch.equal(output(fresh, inputs), output(model, inputs))
+    assert {n for n, p in fresh.named_parameters() if p.requires_grad} == {
+        n for n, _ in fresh.named_parameters() if n.endswith(("lora_A", "lora_B"))
+    }
+    fresh.train(animal.model().training)
+    remove_lora(fresh)
+    assert all(torch.equal(p, q) for p, q in zip(fresh.parameters(), animal.model().parameters()))
+    assert all(p.requires_grad for p in fresh.parameters())
+
+
+@pytest.mark.parametrize("name", ["mlp", "embedding", "lstm", "encoder_layer", "conv2d_groups"])
+def test_the_file_is_the_same_merged_scaled_or_disabled(name, tmp_path):
+    model = adapt(ZOO[name].model())
+    wanted = (save_adapter(model, tmp_path / "a") / WEIGHTS).read_bytes()
+    set_scale(model, 0.3)
+    merge(model)
+    with adapters_disabled(model):
+        save_adapter(model, tmp_path / "b")
+    assert (tmp_path / "b" / WEIGHTS).read_bytes() == wanted
+    assert (tmp_path / "a" / CONFIG).read_bytes() == (tmp_path / "b" / CONFIG).read_bytes()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.floats(-1e4, 1e4),
+    st.sampled_from([torch.float32, torch.float64, torch.bfloat16]), st.data(),
+)  # fmt: skip
+def test_any_shape_rank_scaling_and_dtype(tmp_path_factory, d_in, hidden, d_out, rslora, alpha, dtype, data):
+    r = data.draw(st.integers(1, min(d_in, hidden, d_out)))
+    base = nn.Sequential(nn.Linear(d_in, hidden), nn.Sequential(nn.Linear(hidden, d_out, bias=False))).to(dtype)
+    model = copy.deepcopy(base)
+    add_lora(model, r, alpha, rslora=rslora)
+    randomise(model)
+    folder = save_adapter(model, tmp_path_factory.mktemp("any") / "a")
+    load_adapter(base, folder)
+    assert same_state(base, model)
+    assert [(s.adapter.r, s.adapter.scaling) for s in adapted(base)] == [
+        (s.adapter.r, s.adapter.scaling) for s in adapted(model)
+    ]
+
+
+def test_layers_may_differ_in_rank_and_alpha(tmp_path):
+    base = Nested()
+    model = copy.deepcopy(base)
+    model.blocks[0].up_proj = LoRALinear(model.blocks[0].up_proj, 4, 2.0)
+    model.heads["main"][1] = LoRALinear(model.heads["main"][1], 1, 5.0)
+    randomise(model)
+    folder = save_adapter(model, tmp_path / "a")
+    config = json.loads((folder / CONFIG).read_text())
+    assert list(config["rank_pattern"].values()) == [1] or list(config["rank_pattern"].values()) == [4]
+    x = ZOO["nested"].inputs()
+    load_adapter(base, folder)
+    assert torch.equal(output(base, x), output(model, x))
+    assert {s.name: s.adapter.r for s in adapted(base)} == {"blocks.0.up_proj": 4, "heads.main.1": 1}
+
+
+def test_an_ending_that_would_mean_other_layers_becomes_a_pattern(tmp_path):
+    """PEFT reads "0" as "every layer whose name ends in .0"."""
+    base = nn.Sequential(nn.Linear(7, 6), nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 5)))
+    model = copy.deepcopy(base)
+    add_lora(model, R, ALPHA)
+    remove_lora(model[1])
+    config = json.loads((save_adapter(randomise(model), tmp_path) / CONFIG).read_text())
+    assert config["target_modules"] == "0"
+    assert load_adapter(base, tmp_path) == ["0"]
+
+
+@pytest.mark.parametrize("part", ["attn.in_proj_weight", "out_proj"])
+def test_half_an_attention_is_saved_beside_zeros_and_loaded_as_half(part, tmp_path):
+    base, inputs = ZOO["attention"].model(), ZOO["attention"].inputs()
+    model = adapt(base, target_modules=part)
+    assert len(load_file(save_adapter(model, tmp_path) / WEIGHTS)) == 4
+    assert load_adapter(base, tmp_path) == [adapted(model)[0].name]
+    assert torch.equal(output(base, inputs), output(model, inputs))
+
+
+def test_dropout_travels_with_linear_layers(tmp_path):
+    model = adapt(Nested(), dropout=0.25)
+    fresh = copy.deepcopy(model)
+    remove_lora(fresh)
+    load_adapter(fresh, save_adapter(model, tmp_path))
+    assert {s.adapter.dropout.p for s in adapted(fresh)} == {0.25}
+
+
+def test_the_folder_is_as_small_as_the_factors(tmp_path):
+    model = nn.Sequential(nn.Linear(1001, 1000, bias=False))
+    add_lora(model, 1, 1.0)
+    folder = save_adapter(model, tmp_path / "deep" / "er" / "a")
+    assert sorted(p.name for p in folder.iterdir()) == [CONFIG, WEIGHTS]
+    assert 2001 * 4 < (folder / WEIGHTS).stat().st_size < 2001 * 4 + 1000
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["a"]
+
+
+# --------------------------------------------------------------------------------------------------- the fingerprint
+
+
+@every_animal
+def test_the_fingerprint_is_the_bases_whatever_the_adapters_do(animal):
+    model = animal.model()
+    before = base_fingerprint(model)
+    add_lora(model, R, ALPHA)
+    randomise(model)
+    merge(model)
+    assert base_fingerprint(model) == before == base_fingerprint(animal.model())
+    assert base_fingerprint(animal.model(seed=1)) != before
+
+
+def test_the_fingerprint_sees_one_number_a_name_and_a_dtype():
+    seen = {base_fingerprint(mlp())}
+    torch.manual_seed(0)
+    model = mlp()
+    seen = {base_fingerprint(model), base_fingerprint(copy.deepcopy(model).double())}
+    seen.add(base_fingerprint(nn.Sequential(model)))
+    with torch.no_grad():
+        model[2].weight[4, 5] += 1e-6
+    seen.add(base_fingerprint(model))
+    model[0].requires_grad_(False)
+    seen.add(base_fingerprint(model))
+    assert len(seen) == 4
+
+
+def test_a_large_weight_is_sampled_over_its_whole_length():
+    model = nn.Linear(1001, 1000, bias=False)
+    before = base_fingerprint(model)
+    with torch.no_grad():
+        model.weight[-3:] += 1
+    assert base_fingerprint(model) != before
+
+
+# ------------------------------------------------------------------------------------------------------------ PEFT
+
+
+class Inner(nn.Module):
+    """PEFT adapts no model that is one bare layer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.inner = model
+
+    def forward(self, *inputs):
+        return self.inner(*inputs)
+
+
+# What PEFT 0.21 does otherwise, although the tensors agree.
+GROUPS = (
+    "conv1d_groups",
+    "conv2d_groups",
+    "conv3d_groups",
+)  # refuses: its factors of a grouped convolution are no matrix BA
+SEPARATE = ("attention_kv", "attention_kv_no_bias")  # refuses separate query, key and value weights
+ONLY_MERGED = ("conv2d", "shared")  # its conv A pads with zeros, not circularly; a shared layer is adapted in one place
+ATTENTION = [n for n in ZOO if ("attention" in n or "coder" in n) and n not in SEPARATE]
+PLAIN = [n for n in ZOO if n not in (*GROUPS, *SEPARATE, *ONLY_MERGED, *ATTENTION)]
+
+
+@pytest.fixture
+def peft():
+    module = pytest.importorskip("peft", reason="PEFT is optional: pip install 'peft==0.21.*' transformers")
+    if not module.__version__.startswith("0.21."):
+        pytest.skip(f"written for PEFT 0.21, this is {module.__version__}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield module
+
+
+def saved(name: str, folder: Path) -> tuple[nn.Module, tuple]:
+    torch.manual_seed(0)
+    model = Inner(ZOO[name].model())
+    add_lora(model, R, ALPHA)
+    save_adapter(randomise(model), folder)
+    return model.train(), ZOO[name].inputs()
+
+
+def into_peft(peft, name: str, folder: Path) -> nn.Module:
+    return peft.PeftModel.from_pretrained(Inner(ZOO[name].model()), folder).train()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_peft_computes_the_same_from_our_folder(peft, name, tmp_path):
+    model, inputs = saved(name, tmp_path)
+    theirs = into_peft(peft, name, tmp_path)
+    kept = peft.get_peft_model_state_dict(theirs)
+    tensors = load_file(tmp_path / WEIGHTS)
+    assert kept.keys() == tensors.keys() and all(torch.equal(t, kept[k]) for k, t in tensors.items())
+    with adapters_disabled(model):
+        before = output(model, inputs)
+    wanted = output(model, inputs)
+    assert gap(before, wanted) > 3 * ZOO[name].tolerance
+    assert gap(output(theirs, inputs), wanted) < ZOO[name].tolerance
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_we_compute_the_same_from_pefts_folder(peft, name, tmp_path):
+    model, inputs = saved(name, tmp_path / "ours")
+    theirs = into_peft(peft, name, tmp_path / "ours")
+    for i, (key, p) in enumerate(theirs.named_parameters()):
+        if "lora_" in key:
+            p.data = 0.4 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i)).to(p.dtype)
+    theirs.save_pretrained(tmp_path / "theirs")
+    fresh = Inner(ZOO[name].model()).train()
+    load_adapter(fresh, tmp_path / "theirs")
+    assert gap(output(fresh, inputs), output(theirs, inputs)) < ZOO[name].tolerance
+    save_adapter(fresh, tmp_path / "again")
+    again, first = (load_file(tmp_path / f / WEIGHTS) for f in ("again", "theirs"))
+    assert again.keys() == first.keys() and all(torch.equal(t, again[k]) for k, t in first.items())
+
+
+@pytest.mark.parametrize("name", [*ONLY_MERGED, *PLAIN])
+def test_peft_merges_our_folder_into_the_same_weights(peft, name, tmp_path):
+    model, inputs = saved(name, tmp_path)
+    merged = into_peft(peft, name, tmp_path).merge_and_unload()
+    assert gap(output(merged, inputs), output(model, inputs)) < ZOO[name].tolerance
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_peft_reads_our_attention_and_counts_out_proj_once_or_twice(peft, name, tmp_path):
+    """PEFT 0.21.2 merges out_proj's update twice (huggingface/peft#3774), in every forward. The tensors are right."""
+    model, inputs = saved(name, tmp_path)
+    theirs = into_peft(peft, name, tmp_path)
+    kept, tensors = peft.get_peft_model_state_dict(theirs), load_file(tmp_path / WEIGHTS)
+    assert kept.keys() == tensors.keys() and all(torch.equal(t, kept[k]) for k, t in tensors.items())
+    base = Inner(ZOO[name].model())
+    deltas = deltas_by_hand(base, model)
+    twice = replaced(base, {k: (1 + ("out_proj" in k)) * d for k, d in deltas.items()}).train()
+    got = output(theirs, inputs)
+    assert min(gap(got, output(twice, inputs)), gap(got, output(model, inputs))) < 1e-5
+    theirs.save_pretrained(tmp_path / "theirs")
+    fresh = Inner(ZOO[name].model()).train()
+    load_adapter(fresh, tmp_path / "theirs")
+    assert same_state(fresh, model)
+
+
+@pytest.mark.parametrize("name", [*GROUPS, *SEPARATE])
+def test_peft_refuses_what_it_has_no_counterpart_for(peft, name, tmp_path):
+    saved(name, tmp_path)
+    with pytest.raises((RuntimeError, ValueError), match="size mismatch|Only same embed"):
+        into_peft(peft, name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["linear", "embedding", "conv1d", "lstm", "gru_cell"])
+def test_peft_refuses_the_folder_of_a_bare_layer(peft, name, tmp_path):
+    save_adapter(adapt(ZOO[name].model()), tmp_path)
+    with pytest.raises(ValueError, match="No modules were targeted|top-level module|not found"):
+        peft.PeftModel.from_pretrained(ZOO[name].model(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": ["up_proj"], "r": 4, "lora_alpha": 8, "use_rslora": True},
+        {"target_modules": r"blocks\.\d\.down_proj", "lora_alpha": 3, "r": 2},
+        {
+            "target_modules": ["up_proj", "down_proj", "main.1"],
+            "r": 2,
+            "rank_pattern": {"down_proj": 1},
+            "alpha_pattern": {"0.up_proj": 7},
+        },
+        {"target_modules": ["up_proj"], "r": 3, "lora_dropout": 0.1, "init_lora_weights": "gaussian"},
+        {"target_parameters": ["blocks.0.up_proj.weight"], "target_modules": []},
+    ],
+    ids=["rslora", "regular expression", "patterns", "dropout", "parameters"],
+)
+def test_pefts_own_options(peft, options, tmp_path):
+    torch.manual_seed(0)
+    base = Nested()
+    theirs = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**options))
+    for key, p in theirs.named_parameters():
+        if "lora_" in key:
+            p.data = 0.4 * torch.randn(p.shape)
+    theirs.save_pretrained(tmp_path)
+    inputs = ZOO["nested"].inputs()
+    if "target_parameters" in options:
+        with pytest.raises(ValueError, match="blocks.0.up_proj.weight"):
+            load_adapter(base, tmp_path)
+        return
+    load_adapter(base, tmp_path)
+    assert gap(output(base.eval(), inputs), output(theirs.eval(), inputs)) < 1e-5
+
+
+# --------------------------------------------------------------------------------------------------------- refusals
+
+
+def truncate_file(folder: Path, keep: float) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: int(keep * len(data))])
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def pickled(folder: Path, name: str, protocol: int | None = None) -> None:
+    import pickle
+
+    (folder / WEIGHTS).unlink()
+    if protocol is None:
+        torch.save({"x": Bomb()}, folder / name)
+    else:
+        (folder / name).write_bytes(pickle.dumps(Bomb(), protocol))
+
+
+def first(tensors: dict) -> str:
+    return "base_model.model.0.lora_A.weight"
+
+
+REFUSALS = {
+    "no config": (lambda f: (f / CONFIG).unlink(), "holds no adapter_config.json"),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "holds no adapter_model.safetensors"),
+    "config cut off": (lambda f: (f / CONFIG).write_text('{"r": 2, '), "not readable JSON"),
+    "config no text": (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\x00"), "not readable JSON"),
+    "config a list": (lambda f: (f / CONFIG).write_text("[]"), "holds a list"),
+    "empty file": (lambda f: truncate_file(f, 0), "not a whole safetensors file"),
+    "cut off in the header": (lambda f: truncate_file(f, 0.3), "not a whole safetensors file"),
+    "cut off in the numbers": (lambda f: truncate_file(f, 0.99), "not a whole safetensors file"),
+    "garbage": (lambda f: (f / WEIGHTS).write_bytes(b"hello world, this is no tensor"), "not a whole safetensors file"),
+    "pickle in place": (lambda f: pickled(f, WEIGHTS), "a pickle under another name"),
+    "bare pickle in place": (lambda f: pickled(f, WEIGHTS, 4), "a pickle under another name"),
+    "pickle": (lambda f: pickled(f, "adapter_model.bin"), "holds adapter_model.bin, a pickle"),
+    "missing tensor": (lambda f: weigh(f, lambda t: t.pop(first(t))), "missing: base_model.model.0.lora_A.weight"),
+    "missing layer": (
+        lambda f: weigh(f, lambda t: [t.pop(k) for k in list(t) if ".2." in k]), "missing: base_model.model.2"),
+    "extra tensor": (lambda f: weigh(f, lambda t: t.update({"base_model.model.9.lora_A.weight": torch.ones(2, 2)})),
+                     "not wanted: base_model.model.9"),
+    "extra, not in the config": (lambda f: edit_config(f, target_modules=["0"]), "not wanted: base_model.model.2"),
+    "misshaped": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 8)})), "of shape 2 x 7, got 2 x 8"),
+    "transposed": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(7, 2)})), "of shape 2 x 7, got 7 x 2"),
+    "flat": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(14)})), "of shape 2 x 7, got 14"),
+    "a scalar": (lambda f: weigh(f, lambda t: t.update({first(t): torch.tensor(1.0)})), "of shape 2 x 7"),
+    "integers": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 7, dtype=torch.int8)})), "int8"),
+    "nan": (lambda f: weigh(f, lambda t: t[first(t)].fill_(torch.nan)), "NaN or infinity"),
+    "infinity in float32": (
+        lambda f: weigh(f, lambda t: t.update({first(t): torch.full((2, 7), 1e300, dtype=torch.float64)})), "infinity"),
+    "r of the config": (lambda f: edit_config(f, r=3), "r 2 against 3"),
+    "r of the config, from PEFT": (lambda f: (weigh(f), edit_config(f, r=3)),
+                                   "says r = 3 for 0, but its tensors have rank 2"),
+    "alpha of the config": (lambda f: edit_config(f, lora_alpha=9), "lora_alpha 3 against 9"),
+    "rslora of the config": (lambda f: edit_config(f, use_rslora=True), "use_rslora False against True"),
+    "alpha nan": (lambda f: (weigh(f), edit_config(f, lora_alpha=float("nan"))), "alpha=nan"),
+    "alpha a text": (lambda f: (weigh(f), edit_config(f, lora_alpha="3")), "alpha='3'"),
+    "r a bool": (lambda f: (weigh(f), edit_config(f, r=True)), "r=True is not a whole number"),
+    "r too large": (lambda f: (weigh(f), edit_config(f, r=8)), "r=8 does not fit 0"),
+    "dropout": (lambda f: edit_config(f, lora_dropout=2), "dropout=2"),
+    "another method": (lambda f: edit_config(f, peft_type="IA3"), "peft_type is 'IA3'"),
+    "no method": (lambda f: edit_config(f, peft_type=None), "peft_type is None"),
+    "DoRA": (lambda f: edit_config(f, use_dora=True), "use_dora=True"),
+    "modules_to_save": (lambda f: edit_config(f, modules_to_save=["2"]), "modules_to_save=.'2'."),
+    "bias": (lambda f: edit_config(f, bias="all"), "bias='all'"),
+    "lora_bias": (lambda f: edit_config(f, lora_bias=True), "lora_bias=True"),
+    "fan_in_fan_out": (lambda f: edit_config(f, fan_in_fan_out=True), "fan_in_fan_out=True"),
+    "layer_replication": (lambda f: edit_config(f, layer_replication=[[0, 1]]), "layer_replication"),
+    "PiSSA": (lambda f: edit_config(f, init_lora_weights="pissa"), "init_lora_weights='pissa' changes the base"),
+    "a field of tomorrow": (lambda f: edit_config(f, use_warp_drive=True), "use_warp_drive=True"),
+    "bad pattern": (lambda f: (weigh(f), edit_config(f, rank_pattern={"(": 1})), "no regular expression"),
+    "bad target pattern": (lambda f: edit_config(f, target_modules="("), "no regular expression"),
+    "patterns a list": (lambda f: (weigh(f), edit_config(f, alpha_pattern=[1])), "must map names"),
+    "targets a number": (lambda f: edit_config(f, target_modules=3), "must be a list of names"),
+    "targets elsewhere": (lambda f: edit_config(f, target_modules=["q_proj"]), "does not have; its layers are: 0, 2"),
+    "rslora a text": (lambda f: (weigh(f), edit_config(f, use_rslora="yes")), "use_rslora must be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("carrying", [False, True], ids=["plain base", "with adapters"])
+@pytest.mark.parametrize("spoil, sentence", REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_spoilt_folder_is_refused_in_words_and_the_model_stays(spoil, sentence, carrying, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = ZOO["mlp"].model()
+    folder = save_adapter(adapt(model), tmp_path / "a")
+    spoil(folder)
+    if carrying:
+        model = adapt(model)
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match=sentence):
+        load_adapter(model, folder)
+    assert fingerprint(model) == before
+    assert not (tmp_path / "exploded").exists(), "a pickle was run"
+
+
+def refuse(model: nn.Module, folder: Path, sentence: str, **options) -> None:
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match=sentence):
+        load_adapter(model, folder, **options)
+    assert fingerprint(model) == before
+
+
+def test_another_base_is_refused_and_may_be_forced(tmp_path):
+    folder = save_adapter(adapt(ZOO["mlp"].model()), tmp_path / "a")
+    for other in (ZOO["mlp"].model(seed=1), ZOO["mlp"].model().double()):
+        refuse(other, folder, "trained on another base")
+        refuse(adapt(other), folder, "trained on another base")
+        load_adapter(other, folder, check_base=False)
+    refuse(
+        nn.Sequential(nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 4)),
+        folder,
+        "5 x 2, got 5 x 2|of shape 4 x 2, got 5 x 2",
+        check_base=False,
+    )
+    refuse(nn.Sequential(nn.ReLU(), nn.Linear(7, 6)), folder, "does not have", check_base=False)
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"r": R, "alpha": 4.0}, "has r=2, alpha=4, alpha/r; the file has r=2, alpha=3, alpha/r"),
+        ({"r": R, "alpha": ALPHA, "rslora": True}, r"alpha/sqrt\(r\); the file has .* alpha/r"),
+        ({"r": 3, "alpha": ALPHA}, "has r=3.* the file has r=2|shape"),
+        ({"r": R, "alpha": ALPHA, "target_modules": "0"}, "not those of this model's adapters.*not wanted: 2.lora_A"),
+    ],
+)
+def test_adapters_that_the_model_has_must_agree(options, sentence, tmp_path):
+    folder = save_adapter(adapt(ZOO["mlp"].model()), tmp_path)
+    model = ZOO["mlp"].model()
+    add_lora(model, **options)
+    refuse(model, folder, sentence)
+
+
+def test_a_file_for_some_layers_does_not_pass_for_all(tmp_path):
+    folder = save_adapter(adapt(ZOO["mlp"].model(), target_modules="0"), tmp_path)
+    refuse(adapt(ZOO["mlp"].model()), folder, "missing: 2.lora_A")
+
+
+def test_a_layer_that_cannot_be_adapted_here_is_refused(tmp_path):
+    folder = save_adapter(adapt(LanguageModel()), tmp_path)
+    tied = LanguageModel()
+    tied.embedding = nn.Embedding(11, 6)
+    tied.lstm = nn.LSTM(6, 6, batch_first=True)
+    refuse(tied, folder, "shape", check_base=False)
+    narrow = LanguageModel()
+    narrow.embedding.max_norm = 1.0
+    refuse(narrow, folder, "max_norm", check_base=False)
+
+
+def test_a_grouped_convolution_from_peft_is_refused(peft, tmp_path):
+    base = Inner(ZOO["conv2d_groups"].model())
+    peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["inner"])).save_pretrained(tmp_path)
+    refuse(Inner(ZOO["conv2d_groups"].model()), tmp_path, "shape 2 x 2 x 3 x 3, got 2 x 4 x 3 x 3")
+
+
+@pytest.mark.parametrize("place", ["nothing", "a file"])
+def test_no_folder_is_a_sentence(place, tmp_path):
+    if place == "a file":
+        (tmp_path / "a").write_text("x")
+    refuse(ZOO["mlp"].model(), tmp_path / "a", "there is no adapter folder 'a'")
+
+
+# ------------------------------------------------------------------------------------------------------------ saving
+
+
+def poisoned() -> nn.Module:
+    model = adapt(mlp())
+    with torch.no_grad():
+        adapted(model)[1].adapter.lora_A[0, 0] = torch.inf
+    return model
+
+
+def two_rules() -> nn.Module:
+    return nn.Sequential(LoRALinear(nn.Linear(7, 6), 2), LoRALinear(nn.Linear(6, 5), 2, rslora=True))
+
+
+def two_ranks_in_one_attention() -> nn.Module:
+    model = adapt(ZOO["attention"].model())
+    site = adapted(model)[0].adapter
+    site.alpha = 9.0
+    return model
+
+
+def ambiguous_lstms() -> nn.Module:
+    model = nn.ModuleDict({"lstm": nn.LSTM(5, 6), "deep": nn.ModuleDict({"lstm": nn.LSTM(5, 6)})})
+    add_lora(model["lstm"], R, ALPHA)
+    return model
+
+
+@pytest.mark.parametrize(
+    "build, sentence",
+    [
+        (mlp, "no LoRA adapter, so there is nothing to save"),
+        (poisoned, "2 holds NaN or infinity"),
+        (two_rules, "one rule for all"),
+        (two_ranks_in_one_attention, "one r and one alpha for all weights of attn"),
+        (ambiguous_lstms, "would mean deep.lstm.weight_ih_l0, too"),
+    ],
+)
+def test_what_cannot_be_saved_writes_nothing(build, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        save_adapter(build(), tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    model = adapt(mlp())
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "final.txt").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    for name in ("thesis", "file", "."):
+        with pytest.raises(ValueError, match="not an adapter folder"):
+            save_adapter(model, tmp_path / name)
+    assert (tmp_path / "thesis" / "final.txt").read_text() == "years of work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "thesis"]
+    (tmp_path / "thesis" / "a").mkdir()
+    save_adapter(model, tmp_path / "thesis" / "a")
+
+
+def test_saving_again_replaces_the_adapter_and_keeps_the_neighbours(tmp_path):
+    model = adapt(mlp())
+    folder = save_adapter(model, tmp_path / "a")
+    (folder / "README.md").write_text("mine")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "x").write_text("y")
+    save_adapter(randomise(model, seed=5), folder)
+    assert (folder / "README.md").read_text() == "mine" and (folder / "notes" / "x").read_text() == "y"
+    fresh = copy.deepcopy(model)
+    remove_lora(fresh)
+    load_adapter(fresh, folder)
+    assert same_state(fresh, model) and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def failing(real, at: int, error: BaseException):
+    calls = []
+
+    def call(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == at:
+            raise error
+        return real(*args, **kwargs)
+
+    return call
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["disk full", "interrupted"])
+@pytest.mark.parametrize(
+    "place, at", [("replace", 1), ("replace", 2), ("fsync", 1), ("fsync", 2), ("mkdir", 1)], ids=lambda v: str(v)
+)
+def test_a_failed_save_leaves_the_old_adapter_whole(place, at, error, tmp_path, monkeypatch):
+    base = mlp()
+    old, new = adapt(base), randomise(adapt(base), seed=5)
+    folder = save_adapter(old, tmp_path / "a")
+    with monkeypatch.context() as patch:
+        if place == "mkdir":
+            patch.setattr(Path, "mkdir", failing(Path.mkdir, 2, error))  # the first one makes the parent
+        else:
+            patch.setattr(files.os, place, failing(getattr(os, place), at, error))
+        with pytest.raises(type(error)):
+            save_adapter(new, folder)
+    fresh = copy.deepcopy(base)
+    load_adapter(fresh, folder)
+    assert same_state(fresh, old)
+    save_adapter(new, folder)
+    remove_lora(fresh)
+    load_adapter(fresh, folder)
+    assert same_state(fresh, new)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"], "nothing is left lying about"
+
+
+def test_a_first_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "replace", failing(os.replace, 1, FULL))
+    with pytest.raises(OSError, match="No space left"):
+        save_adapter(adapt(mlp()), tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+DIE = """
+import os, sys
+import torch
+from lora_lab import add_lora, files, lora_parameters, save_adapter
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(7, 5))
+add_lora(model, 2, 3.0)
+for p in lora_parameters(model):
+    torch.nn.init.constant_(p, 1.0)
+save_adapter(model, sys.argv[1])
+for p in lora_parameters(model):
+    torch.nn.init.constant_(p, 2.0)
+calls = 0
+def die(*args):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[3]):
+        os._exit(9)
+    return real(*args)
+real = getattr(os, sys.argv[2])
+setattr(os, sys.argv[2], die)
+save_adapter(model, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("place, at", [("fsync", 1), ("fsync", 2), ("replace", 1), ("replace", 2)])
+def test_a_process_killed_while_saving_leaves_the_old_adapter_whole(place, at, tmp_path):
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", DIE, str(tmp_path / "a"), place, str(at)], env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 9, run.stderr
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(7, 5))
+    load_adapter(model, tmp_path / "a")
+    assert set(torch.cat([t.flatten() for t in adapter_state(model).values()]).tolist()) == {1.0}
+    save_adapter(randomise(model), tmp_path / "a")
+    fresh = copy.deepcopy(model)
+    load_adapter(fresh, tmp_path / "a")
+    assert same_state(fresh, model) and not (tmp_path / ".a.previous").exists()
+
+
+def test_what_is_loaded_does_not_hang_on_the_file(tmp_path):
+    model = adapt(mlp())
+    fresh = copy.deepcopy(model)
+    remove_lora(fresh)
+    load_adapter(fresh, save_adapter(model, tmp_path / "a"))
+    (tmp_path / "a" / WEIGHTS).write_bytes(b"")
+    assert same_state(fresh, model)
+    assert all(torch.equal(d, delta_weights(model)[n]) for n, d in delta_weights(fresh).items())
