@@ -298,7 +298,7 @@ class AdapterSet:
             except RuntimeError as e:
                 kinds = sorted({type(s.module).__name__.removeprefix("Parametrized") for s in sites})
                 raise ValueError(
-                    f"this model cannot run with different weights for each row (adapted layers: {', '.join(kinds)}); "
+                    f"this model cannot run with different weights for each row (adapted: {', '.join(kinds)}); "
                     f"use each adapter in turn on its rows. torch says: {str(e).splitlines()[0]}"
                 ) from e
 

@@ -499,7 +499,7 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
         A, B = _from_peft(s, *(tensors[k] for k in keys[s.name]))
         state |= {f"{s.name}.lora_A": A.contiguous(), f"{s.name}.lora_B": B.contiguous()}
     dropout = config.get("lora_dropout") or 0.0
-    check_hyperparameters(1, 1.0, dropout, (1, 1), f"the adapter in {CONFIG}")
+    check_hyperparameters(1, 1.0, dropout, (1, 1), CONFIG)
     return AdapterFile(
         state,
         {s.name: int(ranks[s.name]) for s in chosen},

@@ -1,0 +1,115 @@
+"""Write the tables of README.md from the recorded JSON files: python tests/benchmarks/tables.py"""
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MARK = "<!-- tables: written by tables.py from the JSON files -->"
+FORMS = ("LoRALinear", "PEFT", "loralib", "full", "seeds' form", "minLoRA's form")
+
+
+def mean(values: list[float]) -> str:
+    """Geometric mean of ratios."""
+    return f"{math.exp(statistics.fmean(map(math.log, values))):.2f}" if values else "–"
+
+
+def table(head: list[str], rows: list[list]) -> list[str]:
+    return ["| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)] + [""]
+
+
+def machine(record: dict) -> str:
+    m = record["machine"]
+    load = "–".join(str(v) for v in (m["load_average"] or ["?"])[:1])
+    return (
+        f"{m['processor']}, {m['cores']} cores, {m['threads_used']} thread used, load average {load}; "
+        f"torch {m['torch']}, PEFT {m['peft']}, loralib {m['loralib']}, Python {m['python']}; {m['date']}."
+    )
+
+
+def step_tables(record: dict) -> list[str]:
+    rows, doubled = record["training_step"], record["training_step_at_scaling_2"]
+    widths = sorted({row["d"] for row in rows})
+    out = [
+        machine(record),
+        "",
+        "Time of one training step over that of the frozen base alone; mean over ranks and tokens:",
+        "",
+    ]
+    lines = []
+    for d in widths:
+        mine = [row for row in rows if row["d"] == d]
+        base = [f"{min(r['base_ms'] for r in mine):.2g} to {max(r['base_ms'] for r in mine):.2g}"]
+        lines.append([d, *base, *(mean([r["to_base"][f] for r in mine if f in r["to_base"]]) for f in FORMS)])
+    out += table(["d", "base, ms", *FORMS], lines)
+    out += ["`LoRALinear` over the faster of PEFT and loralib, s = alpha / r = 1 (the last column: s = 2):", ""]
+    tokens = sorted({row["tokens"] for row in rows})
+    lines = []
+    for d in widths:
+        mine = [row for row in rows if row["d"] == d]
+        ratios = [r["to_fastest_peer"] for r in mine]
+        by_tokens = [mean([r["to_fastest_peer"] for r in mine if r["tokens"] == n]) for n in tokens]
+        at_two = [r["to_fastest_peer"] for r in doubled if r["d"] == d]
+        lines.append([d, *by_tokens, mean(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}", mean(at_two)])
+    out += table(["d", *(f"{n} tokens" for n in tokens), "mean", "range", "s = 2"], lines)
+    ranks = sorted({row["r"] for row in rows})
+    out += [
+        "Growth with the rank: `LoRALinear` over the base at 128 tokens, beside the FLOP model's (2d² + 6dr) / 2d²:",
+        "",
+    ]
+    lines = []
+    for d in widths:
+        line = [d]
+        for r in ranks:
+            found = [x["to_base"]["LoRALinear"] for x in rows if (x["d"], x["r"], x["tokens"]) == (d, r, 128)]
+            line.append(f"{found[0]:.2f} ({1 + 3 * r / d:.2f})" if found else "–")
+        lines.append(line)
+    out += table(["d", *(f"r = {r}" for r in ranks)], lines)
+    out += ["Inference over a plain Linear (r = 8):", ""]
+    out += table(
+        ["d", "tokens", "merged", "unmerged"],
+        [[x["d"], x["tokens"], f"{x['merged']:.2f}", f"{x['unmerged']:.2f}"] for x in record["inference"]],
+    )
+    left = record["left_out_d_r_tokens"]
+    return [
+        *out,
+        f"Left out to keep the run short: {len(left)} of {len(left) + len(rows)} cells (d, r, tokens): {left}.",
+        "",
+    ]
+
+
+def memory_tables(record: dict) -> list[str]:
+    peaks = sorted(record["peak_above_import"].items(), key=lambda item: item[1]["median_mb"])
+    out = [
+        machine(record),
+        "",
+        f"{record['what']}. Peak above a process that only imports ({record['import_only_mb']} MB), MB:",
+        "",
+    ]
+    full = record["peak_above_import"]["full"]["median_mb"]
+    rows = [[n, p["median_mb"], f"{p['median_mb'] / full:.2f}", ", ".join(map(str, p["runs_mb"]))] for n, p in peaks]
+    out += table(["", "median", "of full", "runs"], rows)
+    out += ["What must be there at once, counted (MB); the rest is temporaries and the allocator:", ""]
+    parts = ("weights", "gradients", "Adam", "activations", "total")
+    return out + table(["", *parts], [[n, *(c[p] for p in parts)] for n, c in record["counted_mb"].items()])
+
+
+def main() -> None:
+    step, memory = (json.loads((HERE / f"{name}.json").read_text()) for name in ("layer_step", "memory"))
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    lines = [
+        "## One training step",
+        "",
+        *step_tables(step),
+        "## Peak memory of a training run",
+        "",
+        *memory_tables(memory),
+    ]
+    (HERE / "README.md").write_text(
+        text.split(MARK)[0] + MARK + "\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()
