@@ -22,8 +22,8 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-# The rest is for the tests.
-LEARNER = ("torch", "numpy", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "ipykernel", "tqdm")
+# what a learner needs; the rest is for the tests
+LEARNER = ("torch", "numpy", "matplotlib", "safetensors", "ipywidgets", "jupyterlab", "ipykernel", "tqdm")
 INSTALL = "python -m pip install -r requirements.txt"
 SYMBOLS = {"ok": "✓", "warn": "!", "stop": "✗"}
 

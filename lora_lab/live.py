@@ -147,9 +147,8 @@ class LiveFigure(w.VBox):
 
 def choice(description: str, options: Sequence[object], value: object | None = None) -> w.SelectionSlider:
     """A slider over a list of values, such as ranks 1, 2, 4, 8."""
-    return w.SelectionSlider(
-        options=list(options), value=value or options[0], description=description, continuous_update=True
-    )
+    value = options[0] if value is None else value
+    return w.SelectionSlider(options=list(options), value=value, description=description, continuous_update=True)
 
 
 def menu(description: str, options: Sequence[object]) -> w.Dropdown:

@@ -87,37 +87,39 @@ def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4
 # ------------------------------------------------------------------------------------------- costs (page 01)
 
 
+def _in_units(biggest: float) -> tuple[float, str]:
+    """The unit in which a number of bytes is at least 1: (1e6, "MB")."""
+    return next((s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(biggest, 1e3) >= s)
+
+
 def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
     """Page 01: what one square layer costs to fine-tune, fully and with LoRA, for one task and for many."""
+    labels = ["full", f"r = {r}"]
 
     def draw(fig: Figure, width: int, tasks: int, dtype: str) -> str:
-        full, lora = costs.full_memory(width, width, dtype), costs.lora_memory(width, width, r, dtype)
-        disk = {
-            "full": costs.disk_bytes(width, width, tasks, None, dtype),
-            "LoRA": costs.disk_bytes(width, width, tasks, r, dtype),
-        }
-        left, right = fig.subplots(
-            1, 2, gridspec_kw={"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
-        )
-        scale, unit = next(
-            (s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(full.total, 1000) >= s
-        )
-        plots.memory_bars(
-            {"full": full, f"r = {r}": lora}, left, title="while training one task", unit=scale, name=unit
-        )
-        scale, unit = next(
-            (s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(disk.values()) >= s
-        )
-        right.barh(
-            ["full", f"r = {r}"],
-            [disk["full"] / scale, disk["LoRA"] / scale],
-            color=[plots.COLOURS["full"], plots.COLOURS["LoRA"]],
-        )
-        right.invert_yaxis()
-        right.set(title=f"on disk for {tasks} task{'s' * (tasks > 1)}", xlabel=unit)
+        memory = [costs.full_memory(width, width, dtype), costs.lora_memory(width, width, r, dtype)]
+        disk = [costs.disk_bytes(width, width, tasks, rank, dtype) for rank in (None, r)]
+        if not fig.axes:
+            grid = {"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
+            left, right = fig.subplots(1, 2, gridspec_kw=grid)
+            plots.memory_bars(dict(zip(labels, memory)), left, title="while training one task")
+            right.barh(labels, disk, color=[plots.COLOURS["full"], plots.COLOURS["LoRA"]])
+            right.invert_yaxis()
+        left, right = fig.axes
+        scale, unit = _in_units(memory[0].total)
+        for bar, (part, m) in zip(left.patches, ((part, m) for part in range(3) for m in memory)):
+            bar.set_x(sum(m[:part]) / scale)
+            bar.set_width(m[part] / scale)
+        left.set(xlim=(0, 1.05 * memory[0].total / scale), xlabel=unit)
+        scale, unit = _in_units(max(disk))
+        for bar, size in zip(right.patches, disk):
+            bar.set_width(size / scale)
+        right.set(xlim=(0, 1.05 * max(disk) / scale), xlabel=unit)
+        right.set_title(f"on disk for {tasks} task{'s' * (tasks > 1)}")
+        full, lora = memory
         return (
             f"training {costs.human(full.total)} full, {costs.human(lora.total)} LoRA; "
-            f"disk {costs.human(disk['full'])} full, {costs.human(disk['LoRA'])} LoRA"
+            f"disk {costs.human(disk[0])} full, {costs.human(disk[1])} LoRA"
         )
 
     controls = {
@@ -125,7 +127,7 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
         "tasks": choice("tasks", (1, 2, 5, 10, 20, 50, 100), 10),
         "dtype": menu("dtype", list(costs.BYTES)),
     }
-    return LiveFigure(draw, controls, name="what fine-tuning costs", figsize=(9.5, 3.6))
+    return LiveFigure(draw, controls, name="what fine-tuning costs", figsize=(9.5, 3.6), keep=True)
 
 
 # ---------------------------------------------------------------------------------- a film of training (page 03)
@@ -185,9 +187,8 @@ def film_panel(
             plots.loss_curves({"LoRA": curve}, right, xlabel="epoch", floor=lowest if floors else None)
             right.plot([], [], "o", ms=10, color=plots.COLOURS["full"])
             right.set_ylim(lowest, highest)
-            if floors:
-                right.lines[1].set_label("floor")
-                right.legend(loc="lower left")  # where a falling curve leaves room
+            if floors and right.get_legend():
+                right.get_legend().remove()  # it costs more than the curve; the title says what is dashed
         left, right = fig.axes[0], fig.axes[1]
         plots.update_heatmap(left, delta, f"ΔΘ after epoch {epoch}", limit)
         right.lines[0].set_data(*curve)
@@ -195,7 +196,7 @@ def film_panel(
         floor = floors[int(key["r"])] if floors else 0.0
         if floors:
             right.lines[1].set_ydata([floor, floor])  # below the picture when it is 0
-        right.set_title(f"loss {plots.short(loss)}")
+        right.set_title(f"loss {plots.short(loss)}" + (", floor dashed" if floors else ""))
         off = 100 * float((delta - target).norm() / target.norm())
         away = f"{off:.0f} % of its norm" if off >= 1 else "less than 1 %"
         mean = f"mean entry {float(delta.mean()):.2f}, " if constant else ""

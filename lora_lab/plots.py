@@ -214,11 +214,12 @@ def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None
     """Times as bars relative to `baseline`. {name: seconds}."""
     ax = _axes(ax, (8, 0.5 * len(times) + 1))
     ratios = {name: t / times[baseline] for name, t in times.items()}
-    colours = [COLOURS["full" if name == baseline else "LoRA" if "factored" in name else "base"] for name in ratios]
+    kinds = ["full" if "full" in n else "LoRA" if "factored" in n or "merged" in n else "base" for n in ratios]
+    colours = [COLOURS[kind] for kind in kinds]
     ax.bar_label(ax.barh(list(ratios), list(ratios.values()), color=colours), fmt="%.2f", padding=3)
     ax.axvline(1, lw=1, color=COLOURS["base"])
     ax.invert_yaxis()
-    ax.set(title=title, xlabel=f"time per training step, {baseline} = 1")
+    ax.set(title=title, xlabel=f"time, {baseline} = 1")
     return ax
 
 

@@ -149,7 +149,7 @@ def sweep(
 ) -> Sweep:
     """Train every combination of r, alpha, lr, rule and seed on (X, y) together. X (n, d_in), y (n, d_out).
 
-    r, alpha, lr, rule, seed: one value or a list each. rule "alpha/r", "alpha/sqrt(r)" or "alpha" (theory.scaling_of).
+    r, alpha, lr, rule, seed: one value or a list each. rule "alpha/r", "alpha/sqrt(r)" or "alpha" (see `scaling_of`).
     A starts as N(0, std^2), std 1/sqrt(d_in) unless given, B as zero; the rest is as in `training.train`.
     cache: a folder; the same sweep on the same data is read from there the next time. A file there that is damaged,
     or of something else, is replaced. Raises ValueError, before training, for whatever cannot be trained.

@@ -11,7 +11,7 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
-from lora_lab import panels, plots, theory
+from lora_lab import evaluate, panels, plots, theory
 from lora_lab.panels import MapPanel, RankAlphaMap, map_panel
 from lora_lab.sweeps import Sweep, sweep
 from lora_lab.tasks import linear_task, normal, shift
@@ -42,12 +42,12 @@ def picture(panel: MapPanel) -> np.ndarray:
     return imread(io.BytesIO(panel._picture.value))
 
 
-# ------------------------------------------------------------------------- what it shows, no widgets
+# ----------------------------------------------------------------------------------------- what it shows, no widgets
 
 
 def test_the_map_is_the_sweep(sweeps):
     m = RankAlphaMap(sweeps)
-    assert (m.ranks, m.alphas, m.lrs) == (GRID["r"], GRID["alpha"], GRID["lr"])
+    assert [m.ranks, m.alphas, m.lrs] == [GRID[name] for name in ("r", "alpha", "lr")]
     for kind in KINDS:
         for lr in m.lrs:
             losses = m.losses(kind, lr)
@@ -156,7 +156,7 @@ def test_the_button_trains_the_point_and_pins_it(panel):
     layer, history = panel.map.sweeps["decaying"].train_alone(panel.map.index(*key), seed=1)
     _, X, y = panel.map.sweeps["decaying"].data
     assert pin.seed == 1 and pin.losses == history.losses
-    assert pin.loss == pytest.approx((layer(X) - y).square().mean().item(), rel=1e-4)
+    assert pin.loss == pytest.approx(evaluate(layer, X, y), rel=1e-4)
     assert panel.caption == f"{plain}; trained live with seed 1: loss {plots.short(pin.loss)}"
     left, middle = panel._figure.axes[:2]
     assert [tuple(v) for v in left.lines[1].get_data()] == [(1,), (1,)]

@@ -1,9 +1,11 @@
-"""Write the tables of README.md from the recorded JSON files: python tests/benchmarks/tables.py"""
+"""Write the tables of README.md, and growth.png, from the recorded JSON files: python tests/benchmarks/tables.py"""
 
 import json
 import math
 import statistics
 from pathlib import Path
+
+from lora_lab import plots
 
 HERE = Path(__file__).parent
 MARK = "<!-- tables: written by tables.py from the JSON files -->"
@@ -79,6 +81,34 @@ def step_tables(record: dict) -> list[str]:
     ]
 
 
+def draw_growth(rows: list[dict], path: Path) -> None:
+    """One step of LoRALinear at 128 tokens against the rank and against the width; dashed: the FLOP model."""
+    plots.use_style()
+    fig, (left, right) = plots.plt.subplots(1, 2, figsize=(11, 4.2))
+    rows = [row for row in rows if row["tokens"] == 128]
+    for colour, d in zip(plots.CYCLE, sorted({row["d"] for row in rows})):
+        mine = sorted((row["r"], row["to_base"]["LoRALinear"]) for row in rows if row["d"] == d)
+        ranks = [r for r, _ in mine]
+        left.plot(ranks, [ratio for _, ratio in mine], "o-", color=colour, label=f"d = {d}")
+        left.plot(ranks, [1 + 3 * r / d for r in ranks], "--", lw=1.2, color=colour)
+    left.set(xscale="log", xlabel="rank r", ylabel="time of a step, frozen base = 1", title="against the rank")
+    left.set_xticks([1, 4, 8, 16, 64], [1, 4, 8, 16, 64])
+    left.minorticks_off()
+    left.legend(ncols=2, fontsize=10)
+    widths = sorted(row["d"] for row in rows if row["r"] == 8)
+    step = {row["d"]: row["base_ms"] * row["to_base"]["LoRALinear"] for row in rows if row["r"] == 8}
+    flops = {d: 2 * d * d + 6 * d * 8 for d in widths}
+    per_flop = step[1024] / flops[1024]
+    right.plot(widths, [step[d] for d in widths], "o-", label="LoRALinear, r = 8")
+    right.plot(widths, [per_flop * flops[d] for d in widths], "k--", lw=1.5, label="2d² + 6dr, scaled at d = 1024")
+    right.set(xscale="log", yscale="log", xlabel="width d", ylabel="ms per step", title="against the width")
+    shown = [d for d in widths if d != 768]  # would be printed over 1024
+    right.set_xticks(shown, shown)
+    right.minorticks_off()
+    right.legend()
+    fig.savefig(path, metadata={"Software": None}, bbox_inches="tight")
+
+
 def memory_tables(record: dict) -> list[str]:
     peaks = sorted(record["peak_above_import"].items(), key=lambda item: item[1]["median_mb"])
     out = [
@@ -97,11 +127,14 @@ def memory_tables(record: dict) -> list[str]:
 
 def main() -> None:
     step, memory = (json.loads((HERE / f"{name}.json").read_text()) for name in ("layer_step", "memory"))
+    draw_growth(step["training_step"], HERE / "growth.png")
     text = (HERE / "README.md").read_text(encoding="utf-8")
     lines = [
         "## One training step",
         "",
         *step_tables(step),
+        "![Time of a step against the rank and against the width, with the FLOP model dashed](growth.png)",
+        "",
         "## Peak memory of a training run",
         "",
         *memory_tables(memory),
