@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -442,7 +443,9 @@ def mixture_panel(wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor]) -
     """Page 05: W0 + sum of lam_k * ΔW_k: a slider for each adapter, a bar for each task, and the sum as a heatmap."""
     names = list(updates)
     limit = plots.limit_of(*updates.values())
-    highest = 1.3 * max(float(delta.square().sum() / len(delta)) for delta in wanted.values())
+    steps = [i / 4 for i in range(-2, 7)]
+    corners = [dict(zip(names, lams)) for lams in itertools.product((steps[0], steps[-1]), repeat=len(names))]
+    highest = max(max(mixture_losses(wanted, updates, lams).values()) for lams in corners)  # at the sliders' ends
 
     def draw(fig: Figure, **values: float) -> str:
         lams = {name: values[f"lam{i + 1}"] for i, name in enumerate(names)}
@@ -460,6 +463,5 @@ def mixture_panel(wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor]) -
             bar.set_width(loss)
         return "loss " + ", ".join(f"{task} {plots.short(loss)}" for task, loss in losses.items())
 
-    steps = [i / 4 for i in range(-2, 7)]
     controls = {f"lam{i + 1}": choice(f"λ of {name}", steps, 1.0 if i == 0 else 0.0) for i, name in enumerate(names)}
     return LiveFigure(draw, controls, name="mixing adapters", figsize=(9.5, 4), keep=True)

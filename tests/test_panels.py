@@ -194,3 +194,24 @@ def test_long_curves_are_thinned_and_keep_first_and_last():
 @pytest.mark.parametrize("x, text", [(992.3, "990"), (0.0468, "0.047"), (3e-5, "below 0.001"), (0.0, "0"), (7.0, "7")])
 def test_short_numbers(x, text):
     assert plots.short(x) == text
+
+
+def test_mixing_adds_updates_and_no_bar_leaves_the_picture():
+    two = {"one": tasks.shift("rank-1", 10, 12, seed=1), "two": tasks.shift("rank-4", 10, 12, seed=2)}
+    wanted = two | {"both": sum(two.values()), "base": torch.zeros(10, 12)}
+    exact = panels.mixture_losses(wanted, two, {"one": 1.0, "two": 1.0})
+    assert exact["both"] == 0 and exact["base"] > 10 and exact["one"] == pytest.approx(12, rel=1e-4)
+    panel = panels.mixture_panel(wanted, two)
+    assert panel.values == {"lam1": 1.0, "lam2": 0.0} and panel.caption.startswith("loss one 0")
+    panel.set(lam1=1.5, lam2=1.5)
+    bars = panel._figure.axes[1]
+    assert max(bar.get_width() for bar in bars.patches) <= bars.get_xlim()[1]
+
+
+def test_bfloat16_loses_what_float32_keeps():
+    W, D = tasks.normal(60, 80, seed=1), theory.best_rank_r(tasks.normal(60, 80, seed=2), 4)
+    shares = {dtype: panels.lost_entries(W, D, 1e-3, dtype)[1] for dtype in panels.DTYPES}
+    assert shares["bfloat16"] > 0.6 > 0.4 > shares["float16"] > shares["float32"]
+    assert panels.lost_entries(W, D, 0.1, "float32")[2] == pytest.approx(1, abs=1e-4)
+    panel = panels.lost_panel(W, D)
+    assert panel.set(dtype="bfloat16", ratio=1e-3).startswith("bfloat16, ‖ΔW‖ = 0.001 ‖W‖")
