@@ -105,7 +105,7 @@ FAULTS = {
     "Users": (lambda nb: stdout(nb, "'/Users/ann'"), "in its output: '/Users/a'"),
     "Windows": (lambda nb: stdout(nb, r"C:\Users\ann"), r"in its output: 'C:\\Users'"),
     "tmp": (lambda nb: stdout(nb, "saved /tmp/a"), "in its output: '/tmp'"),
-    "root": (lambda nb: code(nb, "print('loss 0.1')  # see /root/x"), "in its source: '/root'"),
+    "root": (lambda nb: code(nb, "print('loss 0.1')  # see /" + "root/x"), "in its source: '/root'"),
     "path in prose": (lambda nb: nb.cells[1].update(source="Run All, in /home/ann"), "cell 1 has a machine's path"),
     "checkout": (lambda nb: stdout(nb, f"{pages.ROOT}/notebooks"), f"in its output: {str(pages.ROOT)!r}"),
     "traceback path": (lambda nb: [tag(nb, "raises-exception", source="# not compared: shows the error\n1/0"),
