@@ -22,7 +22,9 @@ from .layers import (
     LoRAParametrization,
     LowRankUpdate,
     check_hyperparameters,
+    is_conv1d,
     is_scale,
+    matrix_shape,
     why_not,
 )
 
@@ -59,8 +61,12 @@ class Candidate(NamedTuple):
 # ---------------------------------------------------------------------------------------------------- finding
 
 
+def _has_one_weight(module: nn.Module) -> bool:
+    return isinstance(module, _ONE_WEIGHT) or is_conv1d(module)
+
+
 def weights_of(module: nn.Module) -> list[str]:
-    if isinstance(module, _ONE_WEIGHT):
+    if _has_one_weight(module):
         return ["weight"]
     if isinstance(module, _RECURRENT):
         names = [n for n in module._parameters if n.startswith("weight")]
@@ -86,7 +92,7 @@ def candidates(model: nn.Module) -> list[Candidate]:
             attention_outputs.setdefault(id(module.out_proj), []).append(path)
     found = []
     for key, module in modules.items():
-        single = isinstance(module, _ONE_WEIGHT)
+        single = _has_one_weight(module)
         for tensor in weights_of(module):
             aliases = {_join(p, tensor) for p in paths[key]} | {p for p in paths[key] if p}
             aliases |= {p for p in attention_outputs.get(key, []) if p}
@@ -108,7 +114,7 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
         kinds = sorted({type(m).__name__ for m in with_weights})
         raise ValueError(
             f"{type(model).__name__} has no layer that LoRA can adapt (Linear, Embedding, Conv1d/2d/3d, RNN, LSTM, "
-            f"GRU, MultiheadAttention); its layers with parameters are: {', '.join(kinds) or 'none'}."
+            f"GRU, MultiheadAttention, GPT-2's Conv1D); its layers with parameters are: {', '.join(kinds) or 'none'}."
         )
     if target_modules is None:
         chosen = [c for c in everything if not why_not(c.module, c.tensor) or _is_unready(c)]
@@ -198,7 +204,7 @@ def adapted(model: nn.Module) -> list[Site]:
             for tensor, steps in module.parametrizations.items():
                 for step in steps:
                     if isinstance(step, LoRAParametrization):
-                        single = isinstance(module, _ONE_WEIGHT) and path
+                        single = _has_one_weight(module) and path
                         sites.append(Site(path if single else _join(path, tensor), module, tensor, step))
     return sites
 
@@ -226,8 +232,8 @@ def add_lora(
 
     target_modules: names or endings of names as in PEFT ("q_proj", ["q_proj", "v_proj"], "layers.0.fc"), a regular
     expression as one string, a single weight of a recurrent layer ("rnn.weight_hh_l0"), or None for every supported
-    layer. Linear layers become `LoRALinear`; Embedding, Conv1d/2d/3d, RNN/LSTM/GRU and MultiheadAttention are
-    parametrized. Right after the call the model computes exactly what it computed before.
+    layer. Linear layers become `LoRALinear`; Embedding, Conv1d/2d/3d, RNN/LSTM/GRU, MultiheadAttention and GPT-2's
+    Conv1D are parametrized. Right after the call the model computes exactly what it computed before.
 
     Raises ValueError, in words and with the model unchanged: r, alpha or dropout out of range for one of the
     layers; a pattern that matches nothing; no supported layer; a tied weight; a model that carries adapters already;
@@ -262,7 +268,8 @@ def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
         if reason:
             raise ValueError(f"{c.name} cannot be adapted: {reason}.")
         weight = getattr(c.module, c.tensor)
-        check_hyperparameters(r, alpha, dropout, (weight.shape[0], weight.shape[1:].numel()), c.name)
+        shape = matrix_shape(c.module, weight)
+        check_hyperparameters(r, alpha, dropout, (shape[0], shape[1:].numel()), c.name)
         if dropout and not c.wrap:
             bare = c.module is model and isinstance(model, nn.Linear)
             cure = "wrap it: LoRALinear(model, r, alpha, dropout=...)" if bare else "target Linear layers only"
@@ -286,7 +293,8 @@ def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
                     if module is c.module:
                         parent._modules[child] = layer
         else:
-            update = LoRAParametrization(getattr(c.module, c.tensor), r, alpha, rslora=rslora, where=c.name)
+            weight, transposed = getattr(c.module, c.tensor), is_conv1d(c.module)
+            update = LoRAParametrization(weight, r, alpha, rslora=rslora, where=c.name, transposed=transposed)
             parametrize.register_parametrization(c.module, c.tensor, update)
             c.module.parametrizations.train(c.module.training)
             update._parameter_order = orders[id(c.module)]

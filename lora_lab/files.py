@@ -3,6 +3,7 @@
 What PEFT 0.21 calls a weight, and what is written here:
 
     Linear           <path>.lora_A.weight (r, in)          <path>.lora_B.weight (out, r)
+    Conv1D (GPT-2)   as Linear, although the layer stores its weight (in, out); the config says fan_in_fan_out
     Embedding        <path>.lora_embedding_A (r, num)      <path>.lora_embedding_B (dim, r): transposed
     Conv1d/2d/3d     <path>.lora_A.weight (r, in, *kernel) <path>.lora_B.weight (out, r, 1, ...)
     RNN, LSTM, GRU   target_parameters: <path>[.base_layer]*.lora_A.weight, one `base_layer` for each later weight
@@ -37,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .adapters import Plan, adapted, attach, candidates, check_state, load_adapter_state, lora_parameters, weights_of
-from .layers import LoRALinear, check_hyperparameters
+from .layers import LoRALinear, check_hyperparameters, is_conv1d, matrix_shape
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model"
@@ -47,6 +48,7 @@ SAMPLE = 65_536  # numbers of a larger weight that go into the fingerprint
 _READ = {
     *("peft_type", "r", "lora_alpha", "use_rslora", "lora_dropout", "rank_pattern", "alpha_pattern", "bias"),
     *("target_modules", "target_parameters", "init_lora_weights"),
+    "fan_in_fan_out",  # the layer itself says so, here and in PEFT, which corrects a config that disagrees
 }
 _NO_MATTER = {
     *("task_type", "inference_mode", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"),
@@ -110,14 +112,9 @@ def _slots(model: nn.Module) -> list[_Slot]:
                 group, kind = name, "parameter"
             else:
                 name = path or tensor
-                form = (
-                    "embedding"
-                    if isinstance(layer, nn.Embedding)
-                    else "matrix"
-                    if isinstance(layer, nn.Linear)
-                    else "conv"
-                )
-            slots.append(_Slot(name, group, path, tensor, weight.shape, form, kind, stem))
+                conv = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+                form = "embedding" if isinstance(layer, nn.Embedding) else "conv" if conv else "matrix"
+            slots.append(_Slot(name, group, path, tensor, matrix_shape(layer, weight), form, kind, stem))
     return slots
 
 
@@ -266,7 +263,7 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
         "alpha_pattern": {k: _plain(v) for k, v in alpha_pattern.items()},
         "lora_dropout": max(dropouts, default=0.0) if not parameters else 0.0,  # PEFT: none beside target_parameters
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": all(is_conv1d(model.get_submodule(s.module)) for s in chosen),
         "init_lora_weights": True,
         "modules_to_save": None,
         "base_model_name_or_path": None,

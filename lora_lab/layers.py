@@ -51,6 +51,8 @@ class LowRankUpdate(nn.Module):
     (a convolution's (out, in/groups, k, k) is out x in/groups*k*k).
     """
 
+    transposed = False  # the weight is stored as (cols, rows), see LoRAParametrization
+
     def __init__(self, weight: Tensor, r: int, alpha: float, dropout: float, rslora: bool, where: str) -> None:
         rows, cols = weight.shape[0], weight.shape[1:].numel()
         check_hyperparameters(r, alpha, dropout, (rows, cols), where)
@@ -90,9 +92,10 @@ class LowRankUpdate(nn.Module):
 
     def effective(self, weight: Tensor) -> Tensor:
         """W0 + lam * delta in W0's shape and dtype: added in the factors' precision, rounded once."""
-        A, B = self.lora_A, self.lora_B
+        A, B = self.lora_A, (self.lam * self.scaling) * self.lora_B
+        left, right = (A.T, B.T) if self.transposed else (B, A)
         with self._full_precision():
-            total = torch.addmm(weight.flatten(1).to(A.dtype), (self.lam * self.scaling) * B, A)  # (rows, cols)
+            total = torch.addmm(weight.flatten(1).to(A.dtype), left, right)  # (rows, cols), or as it is stored
         return total.view(weight.shape).to(weight.dtype)
 
     @property
@@ -199,17 +202,40 @@ class LoRAParametrization(LowRankUpdate):
     The price is that BA is formed at every forward; merge() forms it once.
 
     weight: (rows, ...); seen as a rows x cols matrix. There is no input here, hence no dropout.
+    transposed: the layer stores its matrix as (d_in, d_out), as GPT-2's Conv1D does ("fan in, fan out"). The factors
+    are those of the (d_out, d_in) matrix all the same: A (r, d_in) random, B (d_out, r) zero.
     """
 
     def __init__(
-        self, weight: Tensor, r: int = 8, alpha: float = 8.0, *, rslora: bool = False, where: str = "the weight"
+        self,
+        weight: Tensor,
+        r: int = 8,
+        alpha: float = 8.0,
+        *,
+        rslora: bool = False,
+        where: str = "the weight",
+        transposed: bool = False,
     ) -> None:
-        super().__init__(weight, r, alpha, 0.0, rslora, where)
+        super().__init__(weight.T if transposed else weight, r, alpha, 0.0, rslora, where)
+        self.transposed = transposed
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.enabled:
             return weight
         return self.effective(weight) if self.merged_weight is None else self.merged_weight
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """transformers' `Conv1D`, the linear layer of GPT-2, whose weight is stored (d_in, d_out): y = x W + b.
+
+    Told by its class's name and attributes, so that transformers need not be installed. torch's nn.Conv1d is not it.
+    """
+    return any(c.__name__ == "Conv1D" for c in type(module).__mro__) and hasattr(module, "nf")
+
+
+def matrix_shape(module: nn.Module, weight: Tensor) -> torch.Size:
+    """The shape of a weight as the course reads it: (d_out, d_in, ...), turned round for a Conv1D."""
+    return weight.shape[::-1] if is_conv1d(module) else weight.shape
 
 
 def why_not(module: nn.Module, tensor: str) -> str | None:

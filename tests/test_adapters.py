@@ -17,6 +17,7 @@ from zoo import (
     ZOO,
     Animal,
     Attention,
+    Conv1D,
     LanguageModel,
     Nested,
     PaddedEncoder,
@@ -600,7 +601,8 @@ def test_delta_weights_are_s_B_A(animal):
     for got, site in zip(deltas.values(), adapted(model)):
         weight = site.base_weight
         name = next(n for n, p in model.named_parameters() if p is weight)
-        assert got.shape == (weight.shape[0], weight[0].numel()), name
+        as_stored = (weight.shape[0], weight[0].numel())
+        assert got.shape == (as_stored[::-1] if isinstance(site.module, Conv1D) else as_stored), name
         assert not got.requires_grad
     assert sum(gap(a, b) < 1e-6 for a in deltas.values() for b in wanted.values() if a.shape == b.shape) == len(wanted)
 

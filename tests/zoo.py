@@ -119,6 +119,18 @@ class DoubledLinear(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Conv1D(nn.Module):
+    """Like transformers' layer of that name, which GPT-2 is made of: a linear layer with its weight stored (in, out)."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf = nf
+        self.weight, self.bias = nn.Parameter(0.4 * torch.randn(nx, nf)), nn.Parameter(torch.randn(nf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], self.nf)
+
+
 class Siamese(nn.Module):
     """One layer at two places, under two names."""
 
@@ -192,6 +204,9 @@ ZOO: dict[str, Animal] = {
     "conv2d_groups": Animal(lambda: nn.Conv2d(4, 6, 3, groups=2, dilation=2), randn(2, 4, 8, 9), ("weight",)),
     "conv3d": Animal(lambda: nn.Conv3d(3, 5, 2), randn(2, 3, 4, 5, 4), ("weight",)),
     "conv3d_groups": Animal(lambda: nn.Conv3d(4, 6, 2, groups=2), randn(2, 4, 4, 5, 4), ("weight",)),
+    "fan_in_fan_out": Animal(
+        lambda: nn.Sequential(Conv1D(6, 7), nn.Tanh(), Conv1D(5, 6)), randn(2, 3, 7), ("0.weight", "2.weight")
+    ),
     "embedding": Animal(
         lambda: nn.Embedding(10, 6, padding_idx=3), lambda: (torch.tensor([[1, 2, 3, 9], [3, 0, 7, 1]]),), ("weight",)
     ),
@@ -318,7 +333,8 @@ def replaced(model: nn.Module, deltas: dict[str, Tensor]) -> nn.Module:
     with torch.no_grad():
         for name, delta in deltas.items():
             weight = parameters[name]
-            weight.copy_(weight.double() + delta.view(weight.shape))
+            turned = delta.shape == weight.shape[::-1] != weight.shape  # a Conv1D; nothing here is square
+            weight.copy_(weight.double() + (delta.T if turned else delta.view(weight.shape)))
     return model
 
 
