@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+NF4_BYTES = (4 + 0.127) / 8  # QLoRA, arXiv 2305.14314, section 3: 4 bits, and 0.127 for the twice rounded scales
 
 
 class Memory(NamedTuple):
@@ -13,6 +14,19 @@ class Memory(NamedTuple):
     weights: int
     gradients: int
     adam: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+class Bill(NamedTuple):
+    """Bytes held while training a whole model, by purpose (models.training_bill says under which convention)."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
 
     @property
     def total(self) -> int:
@@ -28,6 +42,15 @@ def _positive(**numbers: int) -> None:
 def _width(dtype: str) -> int:
     if dtype not in BYTES:
         raise ValueError(f"dtype={dtype!r} is not known here; choose one of {', '.join(BYTES)}.")
+    return BYTES[dtype]
+
+
+def parameter_bytes(dtype: str) -> float:
+    """Bytes of one stored number; "nf4" is QLoRA's 4-bit format with its scales."""
+    if dtype == "nf4":
+        return NF4_BYTES
+    if dtype not in BYTES:
+        raise ValueError(f"dtype={dtype!r} is not known here; choose one of {', '.join(BYTES)}, nf4.")
     return BYTES[dtype]
 
 

@@ -133,6 +133,7 @@ def train(
     epochs: int | None = None,
     steps: int | None = None,
     lr: float = 1e-3,
+    lr_ratio: float = 1.0,
     batch_size: int = 128,
     optimizer: str = "adam",
     schedule: str = "constant",
@@ -146,7 +147,8 @@ def train(
     """Train whatever requires grad in `model` on (X, y), in place, and return the `History`.
 
     X: (n, …), y: (n, …), shuffled anew each epoch by `seed`; the last batch of an epoch may be smaller. Give `epochs`
-    or `steps`. optimizer "adam" or "sgd"; schedule "constant" or "cosine" (to zero at the last step).
+    or `steps`. lr_ratio: every lora_B learns at lr_ratio * lr (LoRA+, arXiv 2402.12354). optimizer "adam" or "sgd";
+    schedule "constant" or "cosine" (to zero at the last step).
     cache_base: for a bare `LoRALinear` without dropout, compute the base's output on X once; same losses, a tenth of
     the time. measure_every: measure the loss on all data after every so many epochs. snapshot_every: keep the trained
     tensors every so many steps, and at the start and the end.
@@ -175,7 +177,14 @@ def train(
     n = len(X)
     per_epoch = math.ceil(n / batch_size)
     total = steps if steps is not None else epochs * per_epoch
-    opt = OPTIMIZERS[optimizer](trainable.values(), lr=lr)
+    groups = [{"params": list(trainable.values())}]
+    if lr_ratio != 1:
+        faster = [p for name, p in trainable.items() if name.rpartition(".")[2] == "lora_B"]
+        if not faster or isinstance(lr_ratio, bool) or not 0 < lr_ratio < math.inf:
+            raise ValueError(f"lr_ratio={lr_ratio!r} is a positive number, for a model that trains a lora_B.")
+        slower = [p for name, p in trainable.items() if name.rpartition(".")[2] != "lora_B"]
+        groups = [{"params": slower}, {"params": faster, "lr": lr_ratio * lr}]
+    opt = OPTIMIZERS[optimizer](groups, lr=lr)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(opt, total) if schedule == "cosine" else None
     history = History(steps_per_epoch=per_epoch)
 

@@ -120,7 +120,7 @@ class DoubledLinear(nn.Linear):
 
 
 class Conv1D(nn.Module):
-    """Like transformers' layer of that name, which GPT-2 is made of: a linear layer with its weight stored (in, out)."""
+    """Like the layer of that name in transformers, which GPT-2 is made of: linear, its weight stored (in, out)."""
 
     def __init__(self, nf: int, nx: int) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from .film import Film, film_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
 from .merging import DTYPES, lost_entries, lost_panel, mixture_losses, mixture_panel
 from .rank_alpha import MapPanel, Pin, RankAlphaMap, map_panel, residual_of
+from .wild import against_lora, calculator_panel, estimate, variant_panel
 
 __all__ = [
     "DTYPES",
@@ -17,8 +18,11 @@ __all__ = [
     "MapPanel",
     "Pin",
     "RankAlphaMap",
+    "against_lora",
+    "calculator_panel",
     "choice",
     "cost_panel",
+    "estimate",
     "film_panel",
     "lost_entries",
     "lost_panel",
@@ -29,4 +33,5 @@ __all__ = [
     "rank_panel",
     "residual_of",
     "taste_panel",
+    "variant_panel",
 ]

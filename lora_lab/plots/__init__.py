@@ -13,6 +13,7 @@ from .curves import early_curves, floor_curves, loss_curves, spectra
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
+from .wild import bill_bars, image_pairs, rank_transfer, rate_curves, variant_axes, variant_curves, variant_dots
 
 __all__ = [
     "COLOURS",
@@ -20,17 +21,21 @@ __all__ = [
     "STYLE",
     "array",
     "axes_of",
+    "bill_bars",
     "early_curves",
     "floor_curves",
     "heatmap",
     "heatmap_row",
     "heatmaps",
+    "image_pairs",
     "limit_of",
     "loss_curves",
     "loss_map",
     "matplotlib",
     "memory_bars",
     "plt",
+    "rank_transfer",
+    "rate_curves",
     "ratio_bars",
     "short",
     "spectra",
@@ -39,4 +44,7 @@ __all__ = [
     "update_heatmap",
     "update_loss_map",
     "use_style",
+    "variant_axes",
+    "variant_curves",
+    "variant_dots",
 ]

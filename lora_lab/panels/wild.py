@@ -1,0 +1,106 @@
+"""Panels of page 09: what a real model costs, and one variant of LoRA beside LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .. import models, plots
+from ..costs import Bill, human
+from ..live import LiveFigure, choice, menu
+from .cost import _in_units
+
+DTYPES = {"bfloat16": "bfloat16", "float32": "float32", "4 bits (NF4)": "nf4"}
+TOKENS = {"1 × 512": 512, "1 × 2048": 2048, "8 × 512": 4096, "8 × 2048": 16384, "32 × 512": 16384, "32 × 2048": 65536}
+
+
+class Estimate(dict):
+    """What the calculator says, by name; `full` and `lora` are Bills."""
+
+    def caption(self) -> str:
+        full, lora = self["full"], self["lora"]
+        beside = f"{self['beside']:,} adapters" if self["beside"] else "no adapter: the base alone does not fit"
+        return (
+            f"{self['trained']:,} trained numbers ({self['share']:.2g} %). Training {human(lora.total)} "
+            f"(weights {human(lora.weights)}, gradients {human(lora.gradients)}, optimizer {human(lora.optimizer)}, "
+            f"activations {human(lora.activations)}) against {human(full.total)} in full. "
+            f"Checkpoint {human(self['file'])} against {human(self['full_file'])}. "
+            f"In {self['card']} GB beside one base: {beside}"
+        )
+
+
+def estimate(model: str, r: int, targets: str, dtype: str, optimizer: str, batch: str, card: int = 80) -> Estimate:
+    """All numbers of the calculator. Full fine-tuning beside a 4-bit base is counted in bfloat16: 4 bits do not train.
+
+    Files are in 16 bits, as the paper counts them; `beside` is how many such adapters a card of `card` GB holds.
+    """
+    shape, kind, tokens = models.shape_of(model), DTYPES[dtype], TOKENS[batch]
+    trained = models.adapter_numbers(shape, r, targets)
+    wide = "bfloat16" if kind == "nf4" else kind
+    full: Bill = models.training_bill(shape, None, targets, wide, optimizer, tokens)
+    return Estimate(
+        trained=trained,
+        share=100 * trained / shape.total,
+        lora=models.training_bill(shape, r, targets, kind, optimizer, tokens),
+        full=full,
+        file=2 * trained,
+        full_file=2 * shape.total,
+        beside=models.adapters_beside(shape, r, targets, kind, card * 1e9),
+        card=card,
+    )
+
+
+def calculator_panel(model: str = "Llama-3-8B") -> LiveFigure:
+    """Page 09: memory while training, full and with LoRA, for a published model."""
+
+    def draw(fig: Figure, **values) -> str:
+        found = estimate(**values)
+        bills = {"full": found["full"], "LoRA": found["lora"]}
+        scale, unit = _in_units(found["full"].total)
+        ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
+        plots.bill_bars(bills, ax, unit=scale, name=unit)
+        ax.set_title(f"while training {values['model']}")
+        return found.caption()
+
+    controls = {
+        "model": menu("model", list(models.SHAPES)),
+        "r": choice("rank r", (1, 2, 4, 8, 16, 32, 64, 128, 256), 8),
+        "targets": menu("matrices", list(models.TARGETS)),
+        "dtype": menu("base in", list(DTYPES)),
+        "optimizer": menu("optimizer", ["Adam", "8-bit Adam", "SGD"]),
+        "batch": choice("batch × length", list(TOKENS), "1 × 2048"),
+        "card": choice("card, GB", (8, 16, 24, 48, 80, 141), 80),
+    }
+    controls["model"].value, controls["targets"].value = model, "q, v"
+    return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4))
+
+
+def against_lora(record: Mapping, name: str) -> str:
+    """One method beside LoRA in a sentence: trained numbers, rate, median and range, seeds on which it is better."""
+    method, lora = record["methods"][name], record["methods"]["LoRA"]
+    losses = method["loss"]
+    text = (
+        f"{name}: {method['trained']:,} numbers, learning rate {method['lr']:g}, loss {np.median(losses):.2g} "
+        f"({min(losses):.2g} to {max(losses):.2g})"
+    )
+    if name == "LoRA":
+        return f"{text} over {len(losses)} seeds"
+    return f"{text}; better than LoRA on {sum(a < b for a, b in zip(losses, lora['loss']))} of {len(losses)} seeds"
+
+
+def variant_panel(record: Mapping, live: Mapping[str, Sequence[float]] | None = None) -> LiveFigure:
+    """Page 09: the recorded curves of one method over LoRA's, and the last losses of all methods.
+
+    live: {method: test losses at record["steps"]} of the run that the page itself has made.
+    """
+
+    def draw(fig: Figure, method: str) -> str:
+        left, right = plots.variant_axes(fig)
+        plots.variant_curves(record, method, left, live=(live or {}).get(method))
+        plots.variant_dots(record, method, right)
+        return against_lora(record, method)
+
+    names = [name for name in record["methods"] if name != "LoRA"]
+    return LiveFigure(draw, {"method": menu("method", names)}, name="what came after", figsize=(10, 4.2))

@@ -1,0 +1,61 @@
+"""Page 09's neighbours: are peft and transformers here, and an adapter that PEFT wrote, kept for readers without it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .tasks import normal
+
+PEFT_FOLDER = Path(__file__).parent / "data" / "peft_adapter"
+
+
+def have(*names: str) -> bool:
+    """True if all these optional packages can be imported; otherwise one line that says what to install.
+
+    Imports them, and makes them quiet: their notices about file formats and new versions are not about LoRA.
+    """
+    missing = []
+    for name in names:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                module = importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+            continue
+        warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+        logging.getLogger(name).setLevel(logging.ERROR)
+        if name == "transformers":
+            module.utils.logging.set_verbosity_error()
+            module.utils.logging.disable_progress_bar()
+    if missing:
+        print(
+            f"not checked here: {' and '.join(missing)} cannot be imported. "
+            "To run this cell: pip install peft==0.21.2 (it brings transformers), then restart the kernel"
+        )
+    return not missing
+
+
+def small_net() -> nn.Sequential:
+    """The base of the adapter in PEFT_FOLDER: 12 -> 20 -> 7 with a tanh, the same numbers on every machine."""
+    net = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 7))
+    with torch.no_grad():
+        for seed, p in enumerate(net.parameters()):
+            p.copy_(normal(*p.shape, seed=900 + seed, std=0.3))
+    return net
+
+
+def peft_output() -> tuple[Tensor, Tensor]:
+    """(x, y): five inputs (5, 12) and what PEFT computed for them with its adapter on small_net(), (5, 7).
+
+    Written by `python tests/experiments/peft_folder.py`.
+    """
+    y = json.loads((PEFT_FOLDER / "output.json").read_text(encoding="utf-8"))["output"]
+    return normal(5, 12, seed=910), torch.tensor(y)
