@@ -23,10 +23,10 @@ class Estimate(dict):
         full, lora = self["full"], self["lora"]
         beside = f"{self['beside']:,} adapters" if self["beside"] else "no adapter: the base alone does not fit"
         return (
-            f"{self['trained']:,} trained numbers ({self['share']:.2g} %). Training {human(lora.total)} "
-            f"(weights {human(lora.weights)}, gradients {human(lora.gradients)}, optimizer {human(lora.optimizer)}, "
-            f"activations {human(lora.activations)}) against {human(full.total)} in full. "
-            f"Checkpoint {human(self['file'])} against {human(self['full_file'])}. "
+            f"{self['trained']:,} trained numbers ({self['share']:.2g} %). Training {human(lora.total)}, in full "
+            f"{human(full.total)}. LoRA: weights {human(lora.weights)}, gradients {human(lora.gradients)}, "
+            f"optimizer {human(lora.optimizer)}, activations {human(lora.activations)}. "
+            f"File {human(self['file'])}, in full {human(self['full_file'])}. "
             f"In {self['card']} GB beside one base: {beside}"
         )
 
@@ -87,7 +87,7 @@ def against_lora(record: Mapping, name: str) -> str:
     )
     if name == "LoRA":
         return f"{text} over {len(losses)} seeds"
-    return f"{text}; better than LoRA on {sum(a < b for a, b in zip(losses, lora['loss']))} of {len(losses)} seeds"
+    return f"{text}; below LoRA on {sum(a < b for a, b in zip(losses, lora['loss']))} of {len(losses)}"
 
 
 def variant_panel(record: Mapping, live: Mapping[str, Sequence[float]] | None = None) -> LiveFigure:

@@ -28,6 +28,7 @@ def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tup
         for ax, picture in zip(row, array(pictures)):
             ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(True)
     for ax, label in zip(axes[0], labels):
         ax.set_title(f"{int(label)}", loc="center")
     for row, name in zip(axes, names):
@@ -100,16 +101,18 @@ def variant_dots(record: Mapping, name: str | None = None, ax: Axes | None = Non
 def rate_curves(record: Mapping, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Mean test loss of the tuning runs against the learning rate; a filled dot at the rate that was chosen."""
     ax = axes_of(ax, (8.5, 4.2))
-    markers = "os^vD<>Ph"
-    for marker, name in zip(markers, names or record["methods"]):
+    colours = iter(("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A", "#7A7A7A"))
+    for marker, name in zip("os^vD<>Ph", names or record["methods"]):
         tuning = record["methods"][name]["tuning"]
         rates, losses = [float(k) for k in tuning], [np.mean(v) for v in tuning.values()]
-        (line,) = ax.plot(rates, losses, marker=marker, mfc="white", lw=1.5, label=name)
+        colour = COLOURS[name] if name in ("LoRA", "full") else next(colours)
+        ax.plot(rates, losses, marker=marker, mfc="white", lw=1.5, label=name, color=colour)
         best = int(np.argmin(losses))
-        ax.plot(rates[best], losses[best], marker, ms=9, color=line.get_color())
+        ax.plot(rates[best], losses[best], marker, ms=9, color=colour)
     _log_loss(ax, (0.1, 0.3, 1, 3, 10))
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks((0.001, 0.01, 0.1), ("0.001", "0.01", "0.1"))
     ax.set(xlabel="learning rate (of A, where B has another)", ylabel="test loss (nats)", ylim=(0.08, 30))
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     ax.figure.subplots_adjust(right=0.78, bottom=0.14, left=0.1)
