@@ -42,7 +42,7 @@ def test_calculator_moves_and_says_its_numbers():
     for control in panel.values:
         for value in panel.positions(control):
             assert panel.set(**{control: value}) and panel.error is None
-    assert panel._figure.axes[0].get_title() == f"while training {panel.values['model']}"
+    assert panel._figure.axes[0].get_title("left") == f"while training {panel.values['model']}"
 
 
 def test_bars_are_as_long_as_the_bill():

@@ -7,7 +7,6 @@ import importlib
 import json
 import re
 from pathlib import Path
-from urllib.parse import unquote
 
 import pages
 import pytest
@@ -257,7 +256,7 @@ def anchors(page: Path) -> set[str]:
     return {h.strip().replace(" ", "-") for t in text for h in re.findall(r"^#+ (.+)$", t, re.MULTILINE)}
 
 
-LINK = re.compile(r"\]\(([\w-]+\.ipynb)(?:#([^)\s]+))?\)")
+LINK = re.compile(r"\]\(([\w-]+\.ipynb)?(?:#([^)\s]+))?\)")
 
 
 def test_every_link_leads_to_a_page_and_a_heading():
@@ -266,17 +265,18 @@ def test_every_link_leads_to_a_page_and_a_heading():
     assert len(links) >= 22
     missing = []
     for name, anchor in links:
-        path = pages.NOTEBOOKS / name
-        if not path.is_file() or anchor and unquote(anchor) not in anchors(path):
+        path = pages.NOTEBOOKS / name if name else PAGE
+        if not path.is_file() or anchor and anchor not in anchors(path):
             missing.append(f"{name}#{anchor}")
     assert not missing
+    assert all(anchor.isascii() for _, anchor in links), "JupyterLab 4.6 opens the page but does not find the heading"
 
 
 def test_all_questions_are_there_with_a_link_each():
     cells = [c.source for c in pages.read(PAGE).cells if c.cell_type == "markdown"]
     questions = [line for t in cells for line in t.splitlines() if re.match(r"\d+\. \*.+\?\*", line)]
     assert [int(q.split(".")[0]) for q in questions] == list(range(1, 23))
-    assert all(LINK.search(q) for q in questions)
+    assert [i for i, q in enumerate(questions, 1) if not LINK.search(q)] == [6], "its cell follows the list"
 
 
 def class_bodies(source: str) -> dict[str, str]:
