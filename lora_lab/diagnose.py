@@ -130,7 +130,8 @@ def _loaded(adapter: object) -> tuple[Mapping[str, Tensor] | None, Mapping | Non
         )
     except Exception as e:
         raise TypeError(
-            f"adapter={str(adapter)!r} is no adapter folder with adapter_model.safetensors and adapter_config.json ({e})."
+            f"adapter={str(adapter)!r} is no adapter folder: adapter_config.json and adapter_model.safetensors must be "
+            f"in it ({e})."
         ) from None
 
 
@@ -472,9 +473,9 @@ def _compare(c: _Case, a: Adapter, reference: Tensor) -> Iterator[Finding]:
     R = reference.double().flatten(1)
     moved = a.weight.detach().double().flatten(1) - R
     size, s = float(R.norm()) or 1.0, _scale(c, a) or 1.0
-    if not a.plain and a.merged:
-        return
     delta = a.delta()
+    if a.merged and a.in_place and (delta is None or not a.plain):
+        return  # the weight holds an update that cannot be computed here
     delta = torch.zeros_like(R) if delta is None or delta.shape != R.shape else s * delta.detach().double()
     expected = float(a.merged and a.in_place)
     tolerance = max(1e-5, 4 * torch.finfo(a.weight.dtype).eps)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from . import tasks
 
-WIDTH, ROWS, STEPS = 35, 256, 200
+WIDTH, ROWS, STEPS = 35, 256, 150
 
 # ------------------------------------------------------------------------------------------------------ the task
 
@@ -124,7 +124,7 @@ X, y = new_task(base)
 dtype = torch.float32
 model = inject(copy.deepcopy(base)).to(dtype)
 trainable = [p for p in model.parameters() if p.requires_grad]
-optimizer = torch.optim.Adam(trainable, lr=0.03)
+optimizer = torch.optim.Adam(trainable, lr=0.04)
 schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
 for step in range(steps):
     loss = F.mse_loss(model(X.to(dtype)).float(), y)
@@ -284,7 +284,7 @@ def _run(text: str, steps: int) -> Run:
 _SCALING = "self.scaling = alpha / (r**0.5 if rslora else r)"
 _A = "self.lora_A = nn.Parameter(torch.randn(r, base.in_features) / base.in_features**0.5)"
 _B = "self.lora_B = nn.Parameter(torch.zeros(base.out_features, r))"
-_ADAM = "optimizer = torch.optim.Adam(trainable, lr=0.03)"
+_ADAM = "optimizer = torch.optim.Adam(trainable, lr=0.04)"
 _SHIPPED = "shipped = inject(copy.deepcopy(base))"
 _ADAPTER = 'adapter = {k: v.clone() for k, v in model.state_dict().items() if "lora_" in k}'
 _FROM_FOLDER = 'shipped = inject(copy.deepcopy(base), config["r"], config["lora_alpha"]{})'
@@ -327,7 +327,7 @@ _ALL = (
     ),
     Fault(
         "the optimizer was made of the model before the injection", "a flat line: the loss never moves",
-        "a classic of every fine-tuning script", _ADAM, "optimizer = torch.optim.Adam(base.parameters(), lr=0.03)",
+        "a classic of every fine-tuning script", _ADAM, "optimizer = torch.optim.Adam(base.parameters(), lr=0.04)",
         "Make the optimizer after the injection, of what requires a gradient.", "optimizer-misses-adapter",
     ),
     Fault(

@@ -7,11 +7,10 @@ factors it carries. `diagnose` reads models through this.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Real
 
-import torch
 from torch import Tensor, nn
 
 from .adapters import adapted
@@ -49,6 +48,7 @@ class Adapter:
     plain: bool = True  # False for variants whose update is not scaling * B A (DoRA)
     form: int = 0
     in_place: bool = True
+    product: Callable[[], Tensor] | None = None  # B A, where it is more than a product (loralib's MergedLinear)
 
     @property
     def where(self) -> str:
@@ -63,6 +63,8 @@ class Adapter:
 
     def delta(self, A: Tensor | None = None, B: Tensor | None = None) -> Tensor | None:
         """The product of the factors (or of two others of their shapes) in the weight's orientation, without scaling"""
+        if self.product is not None and A is None:
+            return self.product()
         A, B = self.A if A is None else A, self.B if B is None else B
         return None if self.form < 0 else _FORMS[self.form](_flat(A), _flat(B))
 
@@ -188,7 +190,7 @@ def _loralib(path: str, module: nn.Module) -> Iterator[Adapter]:
     yield Adapter(
         path=path, make="loralib", host=module, A=module.lora_A, B=module.lora_B, r=int(module.r),
         alpha=float(module.lora_alpha), scaling=float(module.scaling), weight=base.weight, merged=bool(module.merged),
-        form=form,
+        form=form, product=getattr(module, "merge_AB", None),
     )  # fmt: skip
 
 
