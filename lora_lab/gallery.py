@@ -234,10 +234,10 @@ class Fault:
         return types.SimpleNamespace(**_execute(self.broken, 0 if self.start else STEPS))
 
     def findings(self) -> list:
-        """What `diagnose` says of it: `look`, evaluated."""
+        """What `diagnose` says of it: `look`, evaluated on the variables of the finished (or not yet begun) program."""
         from .diagnose import diagnose
 
-        return eval(self.look, {"diagnose": diagnose, **vars(self.names())})
+        return eval(self.look, {"diagnose": diagnose, **_kept(self.broken, 0 if self.start else STEPS)})
 
 
 @dataclass(frozen=True)
@@ -270,8 +270,13 @@ def _execute(text: str, steps: int) -> dict[str, object]:
 
 
 @cache
+def _kept(text: str, steps: int) -> dict[str, object]:
+    return _execute(text, steps)
+
+
+@cache
 def _run(text: str, steps: int) -> Run:
-    names = _execute(text, steps)
+    names = _kept(text, steps)
     shipped = names["shipped"]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(1)
@@ -315,7 +320,7 @@ _ALL = (
         "Start one of them at zero: then B A = 0 and training starts from the base.", "start-is-not-base", start=True,
     ),
     Fault(
-        "A and B change places in the merge", "training is perfect; the merged update lies on its side",
+        "A and B change places in the merge", "training is perfect; the merged picture is noise",
         "in and out swapped, unnoticed on square layers: jingyaogong/minimind#787",
         "return self.scaling * (self.lora_B @ self.lora_A)", "return self.scaling * (self.lora_A.T @ self.lora_B.T)",
         "B @ A. Test on a layer that is not square: there the mistake raises.", "merge-transposed",

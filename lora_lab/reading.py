@@ -48,6 +48,7 @@ class Adapter:
     plain: bool = True  # False for variants whose update is not scaling * B A (DoRA)
     form: int = 0
     in_place: bool = True
+    moves_base: bool = False  # initialisations such as PiSSA's take B A out of the weight at the start
     product: Callable[[], Tensor] | None = None  # B A, where it is more than a product (loralib's MergedLinear)
 
     @property
@@ -127,6 +128,7 @@ def _factor(module: nn.Module, name: str) -> Tensor | None:
 def read(model: nn.Module) -> list[Adapter]:
     """Every adapter of the model, in the order of its modules; a shared module once."""
     found = _ours(model)
+    configs = getattr(model, "peft_config", None) or {}
     paths = {id(m): path for path, m in model.named_modules()}
     parents = {id(child): parent for parent in model.modules() for child in parent.children()}
     for path, module in model.named_modules():
@@ -134,7 +136,7 @@ def read(model: nn.Module) -> list[Adapter]:
             continue
         try:
             if _is_peft(module):
-                found += _peft(path, module)
+                found += _peft(path, module, configs)
             elif hasattr(module, "merge_weights") and hasattr(module, "lora_alpha"):
                 found += _loralib(path, module)
             else:
@@ -160,7 +162,7 @@ def _is_peft(module: nn.Module) -> bool:
     return isinstance(getattr(module, "scaling", None), dict) and hasattr(module, "merged_adapters")
 
 
-def _peft(path: str, module: nn.Module) -> Iterator[Adapter]:
+def _peft(path: str, module: nn.Module, configs: dict) -> Iterator[Adapter]:
     base = module
     while isinstance(getattr(base, "base_layer", None), nn.Module):
         base = base.base_layer
@@ -173,12 +175,15 @@ def _peft(path: str, module: nn.Module) -> Iterator[Adapter]:
         for name in As.keys() if hasattr(As, "keys") else ():
             A, B = (getattr(f[name], "weight", f[name]) for f in (As, Bs))
             form, r = _form(A, B, weight, bool(getattr(module, "fan_in_fan_out", False)))
-            magnitude = getattr(module, "lora_magnitude_vector", None) or {}
+            # DoRA and AdaLoRA compute something else from A and B
+            other = any(name in (getattr(module, n, None) or {}) for n in ("lora_magnitude_vector", "lora_E"))
+            init = getattr(configs.get(name), "init_lora_weights", True)
             yield Adapter(
                 path=path, make="peft", host=module, A=A, B=B, r=int(module.r.get(name, r)),
                 alpha=module.lora_alpha.get(name), scaling=module.scaling.get(name), weight=weight, tensor=tensor,
                 merged=name in module.merged_adapters, enabled=not getattr(module, "disable_adapters", False),
-                active=name in getattr(module, "active_adapters", [name]), plain=name not in magnitude, form=form,
+                active=name in getattr(module, "active_adapters", [name]), plain=not other, form=form,
+                moves_base=isinstance(init, str) and init not in ("gaussian", "eva", "orthogonal"),
             )  # fmt: skip
 
 

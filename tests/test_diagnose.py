@@ -5,10 +5,12 @@ import subprocess
 import sys
 import warnings
 
+import gallery_zoo
 import pytest
 import torch
 from gallery_zoo import own_layers
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from zoo import ZOO, fingerprint, mlp, seeded, tied
 
 import lora_lab
@@ -176,6 +178,25 @@ def test_factors_that_are_not_finite():
     assert codes(found) == ["not-finite"] and found[0].where == ("0",)
 
 
+def test_a_base_that_requires_a_gradient_and_is_not_trained_is_no_mistake():
+    model = lab()
+    model[0].base.weight.requires_grad_(True)
+    assert codes(diagnose(model)) == ["base-trains"] and diagnose(model, adam(model)) == []
+    assert codes(diagnose(model, torch.optim.SGD(model.parameters()))) == ["base-trains"]
+    assert diagnose(model.eval()) == []
+
+
+def test_pissa_by_hand_starts_as_the_base():
+    model, base = lab(), mlp()
+    with torch.no_grad():
+        model[0].lora_B.fill_(0.1)
+        model[0].base.weight.copy_(base[0].weight - model[0].delta_weight())
+        model[2].base.weight.copy_(base[2].weight)
+        for i in (0, 2):
+            model[i].base.bias.copy_(base[i].bias)
+    assert diagnose(model, adam(model), base=base) == []
+
+
 def test_a_base_that_was_trained_along_and_one_that_is_another():
     base, model = mlp(), None
     model = copy.deepcopy(base)
@@ -212,6 +233,30 @@ def test_an_adapter_that_the_forward_forgets_and_one_with_a_squared_scaling():
     assert codes(diagnose(nn.Sequential(Forgets()))) == ["not-in-the-forward"]
     assert codes(diagnose(nn.Sequential(Squares()))) == ["scaling-squared"]
     assert codes(diagnose(nn.Sequential(Swaps()))) == ["factors-swapped"]
+
+
+def test_alpha_without_r_is_measured_where_no_attribute_says_it():
+    class NoDivision(gallery_zoo.Factors):
+        def forward(self, x):
+            return self.alpha * (x @ self.A @ self.B)
+
+    model = nn.Sequential(gallery_zoo.SideBySide())
+    model[0].lora = NoDivision(7, 5, 2, 8)
+    model[0].linear.requires_grad_(False)
+    found = diagnose(model)
+    assert codes(found) == ["scaling-without-r"] and "alpha = 8, not by alpha/r = 4" in str(found)
+
+
+def test_adapters_on_adapters_in_other_forms():
+    model = own_layers["parametrized"]()
+    parametrize.register_parametrization(model[0], "weight", gallery_zoo.Parametrization(5, 7))
+    model[0].parametrizations.weight.original.requires_grad_(False)
+    assert codes(diagnose(model)) == ["stacked"]
+    inner = own_layers_base()()
+    inner.forward = None  # it is not asked
+    outer = own_layers_base()()
+    outer.base = inner
+    assert codes(diagnose(nn.Sequential(outer))) == ["stacked"]
 
 
 def own_layers_base():
@@ -282,6 +327,17 @@ def test_peft_several_adapters_conv_and_embedding_are_sound():
         optimizer = trainable(other)
         steps(other, optimizer, ZOO[name].inputs(), 3)
         assert diagnose(other, optimizer, base=ZOO[name].model()) == []
+
+
+def test_peft_attention_and_pissa_are_sound():
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(ZOO["attention"].model(), peft.LoraConfig(r=2, target_modules=["attn"]))
+    assert diagnose(model, trainable(model), base=ZOO["attention"].model()) == []
+    model.eval().merge_adapter()
+    assert diagnose(model, base=ZOO["attention"].model()) == []
+    model = wrapped(init_lora_weights="pissa")
+    steps(model, trainable(model), ZOO["nested"].inputs(), 3)
+    assert diagnose(model, trainable(model), base=ZOO["nested"].model()) == []
 
 
 def test_peft_mistakes():
@@ -471,7 +527,7 @@ ORDERS = (
     "import lora_lab.gallery",
     "import lora_lab.diagnose",
     "from lora_lab.diagnose import Finding",
-    "from lora_lab import gallery; gallery.STEPS = 2; gallery.FAULTS['B does not require a gradient'].findings()",
+    "import lora_lab.gallery, lora_lab.diagnose as d; from lora_lab import gallery",
     "import importlib; importlib.import_module('lora_lab.diagnose')",
     "import lora_lab; lora_lab.diagnose",
     "from lora_lab import *",

@@ -80,7 +80,9 @@ def test_the_same_every_time_and_the_caller_sees_nothing():
     fault = FAULTS["dropout is still on in eval mode"]
     state = torch.get_rng_state()
     first = gallery._run(fault.broken, 5)
+    assert gallery._run(fault.broken, 5) is first, "kept"
     gallery._run.cache_clear()
+    gallery._kept.cache_clear()
     second = gallery._run(fault.broken, 5)
     assert first.losses == second.losses and first.shipped_loss == second.shipped_loss
     assert torch.equal(first.delta, second.delta) and torch.equal(state, torch.get_rng_state())

@@ -25,7 +25,7 @@ def symptom(
     code to show below, or None.
     """
     if not fig.axes:
-        grid = {"left": 0.07, "right": 0.99, "bottom": 0.3, "top": 0.9, "wspace": 0.22, "width_ratios": (1.7, 1, 1)}
+        grid = {"left": 0.07, "right": 0.99, "bottom": 0.28, "top": 0.9, "wspace": 0.22, "width_ratios": (1.7, 1, 1)}
         curves, right, wrong = fig.subplots(1, 3, gridspec_kw=grid)
         for label, colour, width in (("correct", "base", 6), ("this one", "LoRA", 2)):  # seen where they coincide
             curves.plot([], [], color=COLOURS[colour], lw=width, alpha=0.5 if width > 2 else 1, label=label)
@@ -33,7 +33,7 @@ def symptom(
         curves.set(xlabel="step; ◆ the shipped model", ylabel="loss", yscale="log")
         curves.yaxis.set_minor_locator(NullLocator())
         curves.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
-        curves.legend(loc="upper right")
+        curves.legend(loc="lower left")
         heatmap(correct[2], right, title="correct ΔW", limit=LIMIT, colorbar=False)
         heatmap(broken[2], wrong, title="ΔW of this one", limit=LIMIT, colorbar=False)
         wrong.set_ylabel("")
