@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+import types
 
 __version__ = "0.1.0"
 
@@ -32,10 +34,14 @@ _HOME = {  # public name -> the file that explains it
     "adapter_set": ("AdapterSet", "combine", "combine_deltas", "truncate", "truncate_state"),
     "theory": ("rank_floor",),
     "training": ("train", "evaluate", "History"),
+    "diagnose": ("diagnose",),
     "exercises": ("claim",),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
-_SUBMODULES = (*_HOME, "tasks", "bases", "costs", "models", "sweeps", "plots", "panels", "timing", "variants")
+_SUBMODULES = (
+    *(*_HOME, "tasks", "bases", "costs", "models", "sweeps", "plots", "panels", "timing"),
+    *("gallery", "variants", "wild"),
+)
 __all__ = [*_FILE_OF, "begin"]
 
 
@@ -60,6 +66,19 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_SUBMODULES})
+
+
+class _Package(types.ModuleType):
+    """Python stores every imported file in its package: `lora_lab.diagnose` would be the function before the import
+    of diagnose.py and the module after it. Here the public name always wins."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, types.ModuleType) and _FILE_OF.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def begin(page: str) -> None:

@@ -5,6 +5,7 @@ around it (`LiveFigure`). All of them are reached from here: `panels.film_panel(
 from ..live import LiveFigure, choice, menu
 from .cost import cost_panel
 from .film import Film, film_panel
+from .gallery import Symptoms, gallery_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
 from .merging import DTYPES, lost_entries, lost_panel, mixture_losses, mixture_panel
 from .rank_alpha import MapPanel, Pin, RankAlphaMap, map_panel, residual_of
@@ -18,12 +19,14 @@ __all__ = [
     "MapPanel",
     "Pin",
     "RankAlphaMap",
+    "Symptoms",
     "against_lora",
     "calculator_panel",
     "choice",
     "cost_panel",
     "estimate",
     "film_panel",
+    "gallery_panel",
     "lost_entries",
     "lost_panel",
     "map_panel",

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 
 from .bars import memory_bars, ratio_bars
 from .curves import early_curves, floor_curves, loss_curves, spectra
+from .gallery import symptom
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
@@ -39,6 +40,7 @@ __all__ = [
     "ratio_bars",
     "short",
     "spectra",
+    "symptom",
     "thinned",
     "thinned_curve",
     "update_heatmap",
