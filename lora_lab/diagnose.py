@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,14 @@ class Finding:
 
     def __str__(self) -> str:
         more = f" (and {len(self.where) - 1} more)" if len(self.where) > 1 else ""
-        place = f"{self.where[0]}{more}: " if self.where else ""
-        return f"[{self.code}] {place}{self.sentence} Cure: {self.cure}"
+        head = f"[{self.code}] {self.where[0]}{more}" if self.where else f"[{self.code}]"
+        what, cure = (textwrap.fill(t, 96, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+                      for t in (self.sentence, f"Cure: {self.cure}"))  # fmt: skip
+        return f"{head}\n{what}\n{cure}"
 
 
 class Findings(list):
-    """A list of `Finding`; printed, one line each."""
+    """A list of `Finding`; printed, a paragraph each."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self)) or "nothing found"

@@ -368,7 +368,7 @@ _ALL = (
         "Attach to a fresh base, or refuse where there is an adapter.", "stacked", "diagnose(shipped)",
     ),
     Fault(
-        "a tied weight is merged", "training is perfect; after the merge a layer that shares the weight is wrong, too",
+        "a tied weight is merged", "training is perfect; the merged model is far worse than the base",
         "huggingface/peft#2018", "base.blocks[1].fc.weight = nn.Parameter(base.blocks[1].fc.weight.clone())", "pass",
         "Untie the weight first, or leave that layer alone.", "tied-weight", program="tied",
     ),

@@ -214,7 +214,7 @@ def test_most_of_the_model_trains_beside_the_adapters():
     add_lora(model, r=2, target_modules=["1"])
     model[0].requires_grad_(True)
     found = diagnose(model)
-    assert codes(found) == ["rest-trains"] and str(found).startswith("[rest-trains] 73 % of the model's numbers")
+    assert codes(found) == ["rest-trains"] and str(found).startswith("[rest-trains]\n    73 % of the model's numbers")
 
 
 def test_an_adapter_that_the_forward_forgets_and_one_with_a_squared_scaling():
@@ -244,7 +244,7 @@ def test_alpha_without_r_is_measured_where_no_attribute_says_it():
     model[0].lora = NoDivision(7, 5, 2, 8)
     model[0].linear.requires_grad_(False)
     found = diagnose(model)
-    assert codes(found) == ["scaling-without-r"] and "alpha = 8, not by alpha/r = 4" in str(found)
+    assert codes(found) == ["scaling-without-r"] and "alpha = 8, not by alpha/r = 4" in found[0].sentence
 
 
 def test_adapters_on_adapters_in_other_forms():
@@ -276,7 +276,7 @@ def test_many_layers_with_one_fault_are_one_finding():
         p.requires_grad_(True)
     found = diagnose(model)
     assert codes(found) == ["base-trains"] and found[0].where == ("0", "2")
-    assert str(found).startswith("[base-trains] 0 (and 1 more): ")
+    assert str(found).startswith("[base-trains] 0 (and 1 more)\n    the weight under")
 
 
 # -------------------------------------------------------------------------------------------------------- PEFT
@@ -402,7 +402,7 @@ def test_loralib_sound_and_merged_checkpoint():
     fresh.load_state_dict(saved)
     found = diagnose(fresh, base=base)
     assert codes(found) == ["base-contains-update"] and found[0].where == ("0", "2")
-    assert "once more" in str(found)
+    assert "once more" in found[0].sentence
 
 
 def test_loralib_base_that_trains():
@@ -553,5 +553,7 @@ def test_the_name_is_the_function_in_whatever_order_things_are_imported():
 
 def test_findings_print_as_sentences():
     finding = Finding("a-code", ("x", "y"), "It is so.", "do this.")
-    assert str(finding) == "[a-code] x (and 1 more): It is so. Cure: do this."
+    assert str(finding) == "[a-code] x (and 1 more)\n    It is so.\n    Cure: do this."
+    long = Finding("a-code", (), "word " * 60, "do this.")
+    assert max(map(len, str(long).splitlines())) <= 96
     assert str(diagnose(lab())) == "nothing found"

@@ -32,8 +32,8 @@ class Symptoms:
         if not loss < 1.05 * self.start:
             return "far above the base's" if loss > 100 * self.start or loss != loss else "above the base's"
         if loss > 0.95 * self.start:
-            return "where the base's is"
-        return "at the correct level" if loss < 0.04 else "in between"
+            return "the base's"
+        return "correct" if loss < 0.04 else "in between"
 
     def judge(self, number: int, guess: str) -> str:
         """ "right"; "alike" if that mistake gives the same picture; else "wrong"."""
@@ -48,10 +48,10 @@ class Symptoms:
         verdict = None if guess == ASK else self.judge(number, guess)
         if verdict == "right" or reveal:
             return f"{'Right: ' if verdict == 'right' else ''}{fault.name} ({fault.source}). {fault.cure}"
-        levels = f"loss {self.level(run.losses[-1])} after training, {self.level(run.shipped_loss)} as shipped"
-        said = f"{fault.symptom[0].upper()}{fault.symptom[1:]} ({levels})."
+        levels = f"Loss after training: {self.level(run.losses[-1])}; shipped: {self.level(run.shipped_loss)}."
+        said = f"{fault.symptom[0].upper()}{fault.symptom[1:]}. {levels}"
         if verdict is None:
-            return f"{said} What is the cause?"
+            return said
         no = "That would look just like this, but here it is another cause." if verdict == "alike" else "Not that."
         return f"{no} {said}"
 
