@@ -209,6 +209,19 @@ def test_a_base_that_was_trained_along_and_one_that_is_another():
     assert codes(diagnose(model, base=nn.Linear(3, 2))) == ["base-not-comparable"]
 
 
+def test_a_weight_shared_with_another_layer_is_a_mistake_only_where_a_merge_writes_into_it():
+    model = lab()
+    other = nn.Linear(7, 6, bias=False)
+    other.weight = model[0].base.weight
+    assert diagnose(nn.ModuleList([model, other])) == [], "this package keeps the sum beside the weight"
+    own = own_layers_base()()
+    other = nn.Linear(6, 6, bias=False)
+    other.weight = own.base.weight
+    own.forward = None
+    found = diagnose(nn.ModuleDict({"own": own, "head": other}))
+    assert codes(found) == ["tied-weight"] and "its weight is also head.weight" in found[0].sentence
+
+
 def test_most_of_the_model_trains_beside_the_adapters():
     model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 5))
     add_lora(model, r=2, target_modules=["1"])

@@ -38,7 +38,7 @@ def test_star_import_brings_every_public_name():
 def test_every_name_of_the_design_is_there():
     promised = (
         "LoRALinear add_lora lora_parameters count_parameters adapters_disabled set_scale merge unmerge remove_lora "
-        "adapter_state delta_weights rank_floor claim"
+        "adapter_state delta_weights rank_floor diagnose claim"
     )
     assert set(promised.split()) <= set(lora_lab.__all__) <= set(dir(lora_lab))
     assert all(callable(getattr(lora_lab, name)) for name in lora_lab.__all__)
