@@ -65,6 +65,15 @@ class DoRALinear(LoRALinear):
         return F.linear(x, W, self.base.bias)
 
 
+class ExactDoRALinear(DoRALinear):
+    """DoRA with the gradient through the norm as well, without the paper's short cut."""
+
+    def forward(self, x):
+        W = self.base.weight + self.delta_weight()
+        W = (self.m / W.norm(dim=1))[:, None] * W
+        return F.linear(x, W, self.base.bias)
+
+
 class VeRALinear(nn.Module):
     """diag(b) B diag(d) A with random, frozen A and B that all layers share (Kopiczko et al., 2023, 2310.11454).
 
@@ -183,6 +192,7 @@ METHODS: dict[str, Method] = {
     "LoRA+": Method(lora, lr_ratio=16.0),
     "PiSSA": Method(partial(lora, layer=PiSSALinear)),
     "DoRA": Method(partial(lora, layer=DoRALinear)),
+    "DoRA, exact": Method(partial(lora, layer=ExactDoRALinear)),
     "VeRA": Method(_vera),
     "QLoRA": Method(partial(lora, layer=QLoRALinear)),
 }

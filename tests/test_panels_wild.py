@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lora_lab import models, panels, variants
+from lora_lab import models, panels, plots, variants
 from lora_lab.costs import human
 from lora_lab.panels.wild import DTYPES, TOKENS
 
@@ -68,12 +68,19 @@ def test_variant_panel_draws_both_bands_the_live_run_and_all_dots():
     panel = panels.variant_panel(RECORD, live)
     panel.set(method="PiSSA")
     left, right = panel._figure.axes
-    assert [line.get_label() for line in left.lines][-1] == "PiSSA, trained here just now"
-    assert list(left.lines[-1].get_ydata()) == live["PiSSA"]
-    assert len(left.collections) == 2 and len(left.lines) == 3
-    drawn = [line for line in right.lines if line.get_marker() == "o"]
-    assert len(drawn) == len(RECORD["methods"])
-    for line, method in zip(drawn, RECORD["methods"].values()):
-        assert list(line.get_xdata()) == method["loss"]
+    assert list(left.lines[2].get_ydata()) == live["PiSSA"]
+    curves = np.array(RECORD["methods"]["PiSSA"]["curves"])
+    assert list(left.lines[1].get_ydata()) == list(np.median(curves, 0))
+    assert list(left.lines[0].get_ydata()) == list(np.median(RECORD["methods"]["LoRA"]["curves"], 0))
+    heights = left.collections[1].get_paths()[0].vertices[:, 1]
+    assert heights.min() == curves.min() and heights.max() == curves.max() and len(left.collections) == 2
+    assert left.get_legend().get_texts()[1].get_text().startswith("PiSSA")
+    drawn = {method: line for method, line in zip(RECORD["methods"], right.lines[::2])}
+    for method, line in drawn.items():
+        assert list(line.get_xdata()) == RECORD["methods"][method]["loss"]
+    colours = {method: line.get_color() for method, line in drawn.items()}
+    assert colours["PiSSA"] == plots.COLOURS["full"] and colours["LoRA"] == plots.COLOURS["LoRA"]
+    assert list(colours.values()).count(plots.COLOURS["base"]) == len(colours) - 2
     panel.set(method="DoRA")
-    assert len(panel._figure.axes[0].lines) == 2, "no live run of this one"
+    assert np.isnan(left.lines[2].get_ydata()).all(), "no live run of this one"
+    assert drawn["PiSSA"].get_color() == plots.COLOURS["base"]

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from lora_lab import LoRALinear, tasks, train, variants
-from lora_lab.variants import DoRALinear, PiSSALinear, QLoRALinear, RsLoRALinear, VeRALinear
+from lora_lab.variants import DoRALinear, ExactDoRALinear, PiSSALinear, QLoRALinear, RsLoRALinear, VeRALinear
 
-LAYERS = [LoRALinear, RsLoRALinear, PiSSALinear, DoRALinear]
+LAYERS = [LoRALinear, RsLoRALinear, PiSSALinear, DoRALinear, ExactDoRALinear]
 X = tasks.normal(5, 12, seed=3)
 
 
@@ -38,7 +38,7 @@ def test_it_starts_as_the_base(make):
     layer = make(copy.deepcopy(base), r=3, alpha=6.0)
     assert torch.allclose(layer(X), base(X), atol=1e-5)
     trained = {name for name, p in layer.named_parameters() if p.requires_grad}
-    assert trained == {"lora_A", "lora_B"} | ({"m"} if make is DoRALinear else set())
+    assert trained == {"lora_A", "lora_B"} | ({"m"} if issubclass(make, DoRALinear) else set())
     randomise(layer)
     assert (layer(X) - base(X)).abs().max() > 0.1
 
@@ -106,6 +106,21 @@ def test_outputs_and_gradients_are_pefts(peft, make, options):
     mine, its = gradients(ours, {n: n for n in names}), gradients(theirs, names)
     for name in names:
         assert torch.allclose(mine[name], its[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_doras_short_cut_changes_the_gradient_and_not_the_output():
+    layers = [make(linear(), r=3, alpha=6.0) for make in (DoRALinear, ExactDoRALinear)]
+    for layer in layers:
+        randomise(layer)
+    layers[1].load_state_dict(layers[0].state_dict())
+    assert torch.equal(layers[0](X), layers[1](X))
+    short, exact = (gradients(layer, {n: n for n in ("lora_B", "m")}) for layer in layers)
+    assert torch.equal(short["m"], exact["m"]) and not torch.allclose(short["lora_B"], exact["lora_B"], rtol=0.01)
+    W = layers[1].base.weight + layers[1].delta_weight()
+    # the exact gradient of W has no part along W itself: making all of W longer changes nothing
+    W = W.detach().requires_grad_()
+    ((layers[1].m.detach() / W.norm(dim=1))[:, None] * W @ X.T).square().sum().backward()
+    assert (W.grad * W).sum(1).abs().max() < 1e-3 * W.grad.norm()
 
 
 def test_pissa_freezes_what_peft_freezes(peft):

@@ -59,9 +59,11 @@ def calculator_panel(model: str = "Llama-3-8B") -> LiveFigure:
         found = estimate(**values)
         bills = {"full": found["full"], "LoRA": found["lora"]}
         scale, unit = _in_units(found["full"].total)
-        ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
-        plots.bill_bars(bills, ax, unit=scale, name=unit)
-        ax.set_title(f"while training {values['model']}")
+        if not fig.axes:
+            ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
+            plots.bill_bars(bills, ax)
+        plots.update_bills(fig.axes[0], bills, scale, unit)
+        fig.axes[0].set_title(f"while training {values['model']}")
         return found.caption()
 
     controls = {
@@ -74,7 +76,7 @@ def calculator_panel(model: str = "Llama-3-8B") -> LiveFigure:
         "card": choice("card, GB", (8, 16, 24, 48, 80, 141), 80),
     }
     controls["model"].value, controls["targets"].value = model, "q, v"
-    return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4))
+    return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4), keep=True)
 
 
 def against_lora(record: Mapping, name: str) -> str:
@@ -97,10 +99,12 @@ def variant_panel(record: Mapping, live: Mapping[str, Sequence[float]] | None = 
     """
 
     def draw(fig: Figure, method: str) -> str:
-        left, right = plots.variant_axes(fig)
-        plots.variant_curves(record, method, left, live=(live or {}).get(method))
-        plots.variant_dots(record, method, right)
+        if not fig.axes:
+            left, right = plots.variant_axes(fig)
+            plots.variant_curves(record, method, left)
+            plots.variant_dots(record, method, right)
+        plots.update_variant(fig.axes, record, method, (live or {}).get(method))
         return against_lora(record, method)
 
     names = [name for name in record["methods"] if name != "LoRA"]
-    return LiveFigure(draw, {"method": menu("method", names)}, name="what came after", figsize=(10, 4.2))
+    return LiveFigure(draw, {"method": menu("method", names)}, name="what came after", figsize=(10, 4.4), keep=True)

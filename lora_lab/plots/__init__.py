@@ -14,7 +14,17 @@ from .gallery import symptom
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
-from .wild import bill_bars, image_pairs, rank_transfer, rate_curves, variant_axes, variant_curves, variant_dots
+from .wild import (
+    bill_bars,
+    image_pairs,
+    rank_transfer,
+    rate_curves,
+    update_bills,
+    update_variant,
+    variant_axes,
+    variant_curves,
+    variant_dots,
+)
 
 __all__ = [
     "COLOURS",
@@ -43,8 +53,10 @@ __all__ = [
     "symptom",
     "thinned",
     "thinned_curve",
+    "update_bills",
     "update_heatmap",
     "update_loss_map",
+    "update_variant",
     "use_style",
     "variant_axes",
     "variant_curves",

@@ -50,6 +50,16 @@ def bill_bars(bills: Mapping[str, Sequence[float]], ax: Axes | None = None, *, u
     return ax
 
 
+def update_bills(ax: Axes, bills: Mapping[str, Sequence[float]], unit: float, name: str) -> None:
+    """Show other bills with the same labels in bars that are drawn already."""
+    left = np.zeros(len(bills))
+    for i, bars in enumerate(ax.containers):
+        for j, (bar, bill) in enumerate(zip(bars, bills.values(), strict=True)):
+            bar.set(x=left[j], width=bill[i] / unit)
+            left[j] += bill[i] / unit
+    ax.set(xlabel=name, xlim=(0, 1.05 * left.max()))
+
+
 def _log_loss(ax: Axes, ticks: Sequence[float]) -> None:
     ax.set_yscale("log")
     ax.yaxis.set_minor_locator(NullLocator())
@@ -65,17 +75,36 @@ def variant_curves(record: Mapping, name: str, ax: Axes | None = None, *, live: 
     """Test loss against step: every recorded seed of one method in orange, of LoRA in blue, the live run in black."""
     ax = axes_of(ax, (7, 4))
     for method, colour in (("LoRA", COLOURS["LoRA"]), (name, COLOURS["full"])):
-        if method == "LoRA" and name == "LoRA" and colour == COLOURS["full"]:
-            continue
         curves = np.array(record["methods"][method]["curves"])  # (seeds, points)
-        ax.fill_between(record["steps"], curves.min(0), curves.max(0), color=colour, alpha=0.2, lw=0)
         ax.plot(record["steps"], np.median(curves, 0), color=colour, label=f"{method}: median and all seeds")
-    if live is not None:
-        ax.plot(record["steps"], live, ":", color=COLOURS["floor"], label=f"{name}, trained here just now")
+        ax.fill_between(record["steps"], curves.min(0), curves.max(0), color=colour, alpha=0.2, lw=0)
+    ax.plot(record["steps"], _or_nothing(record, live), ":", color=COLOURS["floor"], label="trained on this page")
     _log_loss(ax, (0.1, 0.3, 1, 3, 10))
     ax.set(title="test loss while training", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0.07, 30))
-    ax.legend()
+    ax.legend(handles=ax.lines, loc="upper right")  # "best" would search for a place at every redraw
     return ax
+
+
+def _or_nothing(record: Mapping, live: Sequence[float] | None) -> Sequence[float]:
+    return [np.nan] * len(record["steps"]) if live is None else live
+
+
+def update_variant(axes: Sequence[Axes], record: Mapping, name: str, live: Sequence[float] | None = None) -> None:
+    """Show another method in variant_curves and variant_dots that are drawn already."""
+    left, right = axes
+    curves = np.array(record["methods"][name]["curves"])
+    left.lines[1].set_ydata(np.median(curves, 0))
+    left.lines[2].set_ydata(_or_nothing(record, live))
+    left.collections[1].remove()
+    left.fill_between(record["steps"], curves.min(0), curves.max(0), color=COLOURS["full"], alpha=0.2, lw=0)
+    left.get_legend().get_texts()[1].set_text(f"{name}: median and all seeds")
+    for i, method in enumerate(record["methods"]):
+        for line in right.lines[2 * i : 2 * i + 2]:
+            line.set_color(_dot_colour(method, name))
+
+
+def _dot_colour(method: str, chosen: str | None) -> str:
+    return COLOURS["full"] if method == chosen else COLOURS["LoRA"] if method == "LoRA" else COLOURS["base"]
 
 
 def variant_dots(record: Mapping, name: str | None = None, ax: Axes | None = None) -> Axes:
@@ -84,7 +113,7 @@ def variant_dots(record: Mapping, name: str | None = None, ax: Axes | None = Non
     methods = list(record["methods"])
     for row, method in enumerate(methods):
         losses = record["methods"][method]["loss"]
-        colour = COLOURS["full"] if method == name else COLOURS["LoRA"] if method == "LoRA" else COLOURS["base"]
+        colour = _dot_colour(method, name)
         ax.plot(losses, [row] * len(losses), "o", ms=7, alpha=0.6, color=colour, mew=0)
         ax.plot(np.median(losses), row, "|", ms=18, mew=2.5, color=colour)
     lora = float(np.median(record["methods"]["LoRA"]["loss"]))
@@ -101,8 +130,8 @@ def variant_dots(record: Mapping, name: str | None = None, ax: Axes | None = Non
 def rate_curves(record: Mapping, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Mean test loss of the tuning runs against the learning rate; a filled dot at the rate that was chosen."""
     ax = axes_of(ax, (8.5, 4.2))
-    colours = iter(("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A", "#7A7A7A"))
-    for marker, name in zip("os^vD<>Ph", names or record["methods"]):
+    colours = iter(("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A", "#7A7A7A", "#5E3C99"))
+    for marker, name in zip("os^vD<>Phd", names or record["methods"]):
         tuning = record["methods"][name]["tuning"]
         rates, losses = [float(k) for k in tuning], [np.mean(v) for v in tuning.values()]
         colour = COLOURS[name] if name in ("LoRA", "full") else next(colours)
