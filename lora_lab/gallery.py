@@ -253,7 +253,7 @@ class Run:
     delta: Tensor
 
 
-def _execute(text: str, steps: int) -> dict[str, object]:
+def _execute(text: str, steps: int, seed: int = 0) -> dict[str, object]:
     """The variables of a program after it ran, with every random number from one seed and the caller's state kept."""
     from safetensors.torch import load_file, save_file
 
@@ -264,7 +264,7 @@ def _execute(text: str, steps: int) -> dict[str, object]:
         **{"steps": steps, "losses": [], "folder": Path(keeper.name), "keeper": keeper},
     }
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(seed)
         exec(compile(text, "<gallery>", "exec"), names)
     return names
 
@@ -276,7 +276,11 @@ def _kept(text: str, steps: int) -> dict[str, object]:
 
 @cache
 def _run(text: str, steps: int) -> Run:
-    names = _kept(text, steps)
+    return outcome(_kept(text, steps))
+
+
+def outcome(names: dict[str, object]) -> Run:
+    """What a program's variables say at its end."""
     shipped = names["shipped"]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(1)

@@ -1,6 +1,8 @@
 """The gallery: one line of difference, a symptom that differs from the correct program's, the same every time."""
 
 import difflib
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from lora_lab import gallery, theory
 from lora_lab.gallery import FAULTS, PROGRAMS
 
+DATA = Path(gallery.__file__).parent / "data"
 every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda f: f.code)
 FLAT = {"both-zero", "optimizer-misses-adapter", "no-gradient", "factor-frozen", "hardly-moved"}
 TWICE = {"merged-and-added", "merge-adds-again", "base-contains-update", "stacked"}
@@ -57,8 +60,7 @@ def test_the_symptom_is_seen(fault):
     if fault.code == "half-precision-factors":
         assert wrong.losses[-1] > 1.3 * right.losses[-1]
     elif fault.code == "scaling-without-r":
-        assert wrong.losses[20] != pytest.approx(right.losses[20], rel=0.1)
-        assert wrong.losses[-1] > 2 * right.losses[-1]
+        assert wrong.losses[3] < 0.95 * right.losses[3], "faster at first; where it ends is a matter of the seed"
     else:
         assert wrong.shipped_loss > 3 * right.shipped_loss
 
@@ -74,6 +76,24 @@ def test_each_of_the_special_symptoms():
     missing = theory.rank_floor(gallery.letter(), 3, gallery.new_task(gallery.new_base())[0])
     assert runs["uneven-targets"].losses[-1] == pytest.approx(missing, rel=0.1), "the floor of rank 3"
     assert runs["scaling-not-the-files"].delta.mean() < 0.75 * gallery.letter().mean()
+
+
+def test_the_record_over_seeds_says_that_each_fault_is_found_and_seen_on_every_seed():
+    """python tests/experiments/gallery_seeds.py writes it; one seed of it is run again here."""
+    record = json.loads((DATA / "gallery_seeds.json").read_text())
+    assert record["steps"] == gallery.STEPS and len(record["seeds"]) >= 5
+    assert set(record["faults"]) == {f.code for f in FAULTS.values()}
+    for fault in FAULTS.values():
+        rows = record["faults"][fault.code]
+        assert [row["found"] for row in rows] == [[fault.code]] * len(record["seeds"])
+        for row in rows:
+            if fault.code == "scaling-without-r":
+                assert row["early"] < 0.95
+            else:
+                times = 1.3 if fault.code == "half-precision-factors" else 3
+                assert row["shipped"] > times * row["correct"]
+        loosely = 0.5 if fault.code == "update-too-large" else 0.1
+        assert rows[0]["shipped"] == pytest.approx(fault.run().shipped_loss, rel=loosely)
 
 
 def test_the_same_every_time_and_the_caller_sees_nothing():
