@@ -59,3 +59,18 @@ def peft_output() -> tuple[Tensor, Tensor]:
     """
     y = json.loads((PEFT_FOLDER / "output.json").read_text(encoding="utf-8"))["output"]
     return normal(5, 12, seed=910), torch.tensor(y)
+
+
+def tiny_checkpoints(folder: Path) -> list[Path]:
+    """Two random causal language models with 50 tokens, saved as transformers saves them: folder/gpt2, folder/llama."""
+    import transformers as t
+
+    every = {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 0}
+    gpt2 = t.GPT2Config(**every, n_positions=16, n_embd=24, n_layer=2, n_head=3)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    llama = t.LlamaConfig(**every, **heads, hidden_size=24, intermediate_size=40, num_hidden_layers=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for name, model in (("gpt2", t.GPT2LMHeadModel(gpt2)), ("llama", t.LlamaForCausalLM(llama))):
+            model.save_pretrained(folder / name)
+    return [folder / "gpt2", folder / "llama"]
