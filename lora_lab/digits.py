@@ -108,15 +108,25 @@ def pretrain(digits: Digits, seed: int = 0, steps: int = PRETRAIN_STEPS, lr: flo
 
 
 def mixture(
-    digits: Digits, replay: float = 0.0, *, n: int = BATCH * STEPS, weak: int = WEAK, only_seen: bool = False, seed: int = 0
+    digits: Digits,
+    replay: float = 0.0,
+    *,
+    n: int = BATCH * STEPS,
+    weak: int = WEAK,
+    only_seen: bool = False,
+    kept: int | None = None,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """n training images, a share `replay` of them other digits than the weak one. X (n, 64), y (n,).
 
     replay 0 is S3's data, weak digit only; 0.9 is the training half as it is. Each pool is gone through in shuffled
     rounds, so no image comes twice before all came once. only_seen: take the weak digit from pretraining's few images.
+    kept: replay from only so many different images of each other digit.
     """
     if not 0 <= replay <= 1:
         raise ValueError(f"replay={replay!r} is a share from 0 (weak digit only) to 1 (other digits only).")
+    if kept is not None and kept < 1:
+        raise ValueError(f"kept={kept!r} images of each digit: keep at least 1, or None for all.")
     generator = torch.Generator().manual_seed(10_000 + seed)
 
     def draw(pool: Tensor, count: int) -> Tensor:
@@ -126,7 +136,8 @@ def mixture(
     new = (digits.y == weak).nonzero()[:, 0]
     if only_seen:
         new = digits.seen[digits.y[digits.seen] == weak]
-    old = (digits.y != weak).nonzero()[:, 0]
+    pools = [(digits.y == d).nonzero()[:kept, 0] for d in range(10) if d != weak]
+    old = torch.cat(pools)
     replayed = round(replay * n)
     rows = torch.cat([draw(new, n - replayed), draw(old, replayed)])
     return digits.X[rows], digits.y[rows]
@@ -215,3 +226,31 @@ def best_handicap(scores: Tensor, y: Tensor, handicaps: Sequence[float], weak: i
 def handicapped(scores: Tensor, by: float, weak: int = WEAK) -> Tensor:
     """The same scores with `by` taken off the weak digit's. (n, 10) -> (n, 10)."""
     return scores - by * F.one_hot(torch.tensor(weak), 10)
+
+
+class Push(NamedTuple):
+    """For each digit but the weak one, means over its images, in logits.
+
+    lead: the right digit's logit minus the weak one's, before. push: how much of that lead the update takes away.
+    lost: the share of its images that are taken for the weak digit afterwards.
+    """
+
+    lead: list[float]
+    push: list[float]
+    lost: list[float]
+
+
+def pushed(before: Tensor, after: Tensor, y: Tensor, weak: int = WEAK) -> Push:
+    """Why a digit is lost: its lead over the weak one against the push towards it. before, after: (n, 10) scores."""
+    rows = []
+    for digit in (d for d in range(10) if d != weak):
+        lead, left = ((s[y == digit, digit] - s[y == digit, weak]).mean() for s in (before, after))
+        lost = (after[y == digit].argmax(1) == weak).float().mean()
+        rows.append((float(lead), float(lead - left), float(lost)))
+    return Push(*(list(column) for column in zip(*rows)))
+
+
+def constant_share(before: Tensor, after: Tensor) -> float:
+    """How much of the change of the scores is the same for every image: |mean|^2 over the mean square. 0 to 1."""
+    change = (after - before).double()
+    return float(change.mean(0).square().sum() / change.square().sum(1).mean())

@@ -23,6 +23,7 @@ class Variant:
     that use the S3 adapter: "gate" (only where the base has nine among its first two guesses), "handicap" (its nine's
     logit lowered by a constant chosen on the training half), "oracle" (only on images that are nines).
     replay: share of other digits in the 100 batches. nines: "all" of the training half, or only those "seen" before.
+    kept: replay from so many different images of each digit; None for the whole training half.
     layers: "all", "first", "second" or "last". lam: the update times lam; "chosen" means chosen on the training half.
     """
 
@@ -35,6 +36,7 @@ class Variant:
     steps: int = 100
     lr: float = 1e-3
     lam: float | str = 1.0
+    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,19 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Inside:
+    """One seed's update, layer by layer (first, second, last).
+
+    r90: how many directions hold 90 % of the update's energy. intruders: theory.intruder_dimensions among the ten
+    strongest directions. constant: share of the change of the other digits' scores that is the same for every image.
+    """
+
+    r90: tuple[int, ...]
+    intruders: tuple[int, ...]
+    constant: float
+
+
+@dataclass(frozen=True)
 class Record:
     """counts: test images of each digit. settings: how it was made."""
 
@@ -79,6 +94,11 @@ class Record:
     counts: tuple[int, ...]
     seeds: tuple[int, ...]
     settings: dict[str, object]
+    insides: dict[Variant, tuple[Inside, ...]]
+
+    def inside(self, method: str = "LoRA", **settings: object) -> tuple[Inside, ...]:
+        """What the update looks like, one `Inside` per seed; for S3's data and 75 % replay, LoRA and full."""
+        return self.insides[self.find(method, **settings).variant]
 
     def find(self, method: str = "LoRA", **settings: object) -> Result:
         """The result of a variant, named by what differs from S3's protocol: find(replay=0.5, r=8).
@@ -120,4 +140,10 @@ def recorded() -> Record:
         variant = Variant(**row["variant"])
         errors = tuple(tuple(map(int, seed)) for seed in row["errors"])
         results[variant] = Result(variant, errors, tuple(row.get("chosen", ())))
-    return Record(results, tuple(data["counts"]), tuple(data["seeds"]), data["settings"])
+    insides = {
+        Variant(**row["variant"]): tuple(
+            Inside(tuple(seed["r90"]), tuple(seed["intruders"]), seed["constant"]) for seed in row["seeds"]
+        )
+        for row in data["inside"]
+    }
+    return Record(results, tuple(data["counts"]), tuple(data["seeds"]), data["settings"], insides)

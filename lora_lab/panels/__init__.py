@@ -4,6 +4,7 @@ around it (`LiveFigure`). All of them are reached from here: `panels.film_panel(
 
 from ..live import LiveFigure, choice, menu
 from .cost import cost_panel
+from .digits import DrawPanel, changed_images, picture_panel, repair_panel
 from .film import Film, film_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
 from .merging import DTYPES, lost_entries, lost_panel, mixture_losses, mixture_panel
@@ -11,12 +12,14 @@ from .rank_alpha import MapPanel, Pin, RankAlphaMap, map_panel, residual_of
 
 __all__ = [
     "DTYPES",
+    "DrawPanel",
     "Film",
     "LiveFigure",
     "LowRankView",
     "MapPanel",
     "Pin",
     "RankAlphaMap",
+    "changed_images",
     "choice",
     "cost_panel",
     "film_panel",
@@ -26,7 +29,9 @@ __all__ = [
     "menu",
     "mixture_losses",
     "mixture_panel",
+    "picture_panel",
     "rank_panel",
+    "repair_panel",
     "residual_of",
     "taste_panel",
 ]

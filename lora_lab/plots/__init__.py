@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 
 from .bars import memory_bars, ratio_bars
 from .curves import early_curves, floor_curves, loss_curves, spectra
+from .digits import class_shifts, confusions, digit_errors, digit_rows, ink, margins, repair_curves, repair_dots
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
@@ -20,18 +21,26 @@ __all__ = [
     "STYLE",
     "array",
     "axes_of",
+    "class_shifts",
+    "confusions",
+    "digit_errors",
+    "digit_rows",
     "early_curves",
     "floor_curves",
     "heatmap",
     "heatmap_row",
     "heatmaps",
+    "ink",
     "limit_of",
     "loss_curves",
     "loss_map",
+    "margins",
     "matplotlib",
     "memory_bars",
     "plt",
     "ratio_bars",
+    "repair_curves",
+    "repair_dots",
     "short",
     "spectra",
     "thinned",

@@ -12,6 +12,7 @@ from datetime import date
 import torch
 
 from lora_lab import digits as dg
+from lora_lab import theory
 from lora_lab.digits_record import FILE, Variant
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -38,12 +39,14 @@ VARIANTS = [
     *(replace(S3, replay=share, r=r) for r in (2, 4, 8) for share in REPLAY),
     *(replace(S3, replay=share, lam="chosen") for share in REPLAY),
     *(replace(S3, replay=0.75, layers=layer) for layer in dg.LAYERS),
+    *(replace(v, replay=0.75, kept=kept) for v in (S3, FULL) for kept in (1, 2, 5, 10, 20)),
+    *(replace(FULL, lr=1e-4, replay=0.75, kept=kept) for kept in (1, 5, None)),
 ]
 
 
 def update_of(v: Variant, digits: dg.Digits, base: torch.nn.Module, seed: int) -> dg.Update:
     """Train the variant's LoRA or full update, without its lam."""
-    data = dg.mixture(digits, v.replay, only_seen=v.nines == "seen", seed=seed)
+    data = dg.mixture(digits, v.replay, only_seen=v.nines == "seen", kept=v.kept, seed=seed)
     if v.method == "full":
         return dg.full_update(dg.fine_tune(base, data, steps=v.steps, lr=v.lr, seed=seed), base)
     layers = dg.LAYERS if v.layers == "all" else [v.layers]
@@ -88,13 +91,39 @@ def run(variants=VARIANTS, seeds=SEEDS) -> dict[Variant, list[tuple[list[int], f
     return found
 
 
-def write(found: dict, seconds: float) -> None:
+INSIDE = [replace(v, replay=share) for share in (0.0, 0.75) for v in (S3, FULL)]
+
+
+def look_inside(variants=INSIDE, seeds=SEEDS) -> dict[Variant, list[dict]]:
+    """What the updates look like, per seed: see digits_record.Inside."""
+    found = {v: [] for v in variants}
+    for seed in seeds:
+        digits = dg.load(seed)
+        base = dg.pretrain(digits, seed)
+        weights = {layer: getattr(base, layer).weight.detach() for layer in dg.LAYERS}
+        other = digits.test_X[digits.test_y != dg.WEAK]
+        for v in variants:
+            update = update_of(v, digits, base, seed)
+            deltas = {layer: update[f"{layer}.weight"] for layer in dg.LAYERS}
+            constant = dg.constant_share(dg.logits(base, other), dg.logits(base, other, update))
+            found[v].append({
+                "r90": [theory.energy_rank(delta) for delta in deltas.values()],
+                "intruders": [theory.intruder_dimensions(W, W + deltas[layer]) for layer, W in weights.items()],
+                "constant": round(constant, 3),
+            })
+    return found
+
+
+def settings_of(v: Variant) -> dict:
+    return {k: x for k, x in asdict(v).items() if k == "method" or x != getattr(Variant(), k)}
+
+
+def write(found: dict, inside: dict, seconds: float) -> None:
     import sklearn
 
     rows = []
     for v, seeds in found.items():
-        changed = {k: x for k, x in asdict(v).items() if k == "method" or x != getattr(Variant(), k)}
-        row = {"variant": changed, "errors": [errors for errors, _ in seeds]}
+        row = {"variant": settings_of(v), "errors": [errors for errors, _ in seeds]}
         if seeds[0][1] is not None:
             row["chosen"] = [chosen for _, chosen in seeds]
         rows.append(json.dumps(row))
@@ -113,7 +142,10 @@ def write(found: dict, seconds: float) -> None:
         "seconds": round(seconds),
         "date": date.today().isoformat(),
     }
-    text = json.dumps(head, indent=1)[:-2] + ',\n "results": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n"
+    insides = [json.dumps({"variant": settings_of(v), "seeds": seeds}) for v, seeds in inside.items()]
+    lists = {"results": rows, "inside": insides}
+    body = [f' "{name}": [\n  ' + ",\n  ".join(lines) + "\n ]" for name, lines in lists.items()]
+    text = json.dumps(head, indent=1)[:-2] + ",\n" + ",\n".join(body) + "\n}\n"
     json.loads(text)
     FILE.write_text(text, encoding="utf-8")
 
@@ -122,5 +154,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     start = time.process_time()
     results = run()
-    write(results, time.process_time() - start)
+    write(results, look_inside(), time.process_time() - start)
     print(f"{len(results)} variants, {len(SEEDS)} seeds, {time.process_time() - start:.0f} CPU seconds: {FILE.name}")
