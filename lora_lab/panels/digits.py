@@ -16,9 +16,9 @@ from ..live import LiveFigure, choice, menu
 LAMS = tuple(i / 10 for i in range(11))
 
 
-def tenths(share: float) -> str:
-    """A share as a word that one image more or less seldom changes: 0.87 -> '90 %'."""
-    return f"{10 * round(10 * share)} %"
+def percent(share: float, step: int = 1) -> str:
+    """A share in steps that one image more or less seldom changes: percent(0.87, 5) -> '85 %'."""
+    return f"{step * round(100 * share / step)} %"
 
 
 def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, float], Update]) -> LiveFigure:
@@ -45,7 +45,7 @@ def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, fl
         ax.set_title(f"{sum(wrong)} of {sum(counts)} wrong (base: {sum(before)})")
         nines = 1 - wrong[9] / counts[9]
         others = 1 - sum(wrong[:9]) / sum(counts[:9])
-        return f"right after the repair: about {tenths(nines)} of the nines, {tenths(others)} of the others"
+        return f"right now: about {percent(nines, 5)} of the nines, {percent(others)} of the others"
 
     controls = {
         "lam": choice("λ", LAMS, 1.0),
