@@ -212,13 +212,13 @@ def gated(scores: Tensor, adapted: Tensor, weak: int = WEAK) -> Tensor:
 
 
 def best_lambda(base: nn.Module, digits: Digits, update: Update, lams: Sequence[float]) -> float:
-    """The lam with the fewest errors on the training half; the smallest of equals."""
+    """The lam with the fewest errors on the training half; the first of equals."""
     wrong = [sum(errors(logits(base, digits.X, update, lam), digits.y)) for lam in lams]
     return lams[wrong.index(min(wrong))]
 
 
 def best_handicap(scores: Tensor, y: Tensor, handicaps: Sequence[float], weak: int = WEAK) -> float:
-    """How much to take off the weak digit's logit for the fewest errors on (scores, y); the smallest of equals."""
+    """How much to take off the weak digit's logit for the fewest errors on (scores, y); the first of equals."""
     wrong = [sum(errors(handicapped(scores, h, weak), y)) for h in handicaps]
     return handicaps[wrong.index(min(wrong))]
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from statistics import mean
 
 FILE = Path(__file__).parent / "data" / "digits.json"
-METHODS = ("base", "LoRA", "full", "gate", "handicap", "oracle", "from scratch")
 
 
 @dataclass(frozen=True)
 class Variant:
     """Settings of one repair; the defaults are S3's protocol.
 
-    method: "base" (no repair), "LoRA", "full" (all parameters), "from scratch" (370 batches of everything), and three
-    that use the S3 adapter: "gate" (only where the base has nine among its first two guesses), "handicap" (its nine's
-    logit lowered by a constant chosen on the training half), "oracle" (only on images that are nines).
+    method: "base" (no repair), "LoRA", "full" (all parameters), "from scratch" (370 batches of everything), "bonus" (
+    the base, its nine's logit raised by a constant chosen on the training half), and three that use the S3 adapter:
+    "gate" (only where the base has nine among its first two guesses), "handicap" (its nine's logit lowered by a
+    constant chosen on the training half), "oracle" (only on images that are nines).
     replay: share of other digits in the 100 batches. nines: "all" of the training half, or only those "seen" before.
     kept: replay from so many different images of each digit; None for the whole training half.
     layers: "all", "first", "second" or "last". lam: the update times lam; "chosen" means chosen on the training half.

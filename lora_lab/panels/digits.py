@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import ipywidgets as w
 import torch
@@ -45,7 +45,7 @@ def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, fl
         ax.set_title(f"{sum(wrong)} of {sum(counts)} wrong (base: {sum(before)})")
         nines = 1 - wrong[9] / counts[9]
         others = 1 - sum(wrong[:9]) / sum(counts[:9])
-        return f"right now: about {percent(nines, 5)} of the nines, {percent(others)} of the others"
+        return f"right: about {percent(nines, 5)} of the nines, {percent(others)} of the others"
 
     controls = {
         "lam": choice("λ", LAMS, 1.0),
@@ -175,10 +175,3 @@ def changed_images(
         if len(rows):
             broken[digit] = int(rows[0])
     return repaired, broken
-
-
-def spread(rows: Sequence[int], count: int) -> list[int]:
-    """`count` of the rows, evenly spread, first and last included."""
-    if len(rows) <= count:
-        return list(rows)
-    return [rows[round(i * (len(rows) - 1) / (count - 1))] for i in range(count)]

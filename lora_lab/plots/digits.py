@@ -102,7 +102,7 @@ def repair_dots(
     plain_ticks(ax.xaxis, [30, 50, 100, 200, 400, 800])
     ax.set_xlim(28, 950)
     ax.tick_params(axis="y", length=0)
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper right")
     fig.tight_layout()
     return ax
 
@@ -120,8 +120,9 @@ def repair_curves(
 
     panels: {name of the setting: {label: {value: result}}}; log: the settings with a logarithmic axis.
     """
-    fig, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.9), sharey=True, squeeze=False)
-    fig.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.8, wspace=0.07)
+    width = 2.8 if len(panels) > 2 else 4.4
+    fig, axes = plt.subplots(1, len(panels), figsize=(width * len(panels), 3.9), sharey=True, squeeze=False)
+    fig.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.84, wspace=0.07)
     marks = {"LoRA": "o", "full": "s"}
     for ax, (name, curves) in zip(axes[0], panels.items()):
         ax.axhspan(min(base.total), max(base.total), color="#dddddd", lw=0, label="base (range)")
@@ -169,7 +170,7 @@ def class_shifts(shifts: Mapping[str, Sequence[float]], *, colours: Mapping[str,
         place = np.arange(10) + (i - (len(shifts) - 1) / 2) * width
         ax.bar(place, values, width, color=colours[label], label=label)
     ax.axhline(0, color="black", lw=1)
-    ax.set(title="On images of other digits: nine goes up, all else goes down", xlabel="class", ylabel="mean change, logits")
+    ax.set(title="Mean change of the scores on images of other digits", xlabel="class", ylabel="logits")
     ax.set_xticks(range(10), range(10))
     ax.legend(loc="upper left")
     return ax

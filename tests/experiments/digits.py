@@ -26,7 +26,7 @@ VARIANTS = [
     S3,
     FULL,
     replace(FULL, lr=1e-4),
-    *(Variant(method) for method in ("gate", "handicap", "oracle", "from scratch")),
+    *(Variant(method) for method in ("gate", "handicap", "bonus", "oracle", "from scratch")),
     *(replace(v, lam=lam) for v in (S3, FULL) for lam in (*LAMS[1:-1:2], "chosen")),
     replace(FULL, lr=1e-4, lam="chosen"),
     *(replace(S3, steps=steps) for steps in (5, 10, 20, 50)),
@@ -63,6 +63,9 @@ def scores_of(v: Variant, digits: dg.Digits, base: torch.nn.Module, updates: dic
     before = dg.logits(base, digits.test_X)
     if v.method == "base":
         return before, None
+    if v.method == "bonus":
+        by = dg.best_handicap(dg.logits(base, digits.X), digits.y, [-h for h in HANDICAPS])
+        return dg.handicapped(before, by), by
     key = replace(v, lam=1.0, method=v.method if v.method == "full" else "LoRA")
     if key not in updates:
         updates[key] = update_of(key, digits, base, seed)
