@@ -121,14 +121,16 @@ class DrawPanel(LiveFigure):
     def __init__(self, base: nn.Module, update: Update, images: Mapping[str, Tensor]) -> None:
         self._base, self._update, self._images = base, update, dict(images)
         self.ink = torch.zeros(64)
-        small = {"width": "24px", "height": "24px", "padding": "0", "margin": "0"}
+        small = {"width": "30px", "height": "30px", "padding": "0", "margin": "0", "border": "1px solid #cccccc"}
         self.pixels = [w.Button(layout=w.Layout(**small)) for _ in range(64)]
         self._start = menu("start from", ["empty", *self._images])
         self._start.observe(lambda change: self.begin(change["new"]), "value")
         for i, pixel in enumerate(self.pixels):
             pixel.on_click(lambda _, i=i: self.press(i))
         super().__init__(self._answer, {"lam": choice("λ", LAMS, 1.0)}, name="your digit", figsize=(8, 3.4), keep=True)
-        grid = w.GridBox(self.pixels, layout=w.Layout(grid_template_columns="repeat(8, 24px)", grid_gap="1px"))
+        cells = {f"grid_template_{side}": "repeat(8, 30px)" for side in ("columns", "rows")}
+        field = {"grid_gap": "2px", "align_self": "center", "min_width": "256px"}  # not squeezed by a wide picture
+        grid = w.GridBox(self.pixels, layout=w.Layout(**cells, **field))
         bar, caption, picture = self.children
         self.children = (w.HBox([self._start, *bar.children]), caption, w.HBox([grid, picture]))
         self.begin(next(iter(self._images), "empty"))

@@ -90,7 +90,7 @@ def repair_dots(
     results: Mapping[str, Result], *, base: Result, n: int, title: str = "", figsize: tuple[float, float] | None = None
 ) -> Axes:
     """A row per repair, a dot per seed: errors on the whole test half. base: drawn as a grey band from min to max."""
-    fig, ax = plt.subplots(figsize=figsize or (9.5, 0.36 * len(results) + 1.3))
+    fig, ax = plt.subplots(figsize=figsize or (9, 0.32 * len(results) + 1.2))
     ax.axvspan(min(base.total), max(base.total), color="#dddddd", lw=0, label="base, before any repair (range)")
     for i, result in enumerate(results.values()):
         colour = {"full": "full", "LoRA": "LoRA"}.get(result.variant.method, "base")
@@ -135,7 +135,8 @@ def repair_curves(
         ax.set(xlabel=name, yscale="log")
         if name in log:
             ax.set_xscale("log")
-            plain_ticks(ax.xaxis, sorted({v for results in curves.values() for v in results}))
+            values = sorted({v for results in curves.values() for v in results})
+            plain_ticks(ax.xaxis, values[:: 2 if len(values) > 5 else 1])
         plain_ticks(ax.yaxis, [50, 100, 200, 400, 800])
     axes[0, 0].set_ylabel("errors on the test half")
     unique = {label: line for ax in axes[0] for line, label in zip(*ax.get_legend_handles_labels())}
