@@ -70,7 +70,8 @@ class Result:
         def span(values: list[int]) -> str:
             return f"{min(values)}-{max(values)}"
 
-        return f"{self.mean:4.0f} ({span(self.total):7s})  nines {span(self.nines):5s}  others {span(self.others)}"
+        total = f"({span(self.total)})"
+        return f"{self.mean:4.0f} {total:9s}  nines {span(self.nines):5s}  others {span(self.others)}"
 
 
 @dataclass(frozen=True)

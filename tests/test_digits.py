@@ -154,6 +154,7 @@ def test_confusion_and_errors_count_by_the_true_digit():
 
 def test_a_gate_lets_the_adapter_speak_only_where_nine_is_among_the_first_two():
     before, after = scores(8, 8, second=(9, 1)), scores(9, 9)
+    before[1, 9] = 0.5  # nine comes third
     assert dg.gated(before, after).argmax(1).tolist() == [9, 8]
 
 
@@ -207,6 +208,7 @@ def test_results_are_found_by_what_differs_from_the_protocol():
     assert RECORD.find(replay=0.75, r=8).variant == Variant(replay=0.75, r=8)
     assert list(RECORD.along("alpha")) == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0]
     assert list(RECORD.along("replay", "full", nines="seen")) == [0.0, 0.1, 0.25, 0.5, 0.75, 0.9]
+    assert RECORD.along("replay", "full")[0.75] is RECORD.find("full", replay=0.75)  # not the one with another rate
     assert "chosen" not in RECORD.along("lam") and len(RECORD.find(lam="chosen").chosen) == 5
     assert describe(Variant("full", replay=0.5)) == "full, replay=0.5"
     with pytest.raises(ValueError, match=r"LoRA, r=3 is not recorded; there are: LoRA; .*LoRA, r=2"):

@@ -91,7 +91,7 @@ def repair_dots(
 ) -> Axes:
     """A row per repair, a dot per seed: errors on the whole test half. base: drawn as a grey band from min to max."""
     fig, ax = plt.subplots(figsize=figsize or (9, 0.32 * len(results) + 1.2))
-    ax.axvspan(min(base.total), max(base.total), color="#dddddd", lw=0, label="base, before any repair (range)")
+    ax.axvspan(min(base.total), max(base.total), color="#dddddd", lw=0)
     for i, result in enumerate(results.values()):
         colour = {"full": "full", "LoRA": "LoRA"}.get(result.variant.method, "base")
         ax.plot(result.total, [i] * len(result.total), "o", ms=7, alpha=0.6, color=COLOURS[colour])
@@ -102,7 +102,8 @@ def repair_dots(
     plain_ticks(ax.xaxis, [30, 50, 100, 200, 400, 800])
     ax.set_xlim(28, 950)
     ax.tick_params(axis="y", length=0)
-    ax.legend(loc="upper right")
+    band = plt.Rectangle((0, 0), 1, 1, facecolor="#dddddd", edgecolor="#888888")
+    ax.legend([band], ["base, before any repair (range)"], loc="upper right")
     fig.tight_layout()
     return ax
 
