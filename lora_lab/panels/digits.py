@@ -28,7 +28,7 @@ def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, fl
     ranks, shares = (sorted({key[i] for key in updates}) for i in (0, 1))
 
     def draw(fig: Figure, lam: float, replay: float, r: int) -> str:
-        wrong = errors(logits(base, digits.test_X, updates[r, replay]), digits.test_y)
+        wrong = errors(logits(base, digits.test_X, updates[r, replay], lam), digits.test_y)
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.88})
             ax.bar(range(10), before, 0.8, color="#cccccc", label="base")
@@ -127,7 +127,8 @@ class DrawPanel(LiveFigure):
         self._start.observe(lambda change: self.begin(change["new"]), "value")
         for i, pixel in enumerate(self.pixels):
             pixel.on_click(lambda _, i=i: self.press(i))
-        super().__init__(self._answer, {"lam": choice("λ", LAMS, 1.0)}, name="your digit", figsize=(6.6, 3.2), keep=True)
+        lam = choice("λ", LAMS, 1.0)
+        super().__init__(self._answer, {"lam": lam}, name="your digit", figsize=(6.6, 3.2), keep=True)
         cells = {f"grid_template_{side}": "repeat(8, 30px)" for side in ("columns", "rows")}
         field = {"grid_gap": "2px", "align_self": "center", "min_width": "256px"}  # not squeezed by a wide picture
         grid = w.GridBox(self.pixels, layout=w.Layout(**cells, **field))
