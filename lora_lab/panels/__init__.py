@@ -4,6 +4,7 @@ around it (`LiveFigure`). All of them are reached from here: `panels.film_panel(
 
 from ..live import LiveFigure, choice, menu
 from .cost import cost_panel
+from .digits import DrawPanel, changed_images, picture_panel, repair_panel
 from .film import Film, film_panel
 from .gallery import Symptoms, gallery_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
@@ -13,6 +14,7 @@ from .wild import against_lora, calculator_panel, estimate, variant_panel
 
 __all__ = [
     "DTYPES",
+    "DrawPanel",
     "Film",
     "LiveFigure",
     "LowRankView",
@@ -22,6 +24,7 @@ __all__ = [
     "Symptoms",
     "against_lora",
     "calculator_panel",
+    "changed_images",
     "choice",
     "cost_panel",
     "estimate",
@@ -33,7 +36,9 @@ __all__ = [
     "menu",
     "mixture_losses",
     "mixture_panel",
+    "picture_panel",
     "rank_panel",
+    "repair_panel",
     "residual_of",
     "taste_panel",
     "variant_panel",

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 
 from .bars import memory_bars, ratio_bars
 from .curves import early_curves, floor_curves, loss_curves, spectra
+from .digits import class_shifts, confusions, digit_errors, digit_rows, ink, margins, repair_curves, repair_dots
 from .gallery import symptom
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
@@ -33,21 +34,29 @@ __all__ = [
     "array",
     "axes_of",
     "bill_bars",
+    "class_shifts",
+    "confusions",
+    "digit_errors",
+    "digit_rows",
     "early_curves",
     "floor_curves",
     "heatmap",
     "heatmap_row",
     "heatmaps",
     "image_pairs",
+    "ink",
     "limit_of",
     "loss_curves",
     "loss_map",
+    "margins",
     "matplotlib",
     "memory_bars",
     "plt",
     "rank_transfer",
     "rate_curves",
     "ratio_bars",
+    "repair_curves",
+    "repair_dots",
     "short",
     "spectra",
     "symptom",
