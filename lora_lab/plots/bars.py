@@ -1,0 +1,42 @@
+"""Memory and time as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .style import COLOURS, axes_of
+
+
+def memory_bars(
+    bars: Mapping[str, object], ax: Axes | None = None, *, title: str = "", unit: float = 1e6, name: str = "MB"
+) -> Axes:
+    """Stacked bars of weights, gradients and Adam's moments. {label: costs.Memory}."""
+    ax = axes_of(ax, (7, 3))
+    labels = list(bars)
+    left = np.zeros(len(labels))
+    parts = (("weights", "weights", ""), ("gradients", "gradient", "///"), ("adam", "Adam", "..."))
+    for part, colour, hatch in parts:
+        width = np.array([getattr(bars[label], part) for label in labels]) / unit
+        shown = {"weights": "weights", "gradients": "gradients", "adam": "Adam's two moments"}[part]
+        ax.barh(labels, width, left=left, color=COLOURS[colour], label=shown, hatch=hatch, edgecolor="white")
+        left += width
+    ax.invert_yaxis()
+    ax.set(title=title, xlabel=name)
+    ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.22))
+    return ax
+
+
+def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None, *, title: str = "") -> Axes:
+    """Times as bars relative to `baseline`. {name: seconds}."""
+    ax = axes_of(ax, (8, 0.5 * len(times) + 1))
+    ratios = {name: t / times[baseline] for name, t in times.items()}
+    kinds = ["full" if "full" in n else "LoRA" if "factored" in n or "merged" in n else "base" for n in ratios]
+    colours = [COLOURS[kind] for kind in kinds]
+    ax.bar_label(ax.barh(list(ratios), list(ratios.values()), color=colours), fmt="%.2f", padding=3)
+    ax.axvline(1, lw=1, color=COLOURS["base"])
+    ax.invert_yaxis()
+    ax.set(title=title, xlabel=f"time, {baseline} = 1")
+    return ax
