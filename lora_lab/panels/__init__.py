@@ -8,18 +8,22 @@ from .film import Film, film_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
 from .merging import DTYPES, lost_entries, lost_panel, mixture_losses, mixture_panel
 from .rank_alpha import MapPanel, Pin, RankAlphaMap, map_panel, residual_of
+from .whole import LayerPanel, choice_of, layer_panel, recorded_runs
 
 __all__ = [
     "DTYPES",
     "Film",
+    "LayerPanel",
     "LiveFigure",
     "LowRankView",
     "MapPanel",
     "Pin",
     "RankAlphaMap",
     "choice",
+    "choice_of",
     "cost_panel",
     "film_panel",
+    "layer_panel",
     "lost_entries",
     "lost_panel",
     "map_panel",
@@ -27,6 +31,7 @@ __all__ = [
     "mixture_losses",
     "mixture_panel",
     "rank_panel",
+    "recorded_runs",
     "residual_of",
     "taste_panel",
 ]

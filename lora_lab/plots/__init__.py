@@ -13,6 +13,14 @@ from .curves import early_curves, floor_curves, loss_curves, spectra
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
+from .whole import (
+    layer_choices,
+    stops_at_the_base,
+    two_phases,
+    ways_compared,
+    words_that_moved,
+    written_sentences,
+)
 
 __all__ = [
     "COLOURS",
@@ -25,6 +33,7 @@ __all__ = [
     "heatmap",
     "heatmap_row",
     "heatmaps",
+    "layer_choices",
     "limit_of",
     "loss_curves",
     "loss_map",
@@ -34,9 +43,14 @@ __all__ = [
     "ratio_bars",
     "short",
     "spectra",
+    "stops_at_the_base",
     "thinned",
     "thinned_curve",
+    "two_phases",
     "update_heatmap",
     "update_loss_map",
     "use_style",
+    "ways_compared",
+    "words_that_moved",
+    "written_sentences",
 ]

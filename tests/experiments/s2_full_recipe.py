@@ -5,27 +5,21 @@ Adam 1e-3, batch 128, 100 epochs of pretraining and 100 of rank-1 LoRA on both l
 layer 1 alone, layer 2 alone and both. Writes lora_lab/data/s2_full_recipe.json.
 """
 
-import json
 from datetime import date
-from pathlib import Path
 
 import torch
+from records import digits, write_record
 
 from lora_lab import add_lora, delta_weights, evaluate, remove_lora, train
 from lora_lab.bases import two_layer_base
 from lora_lab.tasks import s1_shifted, s1_task
 from lora_lab.theory import layer_floor, rank_floor, spectrum
 
-OUT = Path(__file__).parents[2] / "lora_lab" / "data" / "s2_full_recipe.json"
 SHORT = {"epochs": 10, "lr": 1e-2, "schedule": "cosine"}
 
 
-def digits(x: float) -> float:
-    return float(f"{x:.5g}")
-
-
-def curve(history) -> dict[str, float]:
-    return {str(epoch): digits(loss) for epoch, loss in history.measured.items()}
+def curve(history) -> list[float]:
+    return [digits(loss, 5) for loss in history.measured.values()]
 
 
 def adapt(model, task, layers, std, **how):
@@ -80,12 +74,11 @@ if __name__ == "__main__":
         "recipe": "Adam, lr 1e-3, batch 128, 100 epochs, 10000 examples, 1001 -> 1000 -> 1000, float32, one thread; "
         "LoRA r = 1, alpha = 1, A ~ N(0, 1)",
         "recipe_one_layer": "the same base; Adam, lr 1e-2 falling to zero (cosine), 10 epochs, A ~ N(0, 1/d_in)",
-        "losses": "mean squared error on all data after the epoch",
+        "losses": "mean squared error on all data after epochs 1, 2, 3, …",
         "seed": 0,
         **result,
         "seconds": round(pretraining.seconds + lora.seconds),
         "torch": torch.__version__.split("+")[0],
         "date": date.today().isoformat(),
     }
-    OUT.write_text(json.dumps(record, indent=1) + "\n")
-    print("written", OUT.name)
+    write_record("s2_full_recipe", record)
