@@ -20,7 +20,13 @@ from .bases import Pretrained
 from .sentences import INDEX, LONGEST, PAD, WORDS, Sentences, Source
 from .training import History, evaluate, train
 
-PARTS = {"embedding": ["embedding"], "LSTM": ["lstm"], "head": ["head"], "all": ["embedding", "lstm", "head"]}
+PARTS = {
+    "all": ("embedding", "lstm", "head"),
+    "embedding": ("embedding",),
+    "LSTM": ("lstm",),
+    "head": ("head",),
+    "embedding and head": ("embedding", "head"),
+}
 
 
 class WordLM(nn.Module):

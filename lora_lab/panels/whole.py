@@ -10,6 +10,7 @@ import ipywidgets as w
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from .. import plots
 from ..bases import record
@@ -85,19 +86,19 @@ class LayerPanel(LiveFigure):
         layers = choice_of(layer1, layer2)
         runs = {c: self.runs[model, change, r, c] for c in CHOICES}
         if not fig.axes:
-            where = {"left": 0.075, "right": 0.985, "bottom": 0.15, "top": 0.89, "wspace": 0.12}
+            where = {"left": 0.09, "right": 0.985, "bottom": 0.15, "top": 0.89, "wspace": 0.12}
             left, right = fig.subplots(1, 2, sharey=True, gridspec_kw=where | {"width_ratios": (1.2, 1)})
             curves = {"LoRA": [1.0], "live": [1.0]}
             plots.loss_curves(curves, left, xlabel="epoch", colours={"live": plots.COLOURS["full"]})
             left.get_legend().remove()
             left.plot([], [], ls="--", lw=1.5, color=plots.COLOURS["floor"])
             left.plot([], [], lw=1.2, color=plots.COLOURS["base"])
-            left.set(xlim=(0, 20.5), ylim=(LOW / 1.5, HIGH))
+            left.set(xlim=(0, 20.5), ylim=(LOW / 1.5, HIGH), xticks=range(0, 21, 5))
             for x in range(len(CHOICES)):
                 right.plot([], [], "o", ms=7, color=plots.COLOURS["LoRA"])
                 right.plot([], [], "_", ms=11, mew=2, color=plots.COLOURS["floor"])
             right.plot([], [], "*", ms=15, color=plots.COLOURS["full"], mec="black")
-            right.axvspan(0, 1, color="#cfe3f1", lw=0, zorder=0)
+            right.add_patch(Rectangle((0, LOW / 2), 0.9, 2 * HIGH, color="#cfe3f1", lw=0, zorder=0))
             right.set_xticks(range(len(CHOICES)), list(CHOICES))
             right.set(xlim=(-0.5, 2.5), title="five seeds, floors dashed")
             right.tick_params(length=0, labelleft=False)
@@ -117,7 +118,7 @@ class LayerPanel(LiveFigure):
             right.lines[2 * x + 1].set_data(seeds, np.maximum(other.floor, LOW))
         stars = [(x, p.loss) for x, c in enumerate(CHOICES) if (p := self.pins.get((model, change, r, c)))]
         right.lines[2 * len(CHOICES)].set_data(*(zip(*stars) if stars else ([], [])))
-        right.patches[0].set(x=list(CHOICES).index(layers) - 0.45 if layers else -9, width=0.9)
+        right.patches[0].set_x(list(CHOICES).index(layers) - 0.45 if layers else -9)
         return self.caption_of(model, change, r, layers)
 
     def train_choice(self) -> str:
