@@ -90,7 +90,7 @@ def two_layer_base(
     hundred wide, half a second).
     """
     if recipe not in RECIPES:
-        raise ValueError(f"recipe={recipe!r}: choose 'short' (a decaying rate, small twins) or 'published' (100 epochs).")
+        raise ValueError(f"recipe={recipe!r}: choose 'short' (small twins) or 'published' (100 epochs).")
     d_out, d_in = task.theta.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -39,7 +39,14 @@ KINDS = {
 WORDS = tuple(word for words in KINDS.values() for word in words)
 INDEX = {word: i for i, word in enumerate(WORDS)}
 PAST_OPENERS = frozenset("yesterday once earlier formerly".split())
-SWAPS = (("fox", "kettle"), ("baker", "boat"), ("owl", "mirror"), ("sailor", "bridge"), ("cat", "garden"), ("teacher", "tower"))  # fmt: skip
+SWAPS = (
+    ("fox", "kettle"),
+    ("baker", "boat"),
+    ("owl", "mirror"),
+    ("sailor", "bridge"),
+    ("cat", "garden"),
+    ("teacher", "tower"),
+)
 FOLLOWS = ("subject", "opener")
 PAD = -100  # cross_entropy's ignore_index: positions after the full stop
 LONGEST = 11  # words in the longest sentence, full stop included
@@ -160,7 +167,8 @@ class Source:
         def yes(p: float, column: int) -> tuple[Tensor, Tensor]:
             return draw(torch.tensor([p, 1 - p], dtype=torch.float64), column)
 
-        (opener, l0), (no_adjective, l1), (adjective, l2) = draw(self.opener, 0), yes(ADJECTIVE, 1), draw(self.adjective, 2)
+        opener, l0 = draw(self.opener, 0)
+        (no_adjective, l1), (adjective, l2) = yes(ADJECTIVE, 1), draw(self.adjective, 2)
         subject, l3 = draw(self.subject, 3)
         verb, l4 = draw(self.verb[subject], 4)
         thing, l5 = draw(self.thing[verb], 5)

@@ -94,7 +94,7 @@ class LayerPanel(LiveFigure):
             left.plot([], [], ls="--", lw=1.5, color=plots.COLOURS["floor"])
             left.plot([], [], lw=1.2, color=plots.COLOURS["base"])
             left.set(xlim=(0, 20.5), ylim=(LOW / 1.5, HIGH), xticks=range(0, 21, 5))
-            for x in range(len(CHOICES)):
+            for _ in CHOICES:
                 right.plot([], [], "o", ms=7, color=plots.COLOURS["LoRA"])
                 right.plot([], [], "_", ms=11, mew=2, color=plots.COLOURS["floor"])
             right.plot([], [], "*", ms=15, color=plots.COLOURS["full"], mec="black")
@@ -112,7 +112,7 @@ class LayerPanel(LiveFigure):
         left.lines[2].set_data([0, 20.5], [max(run.floor[0], LOW)] * 2 if layers else [np.nan] * 2)
         left.lines[3].set_data([0, 20.5], [run.before[0]] * 2)
         left.set_title(f"{change}, r = {r}: " + (f"{layers}" if layers else "no adapter"))
-        for x, (name, other) in enumerate(runs.items()):
+        for x, other in enumerate(runs.values()):
             seeds = x + np.linspace(-0.22, 0.22, len(other.loss))
             right.lines[2 * x].set_data(seeds, np.maximum(other.loss, LOW))
             right.lines[2 * x + 1].set_data(seeds, np.maximum(other.floor, LOW))

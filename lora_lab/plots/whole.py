@@ -95,9 +95,9 @@ def ways_compared(
 
     before: {task: losses without adapting}, a grey band. 0 is the entropy: the axis is logarithmic and never there.
     """
-    fig, axes = plt.subplots(1, len(tasks), figsize=(11.5, 5), sharey=True)
+    fig, axes = plt.subplots(1, len(tasks), figsize=(11.5, 5), sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.235, right=0.985, bottom=0.19, top=0.93, wspace=0.08)
-    for ax, (name, ways) in zip(axes, tasks.items(), strict=True):
+    for ax, (name, ways) in zip(axes[0], tasks.items(), strict=True):
         ax.axvspan(min(before[name]), max(before[name]), color=COLOURS["base"], alpha=0.35, lw=0)
         for y, (way, losses) in enumerate(ways.items()):
             kind = "LoRA" if way.startswith("LoRA") else "full" if way.startswith("full") else "other"
@@ -109,9 +109,9 @@ def ways_compared(
         ax.grid(axis="y", color="#eeeeee")
         ax.set_axisbelow(True)
         _plain_log(ax.xaxis)
-    axes[0].invert_yaxis()
+    axes[0, 0].invert_yaxis()
     fig.supxlabel("nats per word above the dialect's entropy, a dot per seed; grey: before adapting", fontsize=12)
-    return list(axes)
+    return list(axes[0])
 
 
 def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str], *, rows: int = 18) -> list[Axes]:
