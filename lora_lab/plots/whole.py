@@ -95,8 +95,8 @@ def ways_compared(
 
     before: {task: losses without adapting}, a grey band. 0 is the entropy: the axis is logarithmic and never there.
     """
-    fig, axes = plt.subplots(1, len(tasks), figsize=(11.5, 5), sharey=True, squeeze=False)
-    fig.subplots_adjust(left=0.235, right=0.985, bottom=0.19, top=0.93, wspace=0.08)
+    fig, axes = plt.subplots(1, len(tasks), figsize=(12, 5), sharex=True, sharey=True, squeeze=False)
+    fig.subplots_adjust(left=0.285, right=0.985, bottom=0.15, top=0.93, wspace=0.08)
     for ax, (name, ways) in zip(axes[0], tasks.items(), strict=True):
         ax.axvspan(min(before[name]), max(before[name]), color=COLOURS["base"], alpha=0.35, lw=0)
         for y, (way, losses) in enumerate(ways.items()):
@@ -108,6 +108,7 @@ def ways_compared(
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", color="#eeeeee")
         ax.set_axisbelow(True)
+        ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1])
         _plain_log(ax.xaxis)
     axes[0, 0].invert_yaxis()
     fig.supxlabel("nats per word above the dialect's entropy, a dot per seed; grey: before adapting", fontsize=12)
@@ -146,18 +147,19 @@ def written_sentences(
 ) -> list[Axes]:
     """Sentences side by side, {title: sentences}; words of `changed` in orange, × before what is not allowed."""
     longest = max(len(texts) for texts in columns.values())
-    fig, axes = plt.subplots(1, len(columns), figsize=(12.5, 0.34 * longest + 0.6), squeeze=False)
+    width, size = 12.5, 10  # inches, points
+    fig, axes = plt.subplots(1, len(columns), figsize=(width, 0.34 * longest + 0.6), squeeze=False)
     fig.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.5 / (0.34 * longest + 0.6), wspace=0.02)
-    per_letter = 1 / 66  # of a panel's width, in the monospaced font at this size
+    per_letter = 0.602 * size / 72 / (axes[0, 0].get_position().width * width)  # of a panel, in the monospaced font
     for ax, (title, texts) in zip(axes[0], columns.items(), strict=True):
         ax.set(xlim=(0, 1), ylim=(longest - 0.3, -0.6), title=title)
         ax.axis("off")
         for y, text in enumerate(texts):
             column = 2
             if not allowed(text):
-                ax.text(0, y, "×", family="monospace", fontsize=10, color=COLOURS["other"], weight="bold")
+                ax.text(0, y, "×", family="monospace", fontsize=size, color=COLOURS["other"], weight="bold")
             for word in text.split():
                 mark = {"color": COLOURS["full"], "weight": "bold"} if word in changed else {"color": "black"}
-                ax.text(column * per_letter, y, word, family="monospace", fontsize=10, **mark)
+                ax.text(column * per_letter, y, word, family="monospace", fontsize=size, **mark)
                 column += len(word) + 1
     return list(axes[0])
