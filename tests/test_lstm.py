@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -280,3 +283,13 @@ def test_the_figures_draw_what_they_are_given():
     axes = plots.written_sentences(columns, ["fox"], lambda text: text != "bad")
     assert [t.get_text() for t in axes[0].texts] == ["the", "fox", "."]
     assert [t.get_text() for t in axes[1].texts] == ["×", "bad", "the", "cat", "."]
+
+
+def test_the_folded_answer_of_the_convolution_exercise_is_right(capsys):
+    page = Path(__file__).parents[1] / "notebooks" / "06_whole_models.ipynb"
+    cells = ["".join(c["source"]) for c in json.loads(page.read_text(encoding="utf-8"))["cells"]]
+    (answer,) = (m[1] for c in cells for m in re.finditer(r"```python\n(def conv_update.*?)```", c, re.DOTALL))
+    names: dict = {}
+    exec(answer, names)
+    exercises.check_conv_update(names["conv_update"])
+    assert capsys.readouterr().out.count("✓") == 2

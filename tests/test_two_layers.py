@@ -227,3 +227,11 @@ def test_the_figures_draw_what_they_are_given():
     models = {"m": {"layer 1": ([1, 2], [0.5, 1e-9])}, "n": {"x": ([3], [3])}}
     axes = plots.layer_choices(models, before={"m": 9, "n": 8})
     assert list(axes[0].lines[1].get_ydata()) == [1, 2] and list(axes[0].lines[2].get_ydata()) == [0.5, 1e-3]
+
+
+def test_the_answer_of_exercise_6_2():
+    W1 = tasks.normal(60, 101, seed=1)
+    v = W1.T @ tasks.normal(60, 1, seed=2)
+    D = tasks.normal(40, 1, seed=3) @ v.T
+    assert theory.layer_floor(D, 1, below=W1) < 1e-6 * theory.expected_shift_loss(D)
+    assert theory.layer_floor(torch.ones(40, 101), 1, below=W1) > 1
