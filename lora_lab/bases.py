@@ -1,4 +1,4 @@
-"""Base models: what is pretrained before LoRA starts. Here the linear layer of S1."""
+"""Base models: what is pretrained before LoRA starts. Here the linear layer of S1 and the two linear layers of S2."""
 
 from __future__ import annotations
 
@@ -7,18 +7,43 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .tasks import LinearTask
 from .theory import sgd_rate
 from .training import History, train
 
 RECIPES = ("short", "published")
+DATA = Path(__file__).parent / "data"
+
+# S2's published figures: the loss at epochs 0, 10, ..., 90, that is after 1, 11, ..., 91 passes over the data.
+S2_EPOCHS = tuple(range(1, 92, 10))
+S2_PUBLISHED_BASE = (868.4, 19.0, 1.28, 0.156, 0.0285, 0.00622, 0.00169, 0.794, 0.228, 0.233)
+S2_PUBLISHED_SHIFTED = 1013.2
+S2_PUBLISHED_LORA = (1007.5, 679.2, 317.9, 124.8, 39.6, 9.40, 1.65, 0.420, 0.322, 0.312)
+S2_PUBLISHED_MERGED = 0.305
 
 
 class Pretrained(NamedTuple):
-    model: nn.Linear
+    model: nn.Module
     history: History
+
+
+class TwoLayer(nn.Module):
+    """S2's model: x -> W2 W1 x, no bias and no activation. first: W1 (hidden, d_in), second: W2 (d_out, hidden)."""
+
+    def __init__(self, d_in: int, hidden: int, d_out: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(d_in, hidden, bias=False)
+        self.second = nn.Linear(hidden, d_out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))  # (n, d_in) -> (n, hidden) -> (n, d_out)
+
+    def end_to_end(self) -> Tensor:
+        """W2 W1 as it acts now, adapters included, (d_out, d_in)."""
+        with torch.no_grad():
+            return self.second.weight @ self.first.weight
 
 
 def linear_base(
@@ -49,8 +74,41 @@ def linear_base(
     return Pretrained(model, train(model, task.X, task.y, **how))
 
 
+def two_layer_base(
+    task: LinearTask,
+    hidden: int,
+    recipe: str = "short",
+    seed: int = 0,
+    epochs: int = 30,
+    measure_every: int | None = None,
+    progress: str | None = "pretraining",
+) -> Pretrained:
+    """Pretrain a `TwoLayer(d_in, hidden, d_out)` on the task, as S2 does.
+
+    recipe "published": Adam, constant learning rate 1e-3, batch 128, 100 epochs; about 4 CPU minutes at S2's size.
+    recipe "short": Adam at 1e-2 falling to zero (cosine) over `epochs`, batch 128; meant for small twins (about a
+    hundred wide, half a second).
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe={recipe!r}: choose 'short' (small twins) or 'published' (100 epochs).")
+    d_out, d_in = task.theta.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = TwoLayer(d_in, hidden, d_out)
+    if recipe == "published":
+        how = {"epochs": 100, "lr": 1e-3}
+    else:
+        how = {"epochs": epochs, "lr": 1e-2, "schedule": "cosine"}
+    how |= {"batch_size": 128, "seed": seed, "measure_every": measure_every, "progress": progress}
+    return Pretrained(model, train(model, task.X, task.y, **how))
+
+
+def record(name: str) -> dict:
+    """A recorded experiment of lora_lab/data, made by the script that the record itself names."""
+    return json.loads((DATA / f"{name}.json").read_text())
+
+
 def recorded_s1_losses() -> dict[int, float]:
     """{epoch: loss} of S1's own 100-epoch recipe as we ran it, from the record that
     `python tests/benchmarks/s1_full_recipe.py` writes."""
-    record = json.loads((Path(__file__).parent / "data" / "s1_full_recipe.json").read_text())
-    return {int(epoch): loss for epoch, loss in record["loss_after_epoch"].items()}
+    return {int(epoch): loss for epoch, loss in record("s1_full_recipe")["loss_after_epoch"].items()}

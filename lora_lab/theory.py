@@ -50,14 +50,55 @@ def rank_floor(delta: Tensor, r: int, X: Tensor | None = None) -> float:
     D = _matrix(delta)
     _check_rank(r, D)
     if X is not None:
-        d_in = D.shape[1]
-        if X.ndim != 2 or X.shape[1] != d_in:
-            raise ValueError(f"X has shape {tuple(X.shape)}; delta has d_in = {d_in} columns, so X is (n, {d_in}).")
-        # R of X = QR has RᵀR = XᵀX, also when X has fewer rows than columns, where a Cholesky factor does not exist.
-        R = torch.linalg.qr(X.detach().double(), mode="r").R  # (min(n, d_in), d_in)
-        D = D @ R.T / len(X) ** 0.5
+        D = D @ _metric(X, D).T
     tail = torch.linalg.svdvals(D)[r:]
     return float(tail.square().sum() / delta.shape[0])
+
+
+def _metric(X: Tensor, delta: Tensor) -> Tensor:
+    """R (k, d_in) with RᵀR = XᵀX/n: ||delta Rᵀ||² is the loss of `delta` on X."""
+    d_in = delta.shape[1]
+    if X.ndim != 2 or X.shape[1] != d_in:
+        raise ValueError(f"X has shape {tuple(X.shape)}; delta has d_in = {d_in} columns, so X is (n, {d_in}).")
+    # R of X = QR has RᵀR = XᵀX, also when X has fewer rows than columns, where a Cholesky factor does not exist.
+    return torch.linalg.qr(X.detach().double(), mode="r").R / len(X) ** 0.5  # (min(n, d_in), d_in)
+
+
+def layer_floor(
+    delta: Tensor, r: int, X: Tensor | None = None, *, below: Tensor | None = None, above: Tensor | None = None
+) -> float:
+    """The floor when `delta` must come from a rank-r update of one matrix inside a chain of linear layers.
+
+    The chain is above . W . below, and W + BA changes it by (above B)(A below): such a change writes only into the
+    column space of `above` and reads only the row space of `below`. What lies outside is lost, whatever the rank;
+    what lies inside is cut to rank r. delta (d_out, d_in), above (d_out, k), below (m, d_in); None: the identity,
+    that is, nothing above or below. In the metric of X as in `rank_floor`, and exact like it.
+    """
+    D = _matrix(delta)
+    _check_rank(r, D)
+    R = torch.eye(D.shape[1], dtype=D.dtype) if X is None else _metric(X, D)
+    D = D @ R.T
+    inside = D
+    if above is not None:
+        W = _matrix(above, "above")
+        if len(W) != len(D):
+            raise ValueError(f"above has {len(W)} rows; delta has {len(D)}, and both are the model's outputs.")
+        Q = _range(W)
+        inside = Q @ (Q.T @ inside)
+    if below is not None:
+        W = _matrix(below, "below")
+        if W.shape[1] != delta.shape[1]:
+            raise ValueError(f"below has {W.shape[1]} columns; delta has {delta.shape[1]}: both are the inputs.")
+        Q = _range(R @ W.T)
+        inside = (inside @ Q) @ Q.T
+    lost = (D - inside).square().sum() + torch.linalg.svdvals(inside)[r:].square().sum()
+    return float(lost / len(D))
+
+
+def _range(M: Tensor) -> Tensor:
+    """An orthonormal basis of the column space of M; what is below float32's rounding of M counts as zero."""
+    U, S, _ = torch.linalg.svd(M, full_matrices=False)
+    return U[:, S > 1e-6 * S[0]]
 
 
 def expected_shift_loss(delta: Tensor) -> float:

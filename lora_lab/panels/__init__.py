@@ -10,12 +10,14 @@ from .gallery import Symptoms, gallery_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
 from .merging import DTYPES, lost_entries, lost_panel, mixture_losses, mixture_panel
 from .rank_alpha import MapPanel, Pin, RankAlphaMap, map_panel, residual_of
+from .whole import LayerPanel, choice_of, layer_panel, recorded_runs
 from .wild import against_lora, calculator_panel, estimate, variant_panel
 
 __all__ = [
     "DTYPES",
     "DrawPanel",
     "Film",
+    "LayerPanel",
     "LiveFigure",
     "LowRankView",
     "MapPanel",
@@ -26,10 +28,12 @@ __all__ = [
     "calculator_panel",
     "changed_images",
     "choice",
+    "choice_of",
     "cost_panel",
     "estimate",
     "film_panel",
     "gallery_panel",
+    "layer_panel",
     "lost_entries",
     "lost_panel",
     "map_panel",
@@ -39,6 +43,7 @@ __all__ = [
     "picture_panel",
     "rank_panel",
     "repair_panel",
+    "recorded_runs",
     "residual_of",
     "taste_panel",
     "variant_panel",

@@ -25,6 +25,13 @@ from .wild import (
     variant_axes,
     variant_curves,
     variant_dots,
+from .whole import (
+    layer_choices,
+    stops_at_the_base,
+    two_phases,
+    ways_compared,
+    words_that_moved,
+    written_sentences,
 )
 
 __all__ = [
@@ -45,6 +52,7 @@ __all__ = [
     "heatmaps",
     "image_pairs",
     "ink",
+    "layer_choices",
     "limit_of",
     "loss_curves",
     "loss_map",
@@ -63,6 +71,8 @@ __all__ = [
     "thinned",
     "thinned_curve",
     "update_bills",
+    "stops_at_the_base",
+    "two_phases",
     "update_heatmap",
     "update_loss_map",
     "update_variant",
@@ -70,4 +80,7 @@ __all__ = [
     "variant_axes",
     "variant_curves",
     "variant_dots",
+    "ways_compared",
+    "words_that_moved",
+    "written_sentences",
 ]
