@@ -23,7 +23,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 # what a learner needs; the rest is for the tests
-LEARNER = ("torch", "numpy", "matplotlib", "safetensors", "ipywidgets", "jupyterlab", "ipykernel", "tqdm")
+LEARNER = (
+    *("torch", "numpy", "matplotlib", "safetensors", "scikit-learn", "tqdm"),
+    *("ipywidgets", "jupyterlab", "ipykernel"),
+)
 INSTALL = "python -m pip install -r requirements.txt"
 SYMBOLS = {"ok": "✓", "warn": "!", "stop": "✗"}
 

@@ -133,3 +133,95 @@ def sgd_equivalent(s: float, lr: float, std: float) -> Equivalent:
     """
     _check_positive(s=s, lr=lr, std=std)
     return Equivalent(1.0, s * lr, math.sqrt(s) * std)
+
+
+# --------------------------------------------------------------------------- what an adapter did to a matrix
+
+
+def _right_directions(A: Tensor, name: str) -> Tensor:
+    """(rank, d): an orthonormal basis of the row space of A (r, d), strongest direction first."""
+    M = _matrix(A, name)
+    S, Vh = torch.linalg.svd(M, full_matrices=False)[1:]
+    return Vh[S > S[0] * max(M.shape) * torch.finfo(torch.float32).eps] if S[0] > 0 else Vh[:0]
+
+
+def subspace_similarity(A1: Tensor, A2: Tensor) -> Tensor:
+    """phi(A1, A2, i, j) for all i and j at once (paper, section 7.2, eq. 4): entry [i-1, j-1] of a (r1, r2) matrix.
+
+    A1 (r1, d), A2 (r2, d). With U the right singular vectors of each, phi = ||U1[:i] U2[:j]^T||_F^2 / min(i, j): 1 if
+    the smaller of the two subspaces lies in the larger one, 0 if they are orthogonal, `random_similarity` by chance.
+    float64. Where a matrix has a rank below its r, there are as many rows (or columns) as directions.
+    """
+    one, two = _right_directions(A1, "A1"), _right_directions(A2, "A2")
+    if one.shape[1] != two.shape[1]:
+        raise ValueError(f"A1 has {one.shape[1]} columns and A2 has {two.shape[1]}: both act on the same d inputs.")
+    if not len(one) or not len(two):
+        raise ValueError(f"{'A1' if not len(one) else 'A2'} is all zero and spans no direction.")
+    shared = (one @ two.T).square().cumsum(0).cumsum(1)  # (r1, r2): sums over the first i and j
+    i, j = torch.arange(1, len(one) + 1), torch.arange(1, len(two) + 1)
+    return shared / torch.minimum(i[:, None], j[None, :])
+
+
+def random_similarity(i: int, j: int, d: int) -> float:
+    """The expected phi of two random subspaces of dimensions i and j in d dimensions: max(i, j) / d, which is not 0.
+
+    Each of the i j squared cosines is 1/d on average, and phi divides their sum by min(i, j).
+    """
+    for name, value in {"i": i, "j": j}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= d:
+            raise ValueError(f"{name}={value!r} is no dimension of a subspace of d = {d} dimensions: choose 1 to {d}.")
+    return max(i, j) / d
+
+
+class Amplification(NamedTuple):
+    """Norms of W projected on r directions of three kinds, as the paper's Table 7 has them.
+
+    on_delta: ||U^T W V|| with the top directions of delta; on_own: with W's own; on_random: expected for random ones,
+    ||W|| r / sqrt(d_out d_in). norm: ||W||; delta_norm: ||delta||. factor = delta_norm / on_delta.
+    """
+
+    on_delta: float
+    on_own: float
+    on_random: float
+    norm: float
+    delta_norm: float
+
+    @property
+    def factor(self) -> float:
+        """How much delta amplifies the directions it acts in, compared with what W had there."""
+        return self.delta_norm / self.on_delta if self.on_delta else math.inf
+
+
+def amplification(W: Tensor, delta: Tensor, r: int) -> Amplification:
+    """Does delta strengthen what W emphasises already? (Paper, section 7.3.) W, delta (d_out, d_in); r directions."""
+    W, D = _matrix(W, "W"), _matrix(delta)
+    if W.shape != D.shape:
+        raise ValueError(f"W is {tuple(W.shape)} and delta is {tuple(D.shape)}: they belong to one matrix.")
+    _check_rank(r, D)
+    U, _, Vh = torch.linalg.svd(D, full_matrices=False)
+    own = torch.linalg.svdvals(W)
+    return Amplification(
+        on_delta=float((U[:, :r].T @ W @ Vh[:r].T).norm()),
+        on_own=float(own[:r].square().sum().sqrt()),
+        on_random=float(W.norm()) * r / math.sqrt(W.numel()),
+        norm=float(W.norm()),
+        delta_norm=float(D.norm()),
+    )
+
+
+def intruder_dimensions(before: Tensor, after: Tensor, k: int = 10, threshold: float = 0.6) -> int:
+    """How many of the k strongest directions of `after` resemble no direction of `before` (Shuttleworth et al., 2024,
+    arXiv 2410.21228): left singular vectors whose largest |cosine| with all those of `before` is below `threshold`.
+
+    before, after: (d_out, d_in), the weight before and after fine-tuning.
+    """
+    W, V = _matrix(before, "before"), _matrix(after, "after")
+    if W.shape != V.shape:
+        raise ValueError(f"before is {tuple(W.shape)} and after is {tuple(V.shape)}: they are one weight at two times.")
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= min(V.shape):
+        raise ValueError(f"k={k!r}: a {V.shape[0]} x {V.shape[1]} matrix has 1 to {min(V.shape)} singular directions.")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold={threshold!r} is no cosine to compare with: choose a number in (0, 1].")
+    U0, U1 = (torch.linalg.svd(M, full_matrices=False).U for M in (W, V))
+    closest = (U0.T @ U1[:, :k]).abs().amax(0)  # (k,)
+    return int((closest < threshold).sum())
