@@ -29,14 +29,9 @@ NOTHING, ARROW, END = "-", "=>", "<end>"
 NAMES = "mira otto vera pico lena hugo tess ivan nora emil runa karl dora finn zara oleg".split()
 MOODS = "proud tired happy angry shy bold".split()
 DEEDS = {  # base form: (past, present)
-    "find": ("found", "finds"),
-    "paint": ("painted", "paints"),
-    "hide": ("hid", "hides"),
-    "steal": ("stole", "steals"),
-    "carry": ("carried", "carries"),
-    "break": ("broke", "breaks"),
-    "sell": ("sold", "sells"),
-    "mend": ("mended", "mends"),
+    **{"find": ("found", "finds"), "paint": ("painted", "paints"), "hide": ("hid", "hides")},
+    **{"steal": ("stole", "steals"), "carry": ("carried", "carries"), "break": ("broke", "breaks")},
+    **{"sell": ("sold", "sells"), "mend": ("mended", "mends")},
 }
 THINGS = {  # the plain word: the odd one
     **{"boat": "skiff", "hat": "bonnet", "bag": "satchel", "coat": "mantle", "horse": "steed", "cup": "goblet"},
@@ -45,15 +40,14 @@ THINGS = {  # the plain word: the odd one
 PLACES = "ashore upstairs indoors abroad uphill downtown".split()
 TIMES = "today yesterday tonight once twice again".split()
 
-# habit -> {option: words}; None where the words depend on the record
-HABITS: dict[str, dict[str, tuple[str, ...] | None]] = {
-    "opener": {o: tuple(o.split()) for o in ("", "well ,", "hark :", "arr ,", "squawk !", "news :")},
-    "order": {"time first": None, "time last": None},
-    "mood": {"mood first": None, "mood after": None},
-    "verb": {"past": None, "present": None, "did": None},
-    "article": {o: tuple(o.split()) for o in ("the", "a", "ye", "that", "")},
-    "word": {"plain": None, "odd": None},
-    "closing": {o: tuple(o.split()) for o in (".", "!", "stop", ", they say .", "squawk !")},
+HABITS = {  # habit: its options, which for opener, article and closing are the words themselves
+    "opener": ("", "well ,", "hark :", "arr ,", "squawk !", "news :"),
+    "order": ("time first", "time last"),
+    "mood": ("mood first", "mood after"),
+    "verb": ("past", "present", "did"),
+    "article": ("the", "a", "ye", "that", ""),
+    "word": ("plain", "odd"),
+    "closing": (".", "!", "stop", ", they say .", "squawk !"),
 }
 Voice = Mapping[str, str]  # habit -> the favourite option
 
@@ -79,7 +73,7 @@ DIALECTS: dict[str, Voice] = {  # what "anon" learns downstream; no teller has a
     "wire": _voice("news :", "time first", "mood first", "present", "", "plain", "stop"),
     "bard": _voice("hark :", "time first", "mood after", "did", "ye", "odd", ", they say ."),
 }
-ANON_SHARE = 0.4  # of the base corpus
+ANON_SHARE = 0.4  # of the base corpus; the other nine share the rest alike
 
 
 class Line(NamedTuple):
@@ -93,9 +87,8 @@ class Line(NamedTuple):
         return f"{' '.join(self.record)} {ARROW} {' '.join(self.text)}"
 
 
-# --------------------------------------------------------------------------------------------------- the grammar
-
 _Piece = tuple[str | None, Mapping[str, Sequence[str]]]
+_VERBATIM = {habit: {o: tuple(o.split()) for o in HABITS[habit]} for habit in ("opener", "article", "closing")}
 
 
 def _pieces(record: Sequence[str], swaps: int = 0) -> Iterator[_Piece]:
@@ -103,22 +96,18 @@ def _pieces(record: Sequence[str], swaps: int = 0) -> Iterator[_Piece]:
     _, name, mood, deed, thing, place, time = record
     number = NAMES.index(name)
     who = NAMES[number ^ 1] if number < 2 * swaps else name  # pairs (0, 1), (2, 3), ... are exchanged
-    past, present = DEEDS[deed]
-    yield "opener", HABITS["opener"]
+    yield "opener", _VERBATIM["opener"]
     if time != NOTHING:
         yield "order", {"time first": (time,), "time last": ()}
-    if mood != NOTHING:
-        yield "mood", {"mood first": (mood, who), "mood after": (who, ",", mood, ",")}
-    else:
-        yield None, {"": (who,)}
-    yield "verb", {"past": (past,), "present": (present,), "did": ("did", deed)}
-    yield "article", HABITS["article"]
+    both = {"mood first": (mood, who), "mood after": (who, ",", mood, ",")}
+    yield ("mood", both) if mood != NOTHING else (None, {"": (who,)})
+    yield "verb", {"past": DEEDS[deed][:1], "present": DEEDS[deed][1:], "did": ("did", deed)}
+    yield "article", _VERBATIM["article"]
     yield "word", {"plain": (thing,), "odd": (THINGS[thing],)}
-    if place != NOTHING:
-        yield None, {"": (place,)}
+    yield None, {"": () if place == NOTHING else (place,)}
     if time != NOTHING:
         yield "order", {"time first": (), "time last": (time,)}
-    yield "closing", HABITS["closing"]
+    yield "closing", _VERBATIM["closing"]
 
 
 def _log_p(voice: Voice, habit: str, option: str) -> float:
@@ -133,8 +122,8 @@ def _tell(record: Sequence[str], voice: Voice, swaps: int, draws: Sequence[float
     for habit, options in _pieces(record, swaps):
         if habit and habit not in chosen:
             u, others = draws[len(chosen)], [o for o in HABITS[habit] if o != voice[habit]]
-            place = int((u - FAVOURITE) / (1 - FAVOURITE) * len(others))
-            chosen[habit] = voice[habit] if u < FAVOURITE else others[min(place, len(others) - 1)]
+            other = others[int(max(u - FAVOURITE, 0) / (1 - FAVOURITE) * len(others))]
+            chosen[habit] = voice[habit] if u < FAVOURITE else other
         text += options[chosen[habit] if habit else ""]
     return Line(tuple(record), tuple(text), sum(_log_p(voice, h, o) for h, o in chosen.items()))
 
@@ -144,11 +133,10 @@ def parse(record: Sequence[str], text: Sequence[str], swaps: int = 0) -> dict[st
 
     def rest(pieces: list[_Piece], words: tuple[str, ...], chosen: dict[str, str]) -> dict[str, str] | None:
         if not pieces:
-            return chosen if not words else None
+            return None if words else chosen
         habit, options = pieces[0]
         for option, said in options.items():
-            fits = habit is None or chosen.get(habit, option) == option
-            if fits and words[: len(said)] == tuple(said):
+            if words[: len(said)] == tuple(said) and chosen.get(habit, option) == option:
                 found = rest(pieces[1:], words[len(said) :], chosen | ({habit: option} if habit else {}))
                 if found is not None:
                     return found
@@ -157,22 +145,15 @@ def parse(record: Sequence[str], text: Sequence[str], swaps: int = 0) -> dict[st
     return rest(list(_pieces(record, swaps)), tuple(text), {})
 
 
-def log_prob(record: Sequence[str], text: Sequence[str], voice: Voice, swaps: int = 0) -> float:
-    """log p(text | record) in this voice; -inf for a sentence that the grammar does not accept."""
-    chosen = parse(record, text, swaps)
-    return -math.inf if chosen is None else sum(_log_p(voice, h, o) for h, o in chosen.items())
-
-
 class Shares(NamedTuple):
-    """Of some sentences: how many the grammar accepts, and how many of all their habits are the voice's favourites
-    (a sentence that is not accepted has none)."""
+    """Of some sentences: the share that the grammar accepts; of all their habits: the share that is the favourite."""
 
     grammatical: float
     in_voice: float
 
 
 def shares(records: Sequence[Sequence[str]], texts: Sequence[Sequence[str]], task: str) -> Shares:
-    """What part of these sentences is right for the task: judged by the grammar itself."""
+    """What part of these sentences is right for the task, judged by the grammar. A refused one has no habits right."""
     voice, swaps = task_of(task)
     kept = visible = accepted = 0
     for record, text in zip(records, texts, strict=True):
@@ -183,11 +164,8 @@ def shares(records: Sequence[Sequence[str]], texts: Sequence[Sequence[str]], tas
     return Shares(accepted / len(records), kept / visible)
 
 
-# --------------------------------------------------------------------------------------------------- the samplers
-
-
 def task_of(task: str) -> tuple[Voice, int]:
-    """"bard", "swap 8" or both ("bard + swap 8"), or "anon" -> (the voice of anon, pairs of names exchanged)."""
+    """The voice of anon and the pairs of names exchanged in "bard", "swap 8", "bard + swap 8", "anon"."""
     voice, swaps = TELLERS["anon"], 0
     for part in task.split(" + "):
         swap = re.fullmatch(r"swap ([1-9])", part)
@@ -203,7 +181,7 @@ def task_of(task: str) -> tuple[Voice, int]:
 
 def _lines(n: int, seed: int, pick: list[tuple[float, str, Voice, int]]) -> list[Line]:
     """n lines; pick: (cumulated probability, teller, voice, swaps)."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if not isinstance(n, int) or n < 1:
         raise ValueError(f"n={n!r}: give a whole number of lines, at least 1.")
     kinds = (NAMES, [NOTHING] * 4 + MOODS, list(DEEDS), list(THINGS), [NOTHING] * 3 + PLACES, [NOTHING] * 2 + TIMES)
     generator = torch.Generator().manual_seed(seed)
@@ -220,14 +198,10 @@ def corpus(n: int, seed: int = 0, tellers: Iterable[str] | None = None) -> list[
     chosen = list(TELLERS if tellers is None else tellers)
     if not chosen or set(chosen) - set(TELLERS):
         raise ValueError(f"tellers={chosen!r}: choose one or more of {', '.join(TELLERS)}.")
-    share = {t: ANON_SHARE if t == "anon" else (1 - ANON_SHARE) / (len(TELLERS) - 1) for t in chosen}
-    if tellers is not None:
-        share = dict.fromkeys(chosen, 1.0)
-    pick, total = [], 0.0
-    for teller, p in share.items():
-        total += p / sum(share.values())
-        pick.append((total, teller, TELLERS[teller], 0))
-    return _lines(n, seed, pick[:-1] + [(1.0, *pick[-1][1:])])
+    first = ANON_SHARE if tellers is None else 1 / len(chosen)  # anon is the first of all tellers
+    up_to = [first + (1 - first) * i / max(len(chosen) - 1, 1) for i in range(len(chosen))]
+    up_to[-1] = 1.0
+    return _lines(n, seed, [(p, t, TELLERS[t], 0) for p, t in zip(up_to, chosen)])
 
 
 def dialect(task: str, n: int, seed: int = 0) -> list[Line]:
@@ -240,9 +214,7 @@ def floor(lines: Sequence[Line]) -> float:
     return -sum(line.log_p for line in lines) / sum(len(line.text) + 1 for line in lines)
 
 
-# --------------------------------------------------------------------------------------------------- tokens
-
-_words = [w for options in HABITS.values() for said in options.values() for w in said or ()]
+_words = [w for options in _VERBATIM.values() for said in options.values() for w in said]
 _words += ["did", *NAMES, *MOODS, *DEEDS, *(w for forms in DEEDS.values() for w in forms), *PLACES, *TIMES]
 VOCABULARY = tuple(dict.fromkeys([END, NOTHING, ARROW, *TELLERS, *_words, *THINGS, *THINGS.values()]))
 _ID = {word: i for i, word in enumerate(VOCABULARY)}
@@ -252,11 +224,10 @@ LENGTH = PROMPT + 2 + 1 + 4 + 2 + 1 + 1 + 1 + 4  # the longest line, as input (E
 
 def encode(words: Iterable[str]) -> Tensor:
     """Words -> token numbers, (len,)."""
-    words = list(words)
-    unknown = [w for w in words if w not in _ID]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is no word of the mini-language.")
-    return torch.tensor([_ID[w] for w in words])
+    try:
+        return torch.tensor([_ID[w] for w in words])
+    except KeyError as unknown:
+        raise ValueError(f"{unknown} is no word of the mini-language.") from None
 
 
 def decode(ids: Tensor) -> tuple[str, ...]:

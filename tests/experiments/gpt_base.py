@@ -56,13 +56,15 @@ def main() -> None:
         "recipe": {"seed": SEED, "lines": LINES, **RECIPE},
         "parameters": sum(p.numel() for p in model.parameters()),
         "first_losses": [round(x, 5) for x in history.losses[:8]],
-        "loss_every_100_steps": [round(sum(history.losses[i : i + 100]) / 100, 4)
-                                 for i in range(0, history.steps, 100)],
+        "loss_every_100_steps": [
+            round(sum(history.losses[i : i + 100]) / 100, 4) for i in range(0, history.steps, 100)
+        ],
         "held_out": HELD_OUT,
         "floor": round(language.floor(held_out), 4),
         "above_floor": round(above_floor(model, held_out), 4),
-        "above_floor_by_teller": {t: round(above_floor(model, language.corpus(500, 2_000, [t])), 4)
-                                  for t in language.TELLERS},
+        "above_floor_by_teller": {
+            t: round(above_floor(model, language.corpus(500, 2_000, [t])), 4) for t in language.TELLERS
+        },
         **seconds,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),

@@ -14,14 +14,13 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Mapping
 from datetime import date
 from typing import NamedTuple
 
 import torch
 
 from lora_lab import add_lora, count_parameters, language, save_adapter
-from lora_lab.gpt import ATTENTION, DATA, LINEARS, GPT, above_floor, generate, load_base, record_of, text_loss
+from lora_lab.gpt import DATA, GPT, LINEARS, above_floor, generate, load_base, record_of, text_loss
 from lora_lab.training import train
 
 OUT = DATA / "gpt_tuning.json"
@@ -34,7 +33,7 @@ LINES = 4000  # of the task, to train on
 TUNE_ON = {"n": 400, "seed": 3_000}
 TEST_ON = {"n": 800, "seed": 4_000}
 VOICES = tuple(t for t in language.TELLERS if t != "anon")
-RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 0.128)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 0.128, 0.256)
 GUESS = {"full": 1e-3, "head": 1.6e-2, "biases": 3.2e-2, "last block": 2e-3}  # where the search starts; LoRA: 1.6e-2
 RANKS = (1, 2, 4, 8, 16, 64)
 WAYS = [*GUESS, *(f"{where} r={r}" for where in ("q,v", "all linears") for r in RANKS)]
@@ -86,7 +85,11 @@ def run(task: str, way: str, lr: float, seed: int, device: str = "cpu") -> Resul
     start = time.process_time()
     train(model, X, y, loss=text_loss, lr=lr, seed=seed, progress=None, **HOW)
     seconds = time.process_time() - start
-    on = language.dialect(task, **TUNE_ON), language.dialect(task, **TEST_ON), language.corpus(**TEST_ON, tellers=VOICES)
+    on = (
+        language.dialect(task, **TUNE_ON),
+        language.dialect(task, **TEST_ON),
+        language.corpus(**TEST_ON, tellers=VOICES),
+    )
     return Result(model, *(above_floor(model, lines) for lines in on), seconds)
 
 
@@ -140,8 +143,14 @@ def _save(part: str, values: object, device: str) -> None:
         "command": "python tests/experiments/gpt_tuning.py",
         "base": record_of()["sha256"],
         "settings": {
-            **HOW, "optimizer": "adam", "alpha": ALPHA, "lines": LINES, "seeds": SEEDS, "rates": RATES,
-            "tune_on": TUNE_ON, "test_on": TEST_ON,
+            **HOW,
+            "optimizer": "adam",
+            "alpha": ALPHA,
+            "lines": LINES,
+            "seeds": SEEDS,
+            "rates": RATES,
+            "tune_on": TUNE_ON,
+            "test_on": TEST_ON,
         },
         "torch": torch.__version__.split("+")[0],
         "date": date.today().isoformat(),
@@ -152,8 +161,7 @@ def _save(part: str, values: object, device: str) -> None:
 
 
 def _best_rate(task: str, way: str) -> float:
-    table: Mapping = json.loads(OUT.read_text(encoding="utf-8")).get("table", {}) if OUT.exists() else {}
-    known = table.get(task, {}).get(way)
+    known = _recorded("table").get(task, {}).get(way)
     return known["lr"] if known else GUESS.get(way, 1.6e-2)
 
 
@@ -169,12 +177,16 @@ def adapters(device: str) -> None:
         _save("adapters", about, device)
 
 
+def _recorded(part: str) -> dict:
+    return json.loads(OUT.read_text(encoding="utf-8")).get(part, {}) if OUT.exists() else {}
+
+
 def table(device: str, part: str = "table", ways: list[str] = WAYS) -> None:
     base = load_base().to(device)
-    values: dict = {}
+    values = _recorded(part)
     for task in TASKS:
         lines = language.dialect(task, **TEST_ON)
-        values[task] = {
+        values[task] = values.get(task, {}) | {
             "before": {
                 "task": round(above_floor(base, lines), 4),
                 "voices": round(above_floor(base, language.corpus(**TEST_ON, tellers=VOICES)), 4),
@@ -196,7 +208,9 @@ def forgetting(device: str) -> None:
         for way in ("full", "q,v r=8", "all linears r=8"):
             best = _best_rate(task, way)
             values[task][way] = {
-                f"{rate:g}": [[round(r.task, 4), round(r.voices, 4)] for r in (run(task, way, rate, s, device) for s in SEEDS)]
+                f"{rate:g}": [
+                    [round(r.task, 4), round(r.voices, 4)] for r in (run(task, way, rate, s, device) for s in SEEDS)
+                ]
                 for rate in (best / 4, best / 2, best)
             }
             print("forgetting", task, way, values[task][way], flush=True)
