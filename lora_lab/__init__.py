@@ -35,7 +35,7 @@ _HOME = {  # public name -> the file that explains it
     "exercises": ("claim",),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
-_SUBMODULES = (*_HOME, "tasks", "bases", "costs", "sweeps", "plots", "panels", "timing")
+_SUBMODULES = (*_HOME, "tasks", "bases", "costs", "sweeps", "plots", "panels", "timing", "language", "gpt", "paper")
 __all__ = [*_FILE_OF, "begin"]
 
 

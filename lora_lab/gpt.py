@@ -21,6 +21,7 @@ from .language import END, LENGTH, PROMPT, VOCABULARY, Line, decode, floor, prom
 
 DATA = Path(__file__).parent / "data"
 CHECKPOINT = DATA / "gpt_base.safetensors"
+ADAPTERS = DATA / "gpt_adapters"  # folders in PEFT's format, made by tests/experiments/gpt_tuning.py
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 LINEARS = (*ATTENTION, "up_proj", "down_proj")
 _END = VOCABULARY.index(END)
@@ -147,6 +148,20 @@ def generate(
 def record_of(checkpoint: Path = CHECKPOINT) -> dict:
     """The record that tests/experiments/gpt_base.py wrote beside the checkpoint."""
     return json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def tuning_record() -> dict:
+    """What tests/experiments/gpt_tuning.py measured on this base: its settings, "table", "matrices", "forgetting".
+
+    Raises ValueError if it was measured on another base than the shipped one.
+    """
+    record = json.loads((DATA / "gpt_tuning.json").read_text(encoding="utf-8"))
+    if record["base"] != record_of()["sha256"]:
+        raise ValueError(
+            "gpt_tuning.json was measured on another base than gpt_base.safetensors: run "
+            "python tests/experiments/gpt_tuning.py again."
+        )
+    return record
 
 
 def load_base(checkpoint: str | Path = CHECKPOINT, **sizes: int) -> GPT:

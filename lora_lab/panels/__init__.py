@@ -8,6 +8,7 @@ from .film import Film, film_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
 from .merging import DTYPES, lost_entries, lost_panel, mixture_losses, mixture_panel
 from .rank_alpha import MapPanel, Pin, RankAlphaMap, map_panel, residual_of
+from .transformer import Said, similarity_panel, talk, talk_panel, ways_panel
 
 __all__ = [
     "DTYPES",
@@ -17,6 +18,7 @@ __all__ = [
     "MapPanel",
     "Pin",
     "RankAlphaMap",
+    "Said",
     "choice",
     "cost_panel",
     "film_panel",
@@ -28,5 +30,9 @@ __all__ = [
     "mixture_panel",
     "rank_panel",
     "residual_of",
+    "similarity_panel",
+    "talk",
+    "talk_panel",
     "taste_panel",
+    "ways_panel",
 ]

@@ -13,6 +13,7 @@ from .curves import early_curves, floor_curves, loss_curves, spectra
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
+from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, ways
 
 __all__ = [
     "COLOURS",
@@ -20,17 +21,22 @@ __all__ = [
     "STYLE",
     "array",
     "axes_of",
+    "beside",
     "early_curves",
     "floor_curves",
     "heatmap",
     "heatmap_row",
     "heatmaps",
+    "learned_forgotten",
     "limit_of",
     "loss_curves",
     "loss_map",
     "matplotlib",
     "memory_bars",
+    "phi_map",
     "plt",
+    "projections",
+    "rank_lines",
     "ratio_bars",
     "short",
     "spectra",
@@ -39,4 +45,5 @@ __all__ = [
     "update_heatmap",
     "update_loss_map",
     "use_style",
+    "ways",
 ]
