@@ -24,6 +24,7 @@ CHECKPOINT = DATA / "gpt_base.safetensors"
 ADAPTERS = DATA / "gpt_adapters"  # folders in PEFT's format, made by tests/experiments/gpt_tuning.py
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 LINEARS = (*ATTENTION, "up_proj", "down_proj")
+RANKS = (1, 2, 4, 8, 16, 64)  # that page 08 compares
 _END = VOCABULARY.index(END)
 
 

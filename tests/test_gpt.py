@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 import torch
+from experiments import gpt_base
 from safetensors.torch import load_file, save_file
 
-from experiments import gpt_base
 from lora_lab import add_lora, count_parameters, gpt, remove_lora
 from lora_lab import language as L
 

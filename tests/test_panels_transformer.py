@@ -26,14 +26,14 @@ def small_table():
     }
     one["last block"] = row(400, 0.02, 0.4)
     for k, where in enumerate(("q,v", "all linears")):
-        one |= {f"{where} r={r}": row((k + 1) * 10 * r, 0.1 / r + 0.01, 0.05 * r) for r in panels.RANKS}
+        one |= {f"{where} r={r}": row((k + 1) * 10 * r, 0.1 / r + 0.01, 0.05 * r) for r in gpt.RANKS}
     return {"bard": one, "swap 8": {**one, "q,v r=8": row(80, 0.123, 0.4)}}
 
 
 def test_ways_panel_reads_the_record_and_marks_the_chosen_point():
     panel = panels.ways_panel(small_table())
-    assert "bard, LoRA on q,v, r = 8: 80 numbers (8 %), 0.022 above" in panel.caption
-    assert "0.12 above the floor (full: 0.01)" in panel.set(task="swap 8")
+    assert "q,v r = 8: 80 numbers (8 %), bard 0.022 (full 0.01), other voices 0.4 (full 0.5)" == panel.caption
+    assert "swap 8 0.12 (full 0.01)" in panel.set(task="swap 8")
     panel.set(where="all linears", r=2)
     left, right = panel._figure.axes
     for ax, value in ((left, 0.06), (right, 0.1)):
@@ -47,9 +47,9 @@ def test_similarity_panel_shows_phi_at_the_mark_beside_chance():
     A1, A2 = torch.randn(8, 50, generator=g), torch.randn(16, 50, generator=g)
     panel = panels.similarity_panel({"noise": (A1, A2), "same": (A1, A1)}, sides=(1, 2, 4, 8, 16))
     phi = theory.subspace_similarity(A1, A2)
-    assert panel.set(i=4, j=16) == f"noise: φ(4, 16) = {phi[3, 15]:.2f}, chance 0.32"
+    assert panel.set(i=4, j=16) == f"φ(4, 16) = {phi[3, 15]:.2f}, chance 0.32"
     assert panel.set(i=16) == panel.set(i=8)  # the first has 8 directions
-    assert panel.set(pair="same", j=8) == "same: φ(8, 8) = 1.00, chance 0.16"
+    assert panel.set(pair="same", j=8) == "φ(8, 8) = 1.00, chance 0.16"
     heights = [bar.get_height() for bar in panel._figure.axes[1].patches]
     assert heights == pytest.approx([1.0, 0.16])
 
@@ -69,7 +69,7 @@ def test_talk_is_the_base_at_lambda_0_and_the_dialect_at_1(talked):
     plain = [" ".join(t) for t in gpt.generate(gpt.load_base(), records)]
     assert said["bard", 0.0].texts == plain and said["bard", 0.0].voices < 0.02 < 1 < said["bard", 0.0].task
     assert all(text.startswith("hark :") and text.endswith("they say .") for text in said["bard", 1.0].texts)
-    assert said["bard", 1.0].task < 0.02 and said["bard", 1.0].grammatical == 1
+    assert said["bard", 1.0].task < 0.02 and said["bard", 1.0].right > 0.99 and said["bard", 0.0].right < 0.5
     assert said["bard", 0.0].task > said["bard", 0.5].task > said["bard", 1.0].task
     assert said["bard", 0.0].voices < said["bard", 0.5].voices < said["bard", 1.0].voices
     assert all(m.lam == 1 for m in adapters.model.modules() if hasattr(m, "lam"))  # put back
@@ -80,7 +80,7 @@ def test_talk_panel_shows_the_text_of_its_position(talked):
     panel = panels.talk_panel(said, records)
     for lam in (0.0, 0.5, 1.0):
         caption = panel.set(lam=lam)
-        assert said["bard", lam].texts[0] in caption and f"λ = {lam:g}" in caption
+        assert said["bard", lam].texts[0] in caption and f"{100 * said['bard', lam].right:.0f} %" in caption
         shown = [t.get_text() for t in panel._figure.texts]
         assert shown[1::2] == said["bard", lam].texts and shown[0] == " ".join(w for w in records[0] if w != "-")
 

@@ -13,10 +13,8 @@ from torch import Tensor
 from .. import language, plots, theory
 from ..adapter_set import AdapterSet
 from ..adapters import set_scale
-from ..gpt import above_floor, generate
+from ..gpt import RANKS, above_floor, generate
 from ..live import LiveFigure, choice, menu
-
-RANKS = (1, 2, 4, 8, 16, 64)
 
 
 def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
@@ -38,9 +36,9 @@ def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
         axes[1].get_legend().remove()
         share = 100 * chosen["trained"] / full["trained"]
         return (
-            f"{task}, LoRA on {where}, r = {r}: {chosen['trained']:,} numbers ({plots.short(share)} %), "
-            f"{plots.short(mean(chosen['task']))} above the floor (full: {plots.short(mean(full['task']))}), "
-            f"other voices {plots.short(mean(chosen['voices']))} (full: {plots.short(mean(full['voices']))})"
+            f"{where} r = {r}: {chosen['trained']:,} numbers ({plots.short(share)} %), {task} "
+            f"{plots.short(mean(chosen['task']))} (full {plots.short(mean(full['task']))}), other voices "
+            f"{plots.short(mean(chosen['voices']))} (full {plots.short(mean(full['voices']))})"
         )
 
     controls = {
@@ -70,7 +68,7 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence
         colours = [plots.COLOURS["LoRA"], plots.COLOURS["weights"]]
         right.bar_label(right.bar(["these two", "chance, max(i, j)/d"], [value, chance], color=colours), fmt="%.2f")
         right.set(title=f"i = {i}, j = {j}", ylim=(0, 1.05))
-        return f"{pair}: φ({i}, {j}) = {value:.2f}, chance {chance:.2f}"
+        return f"φ({i}, {j}) = {value:.2f}, chance {chance:.2f}"
 
     controls = {"pair": menu("pair", list(pairs)), "i": choice("i", sides), "j": choice("j", sides)}
     return LiveFigure(draw, controls, name="subspace similarity", figsize=(10, 3.6))
@@ -80,20 +78,23 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence
 
 
 class Said(NamedTuple):
-    """What the model says and loses with one adapter at one λ."""
+    """What the model says and loses (nats above the floor) with one adapter at one λ.
+
+    right: the share of habits that are the task's favourite; a sentence that the task's grammar refuses has none.
+    """
 
     texts: list[str]
     task: float
     voices: float
-    grammatical: float
+    right: float
 
 
 @torch.no_grad()
 def talk(
     adapters: AdapterSet, tasks: Mapping[str, str], lams: Sequence[float], records: Sequence[Sequence[str]], n: int = 60
 ) -> dict[tuple[str, float], Said]:
-    """Every adapter at every λ: greedy text for `records`, the loss above the floor on its task and on the voices
-    that no task trains, and the share of n sentences that the task's grammar accepts. tasks: {adapter: task}."""
+    """Every adapter at every λ: greedy text for `records`, the loss on its task and on the voices that no task
+    trains, and the share of habits that are right in n more sentences. tasks: {adapter: task}."""
     others = language.corpus(150, seed=8_000, tellers=[t for t in language.TELLERS if t != "anon"])
     found = {}
     for name, task in tasks.items():
@@ -107,7 +108,7 @@ def talk(
                 [" ".join(text) for text in texts[: len(records)]],
                 above_floor(adapters.model, lines),
                 above_floor(adapters.model, others),
-                language.shares(asked, texts[len(records) :], task).grammatical,
+                language.shares(asked, texts[len(records) :], task).in_voice,
             )
         set_scale(adapters.model, 1.0)
     return found
@@ -132,8 +133,8 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
             fig.text(0.44, y, " ".join(w for w in record if w != "-"), color=plots.COLOURS["base"], fontsize=11)
             fig.text(0.45, y - 0.1, text, fontsize=13, color=plots.COLOURS["LoRA"] if lam else "black")
         return (
-            f"{adapter}, λ = {lam:g}: “{now.texts[0]}”; task {plots.short(now.task)}, other voices "
-            f"{plots.short(now.voices)} above the floor; {100 * now.grammatical:.0f} % grammatical for the task"
+            f"“{now.texts[0]}” task {plots.short(now.task)}, other voices {plots.short(now.voices)}, "
+            f"habits right {100 * now.right:.0f} %"
         )
 
     controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 1.0)}

@@ -129,7 +129,7 @@ def projections(groups: Mapping[str, Mapping[str, float]], *, title: str = "") -
 
     groups: {label: {"on_delta": ..., "on_own": ..., "on_random": ..., "norm": ...}}.
     """
-    ax = axes_of(None, (9, 3.6))
+    ax = axes_of(None, (10.5, 3.6))
     kinds = {"on_own": ("W's own", "base"), "on_delta": ("ΔW's", "LoRA"), "on_random": ("random", "weights")}
     width = 0.27
     for k, (key, (label, colour)) in enumerate(kinds.items()):
@@ -143,7 +143,7 @@ def projections(groups: Mapping[str, Mapping[str, float]], *, title: str = "") -
             hatch=("", "", "///")[k],
             edgecolor="white",
         )
-        ax.bar_label(bars, [f"{s:.2g}" if s >= 0.001 else f"{s:.1g}" for s in shares], fontsize=10, padding=1)
+        ax.bar_label(bars, [f"{s:.2g}" if s >= 0.001 else f"{s:.1g}" for s in shares], fontsize=9, padding=1)
     ax.set(title=title, ylabel="‖projection of W‖ / ‖W‖", yscale="log", ylim=(1e-4, 4))
     _plain_log(ax)
     ax.set_xticks(range(len(groups)), list(groups))

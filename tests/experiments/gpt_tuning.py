@@ -20,11 +20,10 @@ from typing import NamedTuple
 import torch
 
 from lora_lab import add_lora, count_parameters, language, save_adapter
-from lora_lab.gpt import DATA, GPT, LINEARS, above_floor, generate, load_base, record_of, text_loss
+from lora_lab.gpt import ADAPTERS, DATA, GPT, LINEARS, RANKS, above_floor, generate, load_base, record_of, text_loss
 from lora_lab.training import train
 
 OUT = DATA / "gpt_tuning.json"
-ADAPTERS = DATA / "gpt_adapters"
 TASKS = ("bard", "swap 8")
 SEEDS = (0, 1, 2)
 HOW = {"steps": 120, "batch_size": 32, "schedule": "cosine"}
@@ -35,7 +34,6 @@ TEST_ON = {"n": 800, "seed": 4_000}
 VOICES = tuple(t for t in language.TELLERS if t != "anon")
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 0.128, 0.256)
 GUESS = {"full": 1e-3, "head": 1.6e-2, "biases": 3.2e-2, "last block": 2e-3}  # where the search starts; LoRA: 1.6e-2
-RANKS = (1, 2, 4, 8, 16, 64)
 WAYS = [*GUESS, *(f"{where} r={r}" for where in ("q,v", "all linears") for r in RANKS)]
 BUDGET = ["q r=8", "k r=8", "v r=8", "o r=8", "q,k r=4", "q,v r=4", "q,k,v,o r=2"]  # Table 5's rows: 3072 numbers
 SHIPPED = {  # name: (task, way, seed)
