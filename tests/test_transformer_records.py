@@ -49,12 +49,13 @@ def test_every_way_is_there_with_its_trained_numbers_a_tuned_rate_and_three_seed
         assert {row["trained"] for name, row in rows.items() if name != "before"} == {3072}
 
 
-def test_forgetting_has_three_seeds_at_two_rates_for_each_way(record):
+def test_forgetting_has_three_seeds_at_three_rates_for_each_way(record):
     for rows in record["forgetting"].values():
         assert set(rows) == {"full", "q,v r=8", "all linears r=8"}
         for by_rate in rows.values():
-            low, high = map(float, by_rate)
-            assert high == pytest.approx(4 * low, rel=1e-3) and all(len(seeds) == 3 for seeds in by_rate.values())
+            low, middle, high = map(float, by_rate)
+            assert (middle, high) == pytest.approx((2 * low, 4 * low), rel=1e-3)
+            assert all(len(seeds) == 3 for seeds in by_rate.values())
 
 
 def test_biases_head_and_last_block_train_what_they_say():
