@@ -128,5 +128,5 @@ def test_the_papers_table_7_has_its_own_random_column():
 def test_phi_map_and_learned_forgotten_draw_what_they_are_given():
     ax = plots.phi_map(torch.full((8, 64), 0.5))
     assert ax.images[0].get_array().shape == (8, 64)
-    ax = plots.learned_forgotten({"a": [(0.1, 0.2), (0.3, 0.4)]})
-    assert ax.lines[0].get_ydata() == pytest.approx([0.2, 0.4])
+    one, two = plots.learned_forgotten({"a": {"full": [(0.1, 0.2), (0.3, 0.4)]}, "b": {"q,v r=8": [(0.1, 0.5)]}})
+    assert one.lines[0].get_ydata() == pytest.approx([0.2, 0.4]) and two.lines[0].get_ydata() == pytest.approx([0.5])

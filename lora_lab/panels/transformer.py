@@ -66,7 +66,7 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence
         plots.phi_map(phi, left, title="φ(i, j)")
         left.plot(j, i, "o", ms=13, mfc="none", mec="#ff2a00", mew=3, clip_on=False)
         colours = [plots.COLOURS["LoRA"], plots.COLOURS["weights"]]
-        right.bar_label(right.bar(["these two", "chance, max(i, j)/d"], [value, chance], color=colours), fmt="%.2f")
+        right.bar_label(right.bar(["these two", "chance"], [value, chance], color=colours), fmt="%.2f")
         right.set(title=f"i = {i}, j = {j}", ylim=(0, 1.05))
         return f"φ({i}, {j}) = {value:.2f}, chance {chance:.2f}"
 
@@ -133,8 +133,8 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
             fig.text(0.44, y, " ".join(w for w in record if w != "-"), color=plots.COLOURS["base"], fontsize=11)
             fig.text(0.45, y - 0.1, text, fontsize=13, color=plots.COLOURS["LoRA"] if lam else "black")
         return (
-            f"“{now.texts[0]}” task {plots.short(now.task)}, other voices {plots.short(now.voices)}, "
-            f"habits right {100 * now.right:.0f} %"
+            f"“{now.texts[0]}” task {plots.short(now.task)}, others {plots.short(now.voices)}, "
+            f"right {100 * now.right:.0f} %"
         )
 
     controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 1.0)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
 from .style import COLOURS, array, axes_of
@@ -25,8 +25,11 @@ def _kind(way: str) -> tuple[str, str]:
 
 
 def _plain_log(ax: Axes, axis: str = "y") -> None:
-    """Powers of ten as plain numbers, without minor ticks."""
+    """Ticks at 1, 2 and 5 times the powers of ten, as plain numbers; at powers of ten only where those would crowd."""
     which = ax.yaxis if axis == "y" else ax.xaxis
+    low, high = which.get_view_interval()
+    steps = (1, 2, 5) if high < 300 * low else (1,)
+    which.set_major_locator(FixedLocator([m * 10.0**k for k in range(-5, 7) for m in steps]))
     which.set_minor_locator(NullLocator())
     which.set_major_formatter(lambda x, _: f"{x:,g}")
 
@@ -47,6 +50,8 @@ def ways(points: Mapping[str, tuple[int, float]], ax: Axes | None = None, *, tit
             ax.plot(*point, marker, ms=9, color=COLOURS[colour])
             ax.annotate(way, point, xytext=(0, 9), textcoords="offset points", ha="center", fontsize=11)
     ax.set(title=title, xlabel="trained numbers", ylabel=ylabel, xscale="log", yscale="log")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, 1.5 * high)  # room for the names
     _plain_log(ax, "x")
     _plain_log(ax)
     ax.legend(loc="best")
@@ -151,14 +156,20 @@ def projections(groups: Mapping[str, Mapping[str, float]], *, title: str = "") -
     return ax
 
 
-def learned_forgotten(points: Mapping[str, Sequence[tuple[float, float]]], *, title: str = "") -> Axes:
-    """What was forgotten against what was left to learn, a dot per seed, logarithmic. {label: [(task, voices)]}."""
-    ax = axes_of(None, (8, 4.2))
-    for (label, seeds), marker in zip(points.items(), "Dos^v<>"):
-        ax.plot(*zip(*seeds), marker, ms=9, alpha=0.8, label=label)
-    ax.set(title=title, xlabel="above the floor on the task (left: learned better)", xscale="log", yscale="log")
-    ax.set_ylabel("above the floor on other voices\n(down: forgot less)")
-    for axis in ("x", "y"):
-        _plain_log(ax, axis)
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return ax
+def learned_forgotten(points: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> list[Axes]:
+    """What was forgotten against what was left to learn, a panel per task, a dot per run, both axes logarithmic.
+
+    points: {task: {way: [(above the floor on the task, above the floor on other voices)]}}.
+    """
+    fig, axes = plt.subplots(1, len(points), figsize=(11, 3.9), sharey=True, squeeze=False)
+    for ax, (task, by_way) in zip(axes[0], points.items()):
+        for way, runs in by_way.items():
+            colour, marker = _kind(way)
+            ax.plot(*zip(*runs), marker, ms=9, alpha=0.8, color=COLOURS[colour], label=way)
+        ax.set(title=task, xlabel="above the floor on the task (left: learned more)", xscale="log", yscale="log")
+        _plain_log(ax, "x")
+    axes[0, 0].set_ylabel("above it on other voices\n(down: forgot less)")
+    _plain_log(axes[0, 0])
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    fig.tight_layout()
+    return list(axes[0])

@@ -226,9 +226,13 @@ PARTS = {
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[], metavar="part")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--ways", nargs="*", help="only these rows of the table, for example --ways full biases")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for part in args.parts or PARTS:
-        PARTS[part](args.device)
+    if args.ways:
+        table(args.device, ways=args.ways)
+    else:
+        for part in args.parts or PARTS:
+            PARTS[part](args.device)
