@@ -10,6 +10,7 @@ from .gallery import Symptoms, gallery_panel
 from .low_rank import LowRankView, rank_panel, taste_panel
 from .merging import DTYPES, lost_entries, lost_panel, mixture_losses, mixture_panel
 from .rank_alpha import MapPanel, Pin, RankAlphaMap, map_panel, residual_of
+from .transformer import Said, similarity_panel, talk, talk_panel, ways_panel
 from .whole import LayerPanel, choice_of, layer_panel, recorded_runs
 from .wild import against_lora, calculator_panel, estimate, variant_panel
 
@@ -27,6 +28,7 @@ __all__ = [
     "against_lora",
     "calculator_panel",
     "changed_images",
+    "Said",
     "choice",
     "choice_of",
     "cost_panel",
@@ -45,6 +47,10 @@ __all__ = [
     "repair_panel",
     "recorded_runs",
     "residual_of",
+    "similarity_panel",
+    "talk",
+    "talk_panel",
     "taste_panel",
     "variant_panel",
+    "ways_panel",
 ]

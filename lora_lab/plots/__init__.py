@@ -33,6 +33,7 @@ from .whole import (
     words_that_moved,
     written_sentences,
 )
+from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, ways
 
 __all__ = [
     "COLOURS",
@@ -45,6 +46,7 @@ __all__ = [
     "confusions",
     "digit_errors",
     "digit_rows",
+    "beside",
     "early_curves",
     "floor_curves",
     "heatmap",
@@ -53,15 +55,19 @@ __all__ = [
     "image_pairs",
     "ink",
     "layer_choices",
+    "learned_forgotten",
     "limit_of",
     "loss_curves",
     "loss_map",
     "margins",
     "matplotlib",
     "memory_bars",
+    "phi_map",
     "plt",
     "rank_transfer",
     "rate_curves",
+    "projections",
+    "rank_lines",
     "ratio_bars",
     "repair_curves",
     "repair_dots",
@@ -83,4 +89,5 @@ __all__ = [
     "ways_compared",
     "words_that_moved",
     "written_sentences",
+    "ways",
 ]

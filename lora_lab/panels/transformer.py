@@ -1,0 +1,141 @@
+"""Page 08: ways to fine-tune, subspaces, and adapters that are turned up and down while they talk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import language, plots, theory
+from ..adapter_set import AdapterSet
+from ..adapters import set_scale
+from ..gpt import RANKS, above_floor, generate
+from ..live import LiveFigure, choice, menu
+
+
+def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
+    """Every way to fine-tune, from the record: loss on the task, loss on the voices that were not trained.
+
+    table: {task: {way: {"trained": n, "task": [per seed], "voices": [per seed]}}}, as gpt_tuning.json has it.
+    """
+
+    def draw(fig: Figure, task: str, where: str, r: int) -> str:
+        rows = {way: row for way, row in table[task].items() if way != "before"}
+        grid = {"left": 0.08, "right": 0.985, "bottom": 0.15, "top": 0.9, "wspace": 0.25}
+        axes = fig.subplots(1, 2, gridspec_kw=grid)
+        chosen, full = rows[f"{where} r={r}"], rows["full"]
+        for ax, key, title in zip(axes, ("task", "voices"), (f"{task}: above the floor", "other voices: forgotten")):
+            points = {way: (row["trained"], mean(row[key])) for way, row in rows.items()}
+            plots.ways(points, ax, title=title)
+            ax.axhline(mean(full[key]), lw=1, ls=":", color=plots.COLOURS["full"])
+            ax.plot(chosen["trained"], mean(chosen[key]), "o", ms=17, mfc="none", mec="#ff2a00", mew=3)
+        axes[1].get_legend().remove()
+        share = 100 * chosen["trained"] / full["trained"]
+        return (
+            f"{where} r = {r}: {chosen['trained']:,} numbers ({plots.short(share)} %), {task} "
+            f"{plots.short(mean(chosen['task']))} (full {plots.short(mean(full['task']))}), other voices "
+            f"{plots.short(mean(chosen['voices']))} (full {plots.short(mean(full['voices']))})"
+        )
+
+    controls = {
+        "task": menu("task", list(table)),
+        "where": menu("adapted", ["q,v", "all linears"]),
+        "r": choice("rank r", RANKS, 8),
+    }
+    return LiveFigure(draw, controls, name="ways to fine-tune", figsize=(10.5, 4.2))
+
+
+# ------------------------------------------------------------------------------------------- subspaces
+
+
+def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence[int] = RANKS) -> LiveFigure:
+    """φ(A₁, A₂, i, j) as a map with a mark at (i, j), and its value beside what chance gives. {label: (A1, A2)}."""
+    phis = {label: theory.subspace_similarity(*pair) for label, pair in pairs.items()}
+    width = {label: pair[0].shape[1] for label, pair in pairs.items()}
+
+    def draw(fig: Figure, pair: str, i: int, j: int) -> str:
+        phi, d = phis[pair], width[pair]
+        i, j = min(i, phi.shape[0]), min(j, phi.shape[1])
+        value, chance = float(phi[i - 1, j - 1]), theory.random_similarity(i, j, d)
+        grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
+        left, right = fig.subplots(1, 2, gridspec_kw=grid)
+        plots.phi_map(phi, left, title="φ(i, j)")
+        left.plot(j, i, "o", ms=13, mfc="none", mec="#ff2a00", mew=3, clip_on=False)
+        colours = [plots.COLOURS["LoRA"], plots.COLOURS["weights"]]
+        right.bar_label(right.bar(["these two", "chance"], [value, chance], color=colours), fmt="%.2f")
+        right.set(title=f"i = {i}, j = {j}", ylim=(0, 1.05))
+        return f"φ({i}, {j}) = {value:.2f}, chance {chance:.2f}"
+
+    controls = {"pair": menu("pair", list(pairs)), "i": choice("i", sides), "j": choice("j", sides)}
+    return LiveFigure(draw, controls, name="subspace similarity", figsize=(10, 3.6))
+
+
+# ------------------------------------------------------------------------------------------- adapters that talk
+
+
+class Said(NamedTuple):
+    """What the model says and loses (nats above the floor) with one adapter at one λ.
+
+    right: the share of habits that are the task's favourite; a sentence that the task's grammar refuses has none.
+    """
+
+    texts: list[str]
+    task: float
+    voices: float
+    right: float
+
+
+@torch.no_grad()
+def talk(
+    adapters: AdapterSet, tasks: Mapping[str, str], lams: Sequence[float], records: Sequence[Sequence[str]], n: int = 60
+) -> dict[tuple[str, float], Said]:
+    """Every adapter at every λ: greedy text for `records`, the loss on its task and on the voices that no task
+    trains, and the share of habits that are right in n more sentences. tasks: {adapter: task}."""
+    others = language.corpus(150, seed=8_000, tellers=[t for t in language.TELLERS if t != "anon"])
+    found = {}
+    for name, task in tasks.items():
+        lines = language.dialect(task, 150, seed=8_001)
+        asked = [line.record for line in lines[:n]]
+        adapters.use(name)
+        for lam in lams:
+            set_scale(adapters.model, lam)
+            texts = generate(adapters.model, [*records, *asked])
+            found[name, lam] = Said(
+                [" ".join(text) for text in texts[: len(records)]],
+                above_floor(adapters.model, lines),
+                above_floor(adapters.model, others),
+                language.shares(asked, texts[len(records) :], task).in_voice,
+            )
+        set_scale(adapters.model, 1.0)
+    return found
+
+
+def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequence[str]]) -> LiveFigure:
+    """One adapter, one λ: the sentences, and the two losses over λ. said: from `talk`."""
+    names = list(dict.fromkeys(name for name, _ in said))
+    lams = list(dict.fromkeys(lam for _, lam in said))
+    highest = 1.1 * max(max(s.task, s.voices) for s in said.values())
+
+    def draw(fig: Figure, adapter: str, lam: float) -> str:
+        now = said[adapter, lam]
+        left = fig.add_axes((0.07, 0.18, 0.33, 0.7))
+        for label, key, colour in (("its task", "task", "LoRA"), ("other voices", "voices", "full")):
+            left.plot(lams, [getattr(said[adapter, x], key) for x in lams], label=label, color=plots.COLOURS[colour])
+        left.axvline(lam, lw=1.5, color="#ff2a00")
+        left.set(title=f"adapter {adapter}", xlabel="λ", ylabel="nats above the floor", ylim=(0, highest))
+        left.legend(loc="upper center")
+        for k, (record, text) in enumerate(zip(records, now.texts)):
+            y = 0.84 - 0.26 * k
+            fig.text(0.44, y, " ".join(w for w in record if w != "-"), color=plots.COLOURS["base"], fontsize=11)
+            fig.text(0.45, y - 0.1, text, fontsize=13, color=plots.COLOURS["LoRA"] if lam else "black")
+        return (
+            f"“{now.texts[0]}” task {plots.short(now.task)}, others {plots.short(now.voices)}, "
+            f"right {100 * now.right:.0f} %"
+        )
+
+    controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 1.0)}
+    return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.4))
