@@ -38,7 +38,12 @@ _HOME = {  # public name -> the file that explains it
     "exercises": ("claim",),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
-_SUBMODULES = (*_HOME, "tasks", "bases", "digits", "digits_record", "costs", "sweeps", "plots", "panels", "timing", "two_layers", "sentences", "lstm", "language", "gpt", "paper")
+_SUBMODULES = (
+    *_HOME,
+    *("tasks", "sentences", "language", "digits", "digits_record", "bases", "two_layers", "lstm"),
+    *("gpt", "costs", "models", "paper", "sweeps", "timing", "plots", "panels", "gallery"),
+    *("variants", "wild"),
+)
 __all__ = [*_FILE_OF, "begin"]
 
 

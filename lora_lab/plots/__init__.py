@@ -15,6 +15,8 @@ from .gallery import symptom
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
+from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, ways
+from .whole import layer_choices, stops_at_the_base, two_phases, ways_compared, words_that_moved, written_sentences
 from .wild import (
     bill_bars,
     image_pairs,
@@ -25,15 +27,7 @@ from .wild import (
     variant_axes,
     variant_curves,
     variant_dots,
-from .whole import (
-    layer_choices,
-    stops_at_the_base,
-    two_phases,
-    ways_compared,
-    words_that_moved,
-    written_sentences,
 )
-from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, ways
 
 __all__ = [
     "COLOURS",
@@ -41,12 +35,12 @@ __all__ = [
     "STYLE",
     "array",
     "axes_of",
+    "beside",
     "bill_bars",
     "class_shifts",
     "confusions",
     "digit_errors",
     "digit_rows",
-    "beside",
     "early_curves",
     "floor_curves",
     "heatmap",
@@ -64,21 +58,21 @@ __all__ = [
     "memory_bars",
     "phi_map",
     "plt",
-    "rank_transfer",
-    "rate_curves",
     "projections",
     "rank_lines",
+    "rank_transfer",
+    "rate_curves",
     "ratio_bars",
     "repair_curves",
     "repair_dots",
     "short",
     "spectra",
+    "stops_at_the_base",
     "symptom",
     "thinned",
     "thinned_curve",
-    "update_bills",
-    "stops_at_the_base",
     "two_phases",
+    "update_bills",
     "update_heatmap",
     "update_loss_map",
     "update_variant",
@@ -86,8 +80,8 @@ __all__ = [
     "variant_axes",
     "variant_curves",
     "variant_dots",
+    "ways",
     "ways_compared",
     "words_that_moved",
     "written_sentences",
-    "ways",
 ]
