@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 
+import pages
 import pytest
 import torch
 from wrong_answers import PRELUDE, WRONG, fn
@@ -228,3 +230,23 @@ def test_fn_makes_functions():
     space: dict = {}
     exec(fn("a, b", "a + b"), space)
     assert space["answer"](1, 2) == 3
+
+
+# ---- on the pages ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_page_shows_the_cell_that_is_tested(number):
+    page = next(p for p in pages.page_files() if p.stem.startswith(book.find(number).page))
+    nb = pages.read(page)
+    assert [c.source for c in pages.code_cells(nb) if f'check("{number}"' in c.source] == [book.find(number).stub]
+    assert any(f"**Exercise {number}, {book.find(number).title}.**" in c.source for c in nb.cells)
+
+
+def test_predictions_are_numbered_through_on_every_page():
+    for page in pages.page_files():
+        text = "\n".join(c.source for c in pages.read(page).cells if c.cell_type == "markdown")
+        assert "**Predict:**" not in text and "**Predict**" not in text, page.name
+        for kind in ("Predict", "Think", "Lab", "Exercise"):
+            found = re.findall(rf"\*\*{kind} (\d+)\.(\d+)", text)
+            assert found == [(str(int(page.stem[:2])), str(i)) for i in range(1, len(found) + 1)], (page.name, kind)

@@ -68,7 +68,7 @@ def hint(number: str) -> None:
         return
     i = min(_hints_given.get(number, 0), len(exercise.hints) - 1)
     _hints_given[number] = i + 1
-    more = "" if i + 1 == len(exercise.hints) else f' (hint("{number}") again for the next one)'
+    more = "" if i + 1 == len(exercise.hints) else f' (lora_lab.hint("{number}") again for the next one)'
     print(f"Hint {i + 1} of {len(exercise.hints)} for exercise {number}: {exercise.hints[i]}{more}")
 
 

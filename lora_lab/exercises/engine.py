@@ -205,7 +205,7 @@ def time_limit(seconds: float):
 
 def examine(exercise: Exercise, answer: object, seconds: float = SECONDS) -> tuple[str, str]:
     """("right" | "wrong" | "open", a sentence for the learner). Whatever the answer does is caught."""
-    again = f'hint("{exercise.number}") helps.'
+    again = f'lora_lab.hint("{exercise.number}") helps.'
     try:
         with time_limit(seconds), torch.random.fork_rng(devices=[]):
             wrong = exercise.judge(answer)
