@@ -35,7 +35,8 @@ _HOME = {  # public name -> the file that explains it
     "theory": ("rank_floor",),
     "training": ("train", "evaluate", "History"),
     "diagnose": ("diagnose",),
-    "exercises": ("claim",),
+    "latecomer": ("catch_up",),
+    "exercises": ("claim", "check", "hint", "solution", "progress"),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
 _SUBMODULES = (

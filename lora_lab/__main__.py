@@ -1,11 +1,12 @@
 """`python -m lora_lab`: is this machine ready for the course? One line per finding, with its fix.
 
 Only the standard library is imported at the top, so that the check also runs, and says what to do, before anything is
-installed. A page shows the same lines with `print(table(findings()))`.
+installed. A page shows the same lines with `print(table(findings()))`; `--room` puts them into one line, for a teacher.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -15,11 +16,13 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from .room import room_line
 
 PACKAGE = Path(__file__).resolve().parent
 # what a learner needs; the rest is for the tests
@@ -336,10 +339,17 @@ def printable(text: str, encoding: str) -> str:
         return text.replace(SYMBOLS["ok"], "+").replace(SYMBOLS["stop"], "X")
 
 
-def main() -> int:
-    """Print each finding as it is found. 1 if anything would stop a learner, else 0."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print each finding as it is found, or with --room all in one line. 1 if anything would stop a learner, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m lora_lab", description="Is this machine ready for the course?")
+    parser.add_argument("--room", action="store_true", help="one tab-separated line, for a teacher to collect")
+    room = parser.parse_args(arguments).room
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+    if room:
+        found = findings()
+        print(printable(room_line(found), sys.stdout.encoding or "ascii"))
+        return int(any(finding.level == "stop" for finding in found))
     stops = 0
     for finding in check_all(3.0):
         print(printable(str(finding), sys.stdout.encoding or "ascii"), flush=True)
@@ -349,4 +359,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

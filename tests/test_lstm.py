@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
 
-from lora_lab import adapters_disabled, add_lora, count_parameters, delta_weights, exercises, lstm, plots
+from lora_lab import adapters_disabled, add_lora, count_parameters, delta_weights, lstm, plots
 from lora_lab.bases import record
 from lora_lab.lstm import Way, WordLM, adapt, loss_on, memoryless_loss, prepare, word_base, word_loss, write
 from lora_lab.sentences import INDEX, KINDS, LONGEST, PAD, PAST_OPENERS, SWAPS, WORDS, Source, dialects
@@ -244,17 +241,6 @@ def test_a_recorded_run_begins_as_recorded():
         assert found["trainable"][str(way)] == count_parameters(prepare(model, way))[0]
 
 
-def test_the_convolution_exercise(capsys):
-    exercises.check_conv_update(lambda B, A, shape: None)
-    assert "waiting" in capsys.readouterr().out
-    exercises.check_conv_update(lambda B, A, shape: (B @ A).view(shape))
-    assert capsys.readouterr().out.count("✓") == 2
-    for wrong in (lambda B, A, shape: B @ A, lambda B, A, shape: 2 * (B @ A).view(shape),
-                  lambda B, A, shape: (B @ A).T.reshape(shape), lambda B, A, shape: 1):  # fmt: skip
-        with pytest.raises(exercises.ClaimError):
-            exercises.check_conv_update(wrong)
-
-
 def test_torch_s_lstm_reads_the_adapted_weights():
     model = WordLM(8, 12)
     ids = Source().sample(3, seed=1).inputs
@@ -283,13 +269,3 @@ def test_the_figures_draw_what_they_are_given():
     axes = plots.written_sentences(columns, ["fox"], lambda text: text != "bad")
     assert [t.get_text() for t in axes[0].texts] == ["the", "fox", "."]
     assert [t.get_text() for t in axes[1].texts] == ["×", "bad", "the", "cat", "."]
-
-
-def test_the_folded_answer_of_the_convolution_exercise_is_right(capsys):
-    page = Path(__file__).parents[1] / "notebooks" / "06_whole_models.ipynb"
-    cells = ["".join(c["source"]) for c in json.loads(page.read_text(encoding="utf-8"))["cells"]]
-    (answer,) = (m[1] for c in cells for m in re.finditer(r"```python\n(def conv_update.*?)```", c, re.DOTALL))
-    names: dict = {}
-    exec(answer, names)
-    exercises.check_conv_update(names["conv_update"])
-    assert capsys.readouterr().out.count("✓") == 2

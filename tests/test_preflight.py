@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from lora_lab import __main__ as preflight
+from lora_lab import room
 from lora_lab.__main__ import Finding, calibrate, check_pages, findings, table
 
 ROOT = Path(preflight.__file__).resolve().parent.parent
@@ -29,14 +30,14 @@ def only(found, what: str) -> Finding:
     return finding
 
 
-def run(tmp_path, startup: str = "", python: str = sys.executable, **env) -> subprocess.CompletedProcess:
+def run(tmp_path, startup: str = "", python: str = sys.executable, arguments=(), **env) -> subprocess.CompletedProcess:
     """`python -m lora_lab` where `startup` runs before everything else, in this process and in those it starts."""
     (tmp_path / "startup").mkdir()
     (tmp_path / "startup" / "sitecustomize.py").write_text(startup, encoding="utf-8")
     keep = {name: value for name, value in os.environ.items() if name not in ("JPY_PARENT_PID", "PYTHONPATH")}
     path = os.pathsep.join([str(tmp_path / "startup"), str(ROOT)])
-    return subprocess.run([python, "-m", "lora_lab"], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=300,
-                          env=keep | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"} | env)
+    return subprocess.run([python, "-m", "lora_lab", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8",
+                          timeout=300, env=keep | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"} | env)
 
 
 HIDE = """
@@ -316,3 +317,41 @@ def test_a_missing_or_binary_record_of_times_is_one_line(tmp_path):
     assert [f.level for f in check_pages(100.0, tmp_path / "none.json")] == ["warn"]
     (tmp_path / "pages.json").write_bytes(b"\xff\xfe\x00{")
     assert [f.level for f in check_pages(100.0, tmp_path / "pages.json")] == ["warn"]
+
+
+# ---- one line per laptop ------------------------------------------------------------------------------------------
+
+ROOM = [
+    Finding("ok", "torch", "2.13.0+cpu"), Finding("ok", "cores", "4, of which this container may use 2"),
+    Finding("ok", "free memory", "5.2 GB"), Finding("ok", "speed", "153 small training steps per second on one thread"),
+    Finding("ok", "03_lora_in_torch", "Run All takes about 31 s"),
+    Finding("ok", "08_transformer", "Run All takes about 1.6 min"),
+]
+
+
+def test_the_room_gets_one_line_with_a_field_for_each_column():
+    line = room.room_line(ROOM, machine="laptop 7")
+    row = dict(zip(room.COLUMNS, line.split("\t"), strict=True))
+    assert "\n" not in line
+    assert (row["verdict"], row["machine"], row["to fix"]) == ("READY", "laptop 7", "nothing")
+    assert (row["torch"], row["cores"], row["free memory"], row["steps/s"]) == ("2.13.0+cpu", "4", "5.2 GB", "153")
+    assert row["slowest page"] == "08 96 s" and row["Python"].startswith("3.")
+
+
+@pytest.mark.parametrize("extra, verdict", [("warn", "LOOK"), ("stop", "STOP")])
+def test_the_room_line_names_what_is_to_be_fixed(extra, verdict):
+    row = room.room_line([*ROOM, Finding(extra, "sliders", "none\tof\nthem", "install")], "x").split("\t")
+    assert row[0] == verdict and row[-1] == "sliders" and len(row) == len(room.COLUMNS)
+
+
+def test_the_room_line_where_nothing_is_installed(tmp_path):
+    result = run(tmp_path, HIDE.format(names={"torch", "numpy"}), arguments=["--room"])
+    [line] = result.stdout.splitlines()
+    row = dict(zip(room.COLUMNS, line.split("\t"), strict=True))
+    assert (result.returncode, row["verdict"], row["steps/s"]) == (1, "STOP", "?") and "torch" in row["to fix"]
+
+
+def test_an_unknown_argument_is_refused_with_the_usage(capsys):
+    with pytest.raises(SystemExit):
+        preflight.main(["--rooms", "x"])
+    assert "usage: python -m lora_lab" in capsys.readouterr().err

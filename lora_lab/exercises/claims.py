@@ -1,0 +1,30 @@
+"""`claim`: a sentence on a page that the page itself checks."""
+
+from __future__ import annotations
+
+
+class ClaimError(AssertionError):
+    """A claim on a page does not hold."""
+
+
+def claim(text: str, truth: object) -> None:
+    """Print "✓ text" if `truth` is true; raise ClaimError if it is not.
+
+    truth: True or False, also as a numpy or torch boolean of one element. A number, None or a whole tensor is
+    refused (TypeError): `claim("the loss is small", loss)` would hold for every loss but 0.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise TypeError(f"claim needs a sentence, got {text!r}.")
+    if not isinstance(truth, bool):
+        size = getattr(truth, "size", None)
+        many = truth.numel() if hasattr(truth, "numel") else (size if isinstance(size, int) else 1)
+        if "bool" not in str(getattr(truth, "dtype", "")) or many != 1:
+            shown = repr(truth)
+            raise TypeError(
+                f"claim needs True or False, got {shown if len(shown) <= 60 else type(truth).__name__}: "
+                "write a comparison, and .all() if it compares many numbers."
+            )
+        truth = bool(truth)
+    if not truth:
+        raise ClaimError(f"✗ {text}\n  This claim does not hold for the numbers above.")
+    print(f"✓ {text}")
