@@ -121,7 +121,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{'words':>5} {'code':>4} {'figures':>7} {'panels':>6} {'exercises':>9} {'minutes':>7}  section")
     for path in files:
         found = sections(path)
-        print(f"{path.stem}: {sum(s.talk for s in found):.0f} minutes, {sum(s.minutes for s in found):.0f} with the exercises")
+        talk, whole = sum(s.talk for s in found), sum(s.minutes for s in found)
+        print(f"{path.stem}: {talk:.0f} minutes, {whole:.0f} with the exercises")
         for s in found:
             print(f"{s.words:5} {s.code_lines:4} {s.figures:7} {s.panels:6} {s.exercises + s.thinks:9} {s.minutes:7.1f}"
                   f"  {s.heading}")

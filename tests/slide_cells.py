@@ -75,7 +75,7 @@ def slide_types(nb) -> list[str]:
     A heading begins a slide; the second cell, a prediction, an exercise and a cell with folded answers begin one below
     it. The first code cell after a prediction is a fragment: it appears when the room has answered. Whatever does not
     fit begins a slide of its own. For the speaker's notes: the imports, cells that show nothing (a class is shown: it
-    is what is taught), and lists longer than a slide.
+    is what is taught), and cells higher than a slide (`too_high`: split them where a picture is lost by that).
     """
     types, used, waiting = [], 0, False
     for i, cell in enumerate(nb.cells):
@@ -109,7 +109,12 @@ def _for_notes(cell, height: int) -> bool:
         return True
     if not cell.outputs:
         return lines > SETUP_LINES and not re.match(r"class ", cell.source)
-    return height > ROOM and not has_picture(cell)
+    return height > (HEIGHT if has_picture(cell) else ROOM)
+
+
+def too_high(nb) -> list[int]:
+    """The numbers, as Jupyter shows them, of code cells with a picture that no slide can hold."""
+    return [i for i, cell in enumerate(pages.code_cells(nb), 1) if has_picture(cell) and code_height(cell) > HEIGHT]
 
 
 def mark(nb):
@@ -140,8 +145,9 @@ def main(argv: list[str] | None = None) -> int:
         if changed and not args.check:
             write(path, text)
         state = ("not marked by the rule" if args.check else "written") if changed else "unchanged"
+        lost = "".join(f", code cell [{i}] is too high for a slide" for i in too_high(nb))
         print(f"{path.stem}: {sum(t.endswith('slide') for t in types)} slides, {types.count('fragment')} fragments, "
-              f"{types.count('notes')} cells in the notes, {state}")
+              f"{types.count('notes')} cells in the notes, {state}{lost}")
     return int(args.check and stale > 0)
 
 
