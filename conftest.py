@@ -51,6 +51,11 @@ def pytest_unconfigure(config):
         config.stash[KERNEL_HOME].cleanup()
 
 
+def pytest_ignore_collect(collection_path):
+    """Learners' notebooks are theirs. Who names one on the command line has it run; nothing of it is ever written."""
+    return True if collection_path.suffix == ".ipynb" and not pages.is_page(collection_path) else None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name == "test_page_budget.py")  # last, when all times are known

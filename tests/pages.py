@@ -38,9 +38,15 @@ KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "nam
 
 
 # ---- finding and reading ------------------------------------------------------------------------------------------
+def is_page(path: Path, folder: Path | None = None) -> bool:
+    """A page of the course: notebooks/NN_name.ipynb. A learner's own notebook is not, nor a copy that lies beside the
+    pages (JupyterLab's Duplicate makes 03_lora_in_torch-Copy1.ipynb): nothing of ours runs or writes those."""
+    return path.parent == (folder or NOTEBOOKS) and bool(re.fullmatch(r"\d\d_[a-z0-9_]+\.ipynb", path.name))
+
+
 def page_files(folder: Path | None = None) -> list[Path]:
-    """All pages, in order; JupyterLab's checkpoint copies are in a folder of their own and do not match."""
-    return sorted((folder or NOTEBOOKS).glob("*.ipynb"))
+    """All pages, in order."""
+    return sorted(p for p in (folder or NOTEBOOKS).glob("*.ipynb") if is_page(p, folder))
 
 
 def find_page(name: str) -> Path:
