@@ -280,7 +280,7 @@ def test_a_strong_new_direction_is_an_intruder_and_a_rescaled_one_is_not():
     new = W + 3 * S[0] * (u / u.norm()) @ (v / v.norm())
     assert theory.intruder_dimensions(W, new) == 1
     assert theory.intruder_dimensions(W, new, k=1) == 1
-    weak = W + 0.5 * S[0] * (u / u.norm()) @ (v / v.norm())
+    weak = W + 0.6 * S[0] * (u / u.norm()) @ (v / v.norm())
     assert theory.intruder_dimensions(W, weak, k=2) == 0 < theory.intruder_dimensions(W, weak, k=30)
 
 
