@@ -71,7 +71,7 @@ def _draw_answer(fig: Figure, image: Tensor, before: Tensor, now: Tensor, title:
     """The image on the left, ten bars on the right: the base's grey, the adapted model's blue."""
     if not fig.axes:
         left, right = fig.subplots(
-            1, 2, gridspec_kw={"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "width_ratios": (1, 2.1)}
+            1, 2, gridspec_kw={"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "width_ratios": (1, 2.1), "wspace": 0.28}
         )
         plots.ink(left, image)
         right.bar(range(10), [0] * 10, 0.8, color="#cccccc", label="base")
