@@ -70,9 +70,8 @@ def mixed(image: Tensor, other: Tensor, share: float) -> Tensor:
 def _draw_answer(fig: Figure, image: Tensor, before: Tensor, now: Tensor, title: str) -> None:
     """The image on the left, ten bars on the right: the base's grey, the adapted model's blue."""
     if not fig.axes:
-        left, right = fig.subplots(
-            1, 2, gridspec_kw={"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "width_ratios": (1, 2.1)}
-        )
+        margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28}
+        left, right = fig.subplots(1, 2, gridspec_kw=margins | {"width_ratios": (1, 2.1)})
         plots.ink(left, image)
         right.bar(range(10), [0] * 10, 0.8, color="#cccccc", label="base")
         right.bar(range(10), [0] * 10, 0.5, color=plots.COLOURS["LoRA"], label="base + λ ΔW")
