@@ -25,10 +25,10 @@ def _kind(way: str) -> tuple[str, str]:
 
 
 def _plain_log(ax: Axes, axis: str = "y") -> None:
-    """Ticks at 1, 2 and 5 times the powers of ten, as plain numbers; at powers of ten only where those would crowd."""
+    """Plain numbers at 1, 2 and 5 times the powers of ten; fewer on a long axis, more on a short one."""
     which = ax.yaxis if axis == "y" else ax.xaxis
     low, high = which.get_view_interval()
-    steps = (1, 2, 5) if high < 300 * low else (1,)
+    steps = (1, 1.5, 2, 3, 5, 7) if high < 4 * low else (1, 2, 5) if high < 300 * low else (1,)
     which.set_major_locator(FixedLocator([m * 10.0**k for k in range(-5, 7) for m in steps]))
     which.set_minor_locator(NullLocator())
     which.set_major_formatter(lambda x, _: f"{x:,g}")
