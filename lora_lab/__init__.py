@@ -32,6 +32,7 @@ _HOME = {  # public name -> the file that explains it
     "adapter_set": ("AdapterSet", "combine", "combine_deltas", "truncate", "truncate_state"),
     "theory": ("rank_floor",),
     "training": ("train", "evaluate", "History"),
+    "latecomer": ("catch_up",),
     "exercises": ("claim", "check", "hint", "solution", "progress"),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}

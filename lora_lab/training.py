@@ -25,6 +25,10 @@ from .layers import LoRALinear
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 SCHEDULES = ("constant", "cosine")
 
+# Somebody who may know the result of a training already (latecomer.py): called with the trainable tensors by name, the
+# settings, and a function that does train; returns a History, having filled the tensors, or None to train as usual.
+stand_in: Callable[[dict[str, nn.Parameter], dict[str, object], Callable[[], History]], History | None] | None = None
+
 
 @dataclass
 class History:
@@ -162,6 +166,13 @@ def train(
         if value not in known:
             raise ValueError(f"{name}={value!r} is not known here; choose one of {', '.join(map(repr, known))}.")
     trainable = _trainable(model)
+    if stand_in is not None:
+        how = {"epochs": epochs, "steps": steps, "lr": lr, "batch_size": batch_size, "optimizer": optimizer,
+               "schedule": schedule, "seed": seed, **every}
+        rest = {"loss": loss, "cache_base": cache_base, "progress": progress}
+        known = stand_in(trainable, {"n": len(X), **how}, lambda: train(model, X, y, **how, **rest))
+        if known is not None:
+            return known
     forward = model
     if cache_base:
         bare = isinstance(model, LoRALinear) and not any(p.requires_grad for p in model.base.parameters())

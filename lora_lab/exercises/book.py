@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .engine import Exercise
 
-PAGES = ("00", "01", "02", "03", "04", "05")
+PAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09")
 MARKS = {"right": "✓", "wrong": "✗", "open": "○"}
 _hints_given: dict[str, int] = {}
 
