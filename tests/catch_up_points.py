@@ -82,7 +82,10 @@ def keep(page: str) -> None:
 
 
 def reach(point: str) -> dict:
-    """In this process: catch up, then run the rest of the page and compare its prints with the stored ones."""
+    """In this process: catch up, then run the rest of the page and compare its prints with the stored ones.
+
+    The rest, too, uses kept trainings: what is tested is the state, and a page has many points.
+    """
     os.chdir(pages.NOTEBOOKS)
     section = latecomer.find_section(point)
     path = latecomer.find_page(section.number[:2])
@@ -94,9 +97,13 @@ def reach(point: str) -> dict:
     import matplotlib.pyplot as plt
 
     different = []
+    page = section.number[:2]
+    kept = latecomer.KeptTrainings(page, latecomer.fingerprint(sources_of(page)))
+    training.stand_in = kept.stand_in
     for i, cell in enumerate(pages.read(path).cells):
         if cell.cell_type != "code" or i < section.at:
             continue
+        kept.enter(i)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(cell.source, f"<cell {i}>", "exec"), namespace)
