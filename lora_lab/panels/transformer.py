@@ -25,15 +25,20 @@ def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
 
     def draw(fig: Figure, task: str, where: str, r: int) -> str:
         rows = {way: row for way, row in table[task].items() if way != "before"}
-        grid = {"left": 0.08, "right": 0.985, "bottom": 0.15, "top": 0.9, "wspace": 0.25}
-        axes = fig.subplots(1, 2, gridspec_kw=grid)
         chosen, full = rows[f"{where} r={r}"], rows["full"]
-        for ax, key, title in zip(axes, ("task", "voices"), (f"{task}: above the floor", "other voices: forgotten")):
-            points = {way: (row["trained"], mean(row[key])) for way, row in rows.items()}
-            plots.ways(points, ax, title=title)
-            ax.axhline(mean(full[key]), lw=1, ls=":", color=plots.COLOURS["full"])
-            ax.plot(chosen["trained"], mean(chosen[key]), "o", ms=17, mfc="none", mec="#ff2a00", mew=3)
-        axes[1].get_legend().remove()
+        keys = {"task": f"{task}: above the floor", "voices": "other voices: forgotten"}
+        if fig.get_label() != task:  # else only the rings move
+            fig.clear()
+            fig.set_label(task)
+            grid = {"left": 0.08, "right": 0.985, "bottom": 0.15, "top": 0.9, "wspace": 0.25}
+            axes = fig.subplots(1, 2, gridspec_kw=grid)
+            for ax, (key, title) in zip(axes, keys.items()):
+                plots.ways({way: (row["trained"], mean(row[key])) for way, row in rows.items()}, ax, title=title)
+                ax.axhline(mean(full[key]), lw=1, ls=":", color=plots.COLOURS["full"])
+                ax.plot([], [], "o", ms=17, mfc="none", mec="#ff2a00", mew=3)
+            axes[1].get_legend().remove()
+        for ax, key in zip(fig.axes, keys):
+            ax.lines[-1].set_data([chosen["trained"]], [mean(chosen[key])])
         share = 100 * chosen["trained"] / full["trained"]
         return (
             f"{where} r = {r}: {chosen['trained']:,} numbers ({plots.short(share)} %), {task} "
@@ -46,7 +51,7 @@ def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
         "where": menu("adapted", ["q,v", "all linears"]),
         "r": choice("rank r", RANKS, 8),
     }
-    return LiveFigure(draw, controls, name="ways to fine-tune", figsize=(10.5, 4.2))
+    return LiveFigure(draw, controls, name="ways to fine-tune", figsize=(10.5, 4.2), keep=True)
 
 
 # ------------------------------------------------------------------------------------------- subspaces
@@ -61,17 +66,27 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence
         phi, d = phis[pair], width[pair]
         i, j = min(i, phi.shape[0]), min(j, phi.shape[1])
         value, chance = float(phi[i - 1, j - 1]), theory.random_similarity(i, j, d)
-        grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
-        left, right = fig.subplots(1, 2, gridspec_kw=grid)
-        plots.phi_map(phi, left, title="φ(i, j)")
-        left.plot(j, i, "o", ms=13, mfc="none", mec="#ff2a00", mew=3, clip_on=False)
-        colours = [plots.COLOURS["LoRA"], plots.COLOURS["weights"]]
-        right.bar_label(right.bar(["these two", "chance"], [value, chance], color=colours), fmt="%.2f")
-        right.set(title=f"i = {i}, j = {j}", ylim=(0, 1.05))
+        if fig.get_label() != pair:  # else only the mark and the bars move
+            fig.clear()
+            fig.set_label(pair)
+            grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
+            left, right = fig.subplots(1, 2, gridspec_kw=grid)
+            plots.phi_map(phi, left, title="φ(i, j)")
+            left.plot([], [], "o", ms=13, mfc="none", mec="#ff2a00", mew=3, clip_on=False)
+            right.bar(["these two", "chance"], [0, 0], color=[plots.COLOURS["LoRA"], plots.COLOURS["weights"]])
+            for x in (0, 1):
+                right.text(x, 0, "", ha="center", va="bottom")
+            right.set(ylim=(0, 1.1))
+        left, right = fig.axes[:2]
+        left.lines[0].set_data([j], [i])
+        right.set_title(f"i = {i}, j = {j}")
+        for bar, label, height in zip(right.patches, right.texts, (value, chance)):
+            bar.set_height(height)
+            label.set(text=f"{height:.2f}", y=height)
         return f"φ({i}, {j}) = {value:.2f}, chance {chance:.2f}"
 
     controls = {"pair": menu("pair", list(pairs)), "i": choice("i", sides), "j": choice("j", sides)}
-    return LiveFigure(draw, controls, name="subspace similarity", figsize=(10, 3.6))
+    return LiveFigure(draw, controls, name="subspace similarity", figsize=(10, 3.6), keep=True)
 
 
 # ------------------------------------------------------------------------------------------- adapters that talk
