@@ -94,7 +94,7 @@ def test_catching_up_binds_what_the_rest_needs_and_says_where_you_are(course, ca
     latecomer.catch_up("07.3", space)
     out = capsys.readouterr().out
     assert out.startswith("You are at 07.3, “Third”") and out.count("\n") == 1
-    assert space["mine"] == 5 and len(space["history"].losses) == 2 and float(space["layer"].lora_B.norm()) > 0
+    assert space["mine"] == 5 and len(space["history"].losses) == 2 and space["layer"].lora_B.norm().item() > 0
     assert not plt.get_fignums() and training.stand_in is None
     latecomer.catch_up("7.2", space)
     assert "07.2" in capsys.readouterr().out
@@ -169,7 +169,7 @@ def test_a_kept_training_is_not_repeated_and_gives_the_same(kept, monkeypatch):
         assert a.shape == b.shape
     a, b = first["history"], second["history"]
     assert (a.steps_per_epoch, len(a.losses), a.measured) == (b.steps_per_epoch, len(b.losses), b.measured)
-    assert float(second["layer"].lora_B.norm()) > 0 and second["layer"].lora_B.requires_grad
+    assert second["layer"].lora_B.norm().item() > 0 and second["layer"].lora_B.requires_grad
 
 
 def test_other_settings_or_another_page_text_train_anew(kept, course, monkeypatch):
@@ -226,7 +226,7 @@ def test_every_point_has_been_reached_and_what_follows_printed_the_same(page):
 
 @pytest.mark.parametrize("page", pages.page_files(), ids=lambda p: p.stem)
 def test_kept_trainings_are_those_of_the_page_as_it_is(page):
-    """The longest way on each page, for real: its last section but the exercises is reached here and now."""
+    """A page with long trainings has their results, and they belong to the page's present text."""
     import catch_up_points
 
     path = latecomer.KEPT / f"{page.stem[:2]}.safetensors"

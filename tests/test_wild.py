@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pages
@@ -223,6 +226,24 @@ def test_have_says_what_is_missing(capsys, monkeypatch):
     assert not wild.have("json", "peft")
     out = capsys.readouterr().out
     assert "peft cannot be imported" in out and "pip install peft" in out and out.count("\n") == 1
+
+
+def test_the_page_is_green_without_the_optional_packages(tmp_path):
+    """Strict nbval of the whole page in kernels that cannot import them, as for a reader who has only the course."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('peft', 'transformers', 'accelerate'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(pages.ROOT)])}
+    check = [sys.executable, "-c", "import peft"]
+    assert b"No module named 'peft'" in subprocess.run(check, env=env, capture_output=True).stderr
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PAGE)]
+    done = subprocess.run(command, env=env, cwd=pages.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:]
 
 
 def names(tree: ast.AST, context: type) -> set[str]:
