@@ -77,7 +77,7 @@ class Hub:
         own = folder / "test_config.py"
         root = "c.Spawner.args.append('--allow-root')\n" if os.name == "posix" and os.geteuid() == 0 else ""
         own.write_text(f"c = get_config()\nload_subconfig({str(CONFIG)!r})\n{root}", encoding="utf-8")
-        self.command = [sys.executable, "-m", "jupyterhub", "-f", str(own), f"--port={port}",
+        self.command = [sys.executable, "-m", "jupyterhub", "-f", str(own), f"--url={self.url}",
                         f"--JupyterHub.hub_port={hub_port}",
                         f"--ConfigurableHTTPProxy.api_url=http://127.0.0.1:{proxy_port}"]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "LORA_LAB", "OMP_", "MKL_"))}

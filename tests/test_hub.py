@@ -5,10 +5,11 @@ Skipped where jupyterhub or its proxy is absent. To run it, see "The test of all
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pages
 import pytest
@@ -74,12 +75,20 @@ def test_each_learner_lands_on_page_00_of_an_own_copy(repo, hub, learners):
         sent_to = urlsplit(learner.sent_to)
         assert sent_to.path == f"/user/{name}/git-pull"
         asked = {"repo": repo[1], "targetPath": "lora-lab", "urlpath": f"lab/tree/{START}"}
-        assert dict(parse_qsl(sent_to.query)) == asked
+        assert asked.items() <= dict(parse_qsl(sent_to.query)).items()  # jupyterhub may add redirects=1
         opened = learner.session.get(f"{learner.server}/lab/tree/{START}", timeout=60)
         assert opened.ok and "jupyter-config-data" in opened.text and opened.url.endswith(START)
         copy = learner.page(START)
         assert [text(cell) for cell in copy["cells"]] == [text(cell) for cell in original["cells"]]
         assert (hub.folder / "learners" / name / START).is_file()
+
+
+async def in_a_kernel(learner, code):
+    socket = await learner.connect(learner.start_kernel("lora-lab/notebooks"))
+    try:
+        return await asyncio.wait_for(hubs.run_cell(socket, code), 240)
+    finally:
+        socket.close()
 
 
 @needs_hub
@@ -88,18 +97,28 @@ def test_a_kernel_runs_the_course_with_one_thread(hub, learners):
             "lora_lab.begin('04')\nprint(torch.get_num_threads())\nprint(os.getcwd())")
 
     async def both():
-        return await asyncio.gather(*(one(learner) for learner in learners.values()))
-
-    async def one(learner):
-        socket = await learner.connect(learner.start_kernel("lora-lab/notebooks"))
-        try:
-            return await asyncio.wait_for(hubs.run_cell(socket, code), 240)
-        finally:
-            socket.close()
+        return await asyncio.gather(*(in_a_kernel(learner, code) for learner in learners.values()))
 
     for name, printed in zip(NAMES, asyncio.run(both())):
         where = str((hub.folder / "learners" / name / "lora-lab" / "notebooks").resolve())
         assert printed.splitlines() == ["1", "LoRA Lab, page 04: ready", "1", where]
+
+
+@needs_hub
+def test_a_seat_has_what_environment_yml_pins(learners):
+    pins = dict(re.findall(r"- ([\w-]+)==(\S+)", (pages.ROOT / "environment.yml").read_text(encoding="utf-8")))
+    code = f"import importlib.metadata as m; print(*(m.version(name).split('+')[0] for name in {list(pins)}))"
+    found = asyncio.run(in_a_kernel(learners["grace"], code)).split()
+    assert dict(zip(pins, found)) == pins and len(pins) > 10
+
+
+@needs_hub
+def test_a_link_from_the_teacher_leads_into_ones_own_server(repo, hub, learners):
+    """The form of link that HUB.md gives for a hub whose default page is not nbgitpuller's."""
+    query = urlencode({"repo": repo[1], "branch": "main", "targetPath": "lora-lab", "urlpath": f"lab/tree/{START}"})
+    opened = learners["grace"].session.get(f"{hub.url}/hub/user-redirect/git-pull?{query}", timeout=60)
+    assert opened.ok and urlsplit(opened.url).path == "/user/grace/git-pull"
+    assert set(parse_qsl(query)) <= set(parse_qsl(urlsplit(opened.url).query)) and "nbgitpuller" in opened.text
 
 
 @needs_hub
@@ -147,10 +166,23 @@ def test_it_ends_with_everything_it_started(repo, tmp_path):
     assert (tmp_path / "learners" / "linus" / START).is_file()
 
 
+@pytest.mark.skipif(not shutil.which("jupyter-repo2docker"), reason="repo2docker is not installed")
+def test_binder_would_build_environment_yml_with_the_package_beside_it(tmp_path):
+    """Plan B: the recipe that Binder's tool writes from this repository. Building it needs Docker, and is not tried."""
+    for name in ("environment.yml", "pyproject.toml"):
+        shutil.copy(pages.ROOT / name, tmp_path)
+    run = subprocess.run(["jupyter-repo2docker", "--no-build", "--debug", str(tmp_path)],
+                         capture_output=True, encoding="utf-8", timeout=120)
+    recipe = run.stdout + run.stderr
+    assert run.returncode == 0 and "Building conda environment for python=3.11" in recipe, recipe[-2000:]
+    update = recipe.index('--file "environment.yml"')
+    assert recipe.index("src/ ${REPO_DIR}") < update  # -e . finds the package: its folder is there before pip runs
+
+
 # without a hub
 
 CHECK = "import runpy, sys; from traitlets.config import Config; c = Config(); " \
-    "runpy.run_path(sys.argv[1], {'get_config': lambda: c}); print(c.JupyterHub.ip)"
+    "runpy.run_path(sys.argv[1], {'get_config': lambda: c}); print(c.JupyterHub.bind_url)"
 
 
 def test_the_configuration_asks_for_a_password_and_keeps_to_this_machine():
@@ -161,4 +193,4 @@ def test_the_configuration_asks_for_a_password_and_keeps_to_this_machine():
 
     without = load()
     assert without.returncode == 1 and "LORA_LAB_PASSWORD is not set: choose the room's password" in without.stderr
-    assert load(LORA_LAB_PASSWORD="eight or more").stdout.strip() == "127.0.0.1"
+    assert load(LORA_LAB_PASSWORD="eight or more").stdout.strip() == "http://127.0.0.1:8000"

@@ -1,6 +1,6 @@
 """A hub for one room on one machine, with or without a network: what it does, and how to start it, is in ../HUB.md
 
-    LORA_LAB_PASSWORD=... jupyterhub -f notebooks/hub/jupyterhub_config.py --ip=0.0.0.0
+    LORA_LAB_PASSWORD=... jupyterhub -f notebooks/hub/jupyterhub_config.py --url=http://:8000
 
 The folder that it is started in gets the hub's database and `learners/`, a home for each name that logs in.
 """
@@ -15,8 +15,8 @@ c = get_config()  # noqa: F821  (jupyterhub puts it here)
 COURSE = Path(__file__).resolve().parents[2]  # the clone that this file belongs to
 REPO = os.environ.get("LORA_LAB_REPO") or COURSE.as_uri()  # what the learners' copies are cloned from
 
-# Only this machine can reach it, until somebody says --ip=0.0.0.0.
-c.JupyterHub.ip = "127.0.0.1"
+# Only this machine can reach it, until --url=http://:8000 opens it to the room.
+c.JupyterHub.bind_url = "http://127.0.0.1:8000"
 
 # Any name, one password for the room (at least 8 characters). Set LORA_LAB_ADMIN_PASSWORD too (at least 32), and
 # "teacher" logs in with that one, sees who is there, and can stop a server that hangs.
@@ -43,12 +43,7 @@ c.Spawner.default_url = "/git-pull?" + urlencode(start)
 c.Spawner.environment = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 # Memory is in the kernels: one that nobody looked at for half an hour ends. A page whose tab is open keeps its own.
-c.Spawner.args = [
-    "--MappingKernelManager.cull_idle_timeout=1800",
-    "--MappingKernelManager.cull_interval=300",
-    "--LabApp.news_url=",  # no pop-up, and no request that a room without network waits for
-    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-]
+c.Spawner.args = ["--MappingKernelManager.cull_idle_timeout=1800", "--MappingKernelManager.cull_interval=300"]
 
 # Thirty servers that start in the same minute share the cores: the defaults, 60 s and 30 s, are for one.
 c.Spawner.start_timeout = 300
