@@ -194,3 +194,15 @@ def test_the_configuration_asks_for_a_password_and_keeps_to_this_machine():
     without = load()
     assert without.returncode == 1 and "LORA_LAB_PASSWORD is not set: choose the room's password" in without.stderr
     assert load(LORA_LAB_PASSWORD="eight or more").stdout.strip() == "http://127.0.0.1:8000"
+
+
+def test_the_teachers_page_names_what_there_is():
+    """Links, headings, and the variables that the configuration reads, in HUB.md."""
+    page = (pages.NOTEBOOKS / "HUB.md").read_text(encoding="utf-8")
+    config = (pages.NOTEBOOKS / "hub" / "jupyterhub_config.py").read_text(encoding="utf-8")
+    variable = re.compile(r"LORA_LAB_[A-Z_]+")
+    assert set(variable.findall(page)) == set(variable.findall(config))
+    headings = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", page, re.M)}
+    local = [target for target in re.findall(r"\]\(([^)\s]+)\)", page) if "://" not in target]
+    assert len(local) > 4
+    assert not [t for t in local if not (t[1:] in headings if t[0] == "#" else (pages.NOTEBOOKS / t).is_file())]

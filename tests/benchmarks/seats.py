@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, median
 
@@ -144,8 +145,11 @@ def measure(n: int) -> dict[str, object]:
                     "all processes, peak of the sum": round(sampler.total_peak / 1e6),
                 },
                 "page's CPU s": {"kernel": round(fmean(spent), 1), "server": round(fmean(served), 1)},
-                "page's wall s": {"first": round(min(seconds), 1), "median": round(median(seconds), 1),
-                                  "last": round(max(seconds), 1)},
+                "page's wall s": {
+                    "first": round(min(seconds), 1),
+                    "median": round(median(seconds), 1),
+                    "last": round(max(seconds), 1),
+                },
                 "cores they got": round(used / max(seconds), 2),
                 "cores others used": round((sum(machine[:3]) - used) / max(seconds), 2),
                 "load average before": round(load, 1),
@@ -165,7 +169,11 @@ def main() -> None:
     if lacks:
         sys.exit(f"a hub cannot start here: {lacks}; see notebooks/HUB.md")
     counts = [int(n) for n in sys.argv[1:]] or [1, 10, 20]
-    record: dict[str, object] = {"machine": describe(), "page": PAGE, "rows": []}
+    machine = describe() | {
+        "jupyterhub": version("jupyterhub"),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+    }
+    record: dict[str, object] = {"machine": machine, "page": PAGE, "rows": []}
     for n in counts:
         row = measure(n)
         record["rows"].append(row)
