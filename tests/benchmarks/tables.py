@@ -125,8 +125,47 @@ def memory_tables(record: dict) -> list[str]:
     return out + table(["", *parts], [[n, *(c[p] for p in parts)] for n, c in record["counted_mb"].items()])
 
 
+def seats_tables(record: dict) -> list[str]:
+    m, rows = record["machine"], record["rows"]
+    out = [
+        f"{m['cpu']}, {m['cores']} cores, load average {m['load_average'][0]}; torch {m['torch']}, "
+        f"JupyterHub {m['jupyterhub']}, Python {m['python']}; {m['date']}.",
+        "",
+        f"N learners on the room's hub press Run All on page {record['page']} in the same moment, in fresh kernels. "
+        "Memory is PSS, per seat, in MB (10⁶ bytes):",
+        "",
+    ]
+    sizes = ("hub, proxy, culler", "server, peak", "kernel, peak", "kernel, after", "all processes, peak of the sum")
+    lines = [[r["seats"], *(f"{r['MB'][s]:.0f}" for s in sizes)] for r in rows]
+    out += table(["N", "hub, proxy, culler (once)", *sizes[1:]], lines)
+    out += ["Time, with the share of the machine that the hub's processes got beside whatever else was running:", ""]
+    head = [
+        "N",
+        "CPU s per seat",
+        "first done, s",
+        "median, s",
+        "last done, s",
+        "cores they got",
+        "CPU s in all / cores",
+    ]
+    lines = []
+    for r in rows:
+        cpu, wall = sum(r["page's CPU s"].values()), r["page's wall s"]
+        ends = [f"{wall[k]:.0f}" for k in ("first", "median", "last")]
+        lines.append([r["seats"], f"{cpu:.1f}", *ends, r["cores they got"], f"{r['seats'] * cpu / m['cores']:.0f}"])
+    out += table(head, lines)
+    fit = record["seats in 24 GB, 2 GB kept for the system"]
+    return [
+        *out,
+        "Seats in 24 GB, 2 GB kept for the system, everybody at the peak at once: "
+        + "; ".join(f"{count} with {what}" for what, count in fit.items())
+        + ".",
+    ]
+
+
 def main() -> None:
-    step, memory = (json.loads((HERE / f"{name}.json").read_text()) for name in ("layer_step", "memory"))
+    names = ("layer_step", "memory", "seats")
+    step, memory, seats = (json.loads((HERE / f"{name}.json").read_text(encoding="utf-8")) for name in names)
     draw_growth(step["training_step"], HERE / "growth.png")
     text = (HERE / "README.md").read_text(encoding="utf-8")
     lines = [
@@ -138,6 +177,9 @@ def main() -> None:
         "## Peak memory of a training run",
         "",
         *memory_tables(memory),
+        "## Seats of a hub",
+        "",
+        *seats_tables(seats),
     ]
     (HERE / "README.md").write_text(
         text.split(MARK)[0] + MARK + "\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8"
