@@ -40,7 +40,7 @@ class LiveFigure(w.VBox):
         keep: bool = False,
     ) -> None:
         self._draw, self._controls, self._name, self._keep = draw, dict(controls), name, keep
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._caption, self._text = w.HTML(), ""
         self._figure = Figure(figsize=figsize, dpi=dpi)
         self._picture = w.Image(format="png", width=int(figsize[0] * dpi), height=int(figsize[1] * dpi))
@@ -68,9 +68,13 @@ class LiveFigure(w.VBox):
         try:
             self._redraw()
         except Exception as e:
-            self.error = e
-            shown = html.escape(traceback.format_exc(limit=-2))
-            self._caption.value = f"<pre style='color:#b00020'>{shown}</pre>"
+            self._show(e)
+
+    def _show(self, error: BaseException) -> None:
+        """In the handler of `error`: put it where the caption is."""
+        self.error = error
+        shown = html.escape(traceback.format_exc(limit=-2))
+        self._caption.value = f"<pre style='color:#b00020'>{shown}</pre>"
 
     def _redraw(self) -> None:
         if not self._keep:
@@ -140,6 +144,36 @@ class LiveFigure(w.VBox):
         bundle["text/plain"] = f"[{self._name}: {shown}] {self._text}"
         bundle["image/png"] = base64.b64encode(self._picture.value).decode()
         return bundle
+
+
+class TrainingFigure(LiveFigure):
+    """A LiveFigure with a button that trains for real: `train_now` does the work and returns the caption.
+
+    A second press while it trains does nothing. What the training raises, an interrupt included, is shown in place of
+    the caption and kept in `error`; the panel stays usable.
+    """
+
+    def __init__(self, *args, label: str, tooltip: str, **kwargs) -> None:
+        self._busy, self._label = False, label
+        self.button = w.Button(description=label, tooltip=tooltip)
+        self.button.on_click(self._pressed)
+        super().__init__(*args, **kwargs)
+        self.children[0].children += (self.button,)
+
+    def train_now(self) -> str:
+        raise NotImplementedError
+
+    def _pressed(self, _button: w.Button) -> None:
+        if self._busy:
+            return
+        self._busy, self.error = True, None
+        self.button.disabled, self.button.description = True, "training …"
+        try:
+            self.train_now()
+        except (Exception, KeyboardInterrupt) as e:
+            self._show(e)
+        finally:
+            self._busy, self.button.disabled, self.button.description = False, False, self._label
 
 
 # ------------------------------------------------------------------------------------------------ controls

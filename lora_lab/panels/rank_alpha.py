@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import traceback
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import ipywidgets as w
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plots, theory
-from ..live import LiveFigure, choice, menu
+from ..live import TrainingFigure, choice, menu
 from ..sweeps import Sweep
 
 
@@ -92,14 +89,14 @@ def residual_of(base: torch.nn.Linear, X: Tensor, y: Tensor) -> Tensor:
         return y - base(X)
 
 
-class MapPanel(LiveFigure):
+class MapPanel(TrainingFigure):
     """Page 04: the map, the dot that the sliders move, the dot's loss curve and ΔW; a button that trains the dot live.
 
     pins: {(target, r, alpha, lr): Pin} of the points that have been trained here.
     """
 
     def __init__(self, map_: RankAlphaMap) -> None:
-        self.map, self.pins, self._busy = map_, {}, False
+        self.map, self.pins = map_, {}
         middle = [values[len(values) // 2] for values in (map_.ranks, map_.alphas, map_.lrs)]
         controls = {
             "target": menu("target", list(map_.sweeps)),
@@ -107,10 +104,15 @@ class MapPanel(LiveFigure):
             "alpha": choice("α", map_.alphas, middle[1]),
             "lr": choice("learning rate", map_.lrs, middle[2]),
         }
-        self.button = w.Button(description="train this point", tooltip="for real, with another seed; pinned as a star")
-        self.button.on_click(self._pressed)
-        super().__init__(self._draw_map, controls, name="the (r, α) map", figsize=(10.5, 3.6), keep=True)
-        self.children[0].children += (self.button,)
+        super().__init__(
+            self._draw_map,
+            controls,
+            label="train this point",
+            tooltip="for real, with another seed; pinned as a star",
+            name="the (r, α) map",
+            figsize=(10.5, 3.6),
+            keep=True,
+        )
 
     def _draw_map(self, fig: Figure, target: str, r: int, alpha: float, lr: float) -> str:
         m, key = self.map, (target, r, alpha, lr)
@@ -170,18 +172,8 @@ class MapPanel(LiveFigure):
         self._moved(None)
         return self._text
 
-    def _pressed(self, _button: w.Button) -> None:
-        if self._busy:  # a second press while it trains
-            return
-        self._busy, self.error = True, None
-        self.button.disabled, self.button.description = True, "training …"
-        try:
-            self.train_point()
-        except (Exception, KeyboardInterrupt) as e:
-            self.error = e
-            self._caption.value = f"<pre style='color:#b00020'>{html.escape(traceback.format_exc(limit=-2))}</pre>"
-        finally:
-            self._busy, self.button.disabled, self.button.description = False, False, "train this point"
+    def train_now(self) -> str:
+        return self.train_point()
 
 
 def map_panel(sweeps: Mapping[str, Sweep]) -> MapPanel:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import traceback
 from typing import NamedTuple
 
 import ipywidgets as w
@@ -14,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from .. import plots
 from ..bases import record
-from ..live import LiveFigure, choice, menu
+from ..live import TrainingFigure, choice, menu
 from ..two_layers import CHANGES, CHOICES, RANKS, SHAPES, Experiment, Result
 
 LOW, HIGH = 1e-3, 300.0  # of the loss axis
@@ -48,14 +46,14 @@ def _said(values: list[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-class LayerPanel(LiveFigure):
+class LayerPanel(TrainingFigure):
     """Loss curve of the chosen layers beside the losses of all three choices, over five recorded seeds.
 
     pins: {(model, change, r, layers): Result} of what has been trained here, with a seed that is not in the record.
     """
 
     def __init__(self) -> None:
-        self.runs, self.pins, self._busy, self._experiments = recorded_runs(), {}, False, {}
+        self.runs, self.pins, self._experiments = recorded_runs(), {}, {}
         controls = {
             "model": menu("model", list(SHAPES)),
             "change": menu("change", list(CHANGES)),
@@ -63,10 +61,15 @@ class LayerPanel(LiveFigure):
             "layer1": w.Checkbox(value=True, description="layer 1", indent=False, layout=w.Layout(width="90px")),
             "layer2": w.Checkbox(value=True, description="layer 2", indent=False, layout=w.Layout(width="90px")),
         }
-        self.button = w.Button(description="train this choice", tooltip="for real, with a seed of its own; a star")
-        self.button.on_click(self._pressed)
-        super().__init__(self._draw_choice, controls, name="which layers", figsize=(10.5, 3.9), keep=True)
-        self.children[0].children += (self.button,)
+        super().__init__(
+            self._draw_choice,
+            controls,
+            label="train this choice",
+            tooltip="for real, with a seed of its own; a star",
+            name="which layers",
+            figsize=(10.5, 3.9),
+            keep=True,
+        )
 
     def _key(self) -> tuple[str, str, int, str | None]:
         v = self.values
@@ -140,18 +143,8 @@ class LayerPanel(LiveFigure):
         self._moved(None)
         return self._text
 
-    def _pressed(self, _button: w.Button) -> None:
-        if self._busy:  # a second press while it trains
-            return
-        self._busy, self.error = True, None
-        self.button.disabled, self.button.description = True, "training …"
-        try:
-            self.train_choice()
-        except (Exception, KeyboardInterrupt) as e:
-            self.error = e
-            self._caption.value = f"<pre style='color:#b00020'>{html.escape(traceback.format_exc(limit=-2))}</pre>"
-        finally:
-            self._busy, self.button.disabled, self.button.description = False, False, "train this choice"
+    def train_now(self) -> str:
+        return self.train_choice()
 
 
 def layer_panel() -> LayerPanel:
