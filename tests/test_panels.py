@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 
 from lora_lab import panels, plots, tasks, theory
 from lora_lab.layers import LoRALinear
+from lora_lab.live import TrainingFigure
 from lora_lab.panels import Film, LiveFigure, LowRankView
 from lora_lab.training import train
 
@@ -215,3 +216,16 @@ def test_bfloat16_loses_what_float32_keeps():
     assert panels.lost_entries(W, D, 0.1, "float32")[2] == pytest.approx(1, abs=1e-4)
     panel = panels.lost_panel(W, D)
     assert panel.set(dtype="bfloat16", ratio=1e-3).startswith("bfloat16, ‖ΔW‖ = 0.001 ‖W‖")
+
+
+@pytest.mark.parametrize("error", [ValueError("no layer is checked"), KeyboardInterrupt()])
+def test_a_training_that_fails_is_shown_and_the_panel_stays_usable(error):
+    class Broken(TrainingFigure):
+        def train_now(self):
+            raise error
+
+    panel = Broken(lambda fig, r: f"r={r}", {"r": panels.choice("r", (1, 2))}, label="train", tooltip="")
+    panel.button.click()
+    assert panel.error is error and type(error).__name__ in panel._caption.value
+    assert not panel.button.disabled and panel.button.description == "train"
+    assert panel.set(r=2) == "r=2" and panel.error is None and panel._caption.value.endswith("r=2</div>")
