@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import threading
 
 import pages
@@ -101,6 +102,15 @@ def test_an_endless_loop_is_stopped(monkeypatch, capsys):
         "                pass\n        except BaseException:\n            pass"
     )
     assert engine.examine(exercise, stubborn["answer"], seconds=0.3)[0] == "wrong"
+
+
+def test_an_endless_loop_is_stopped_where_ctrl_c_is_ignored():
+    space = run_cell("def answer(A, B, alpha, r):\n    while True:\n        pass")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job in the background
+    try:
+        assert engine.examine(book.find("3.1"), space["answer"], seconds=0.3)[1].startswith("your answer ran")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_limit_is_ten_seconds_and_a_quick_answer_leaves_no_alarm_behind():

@@ -7,8 +7,8 @@ of known mistakes.
 
 from __future__ import annotations
 
-import _thread
 import copy
+import ctypes
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ class NotAttempted(Exception):
     """The answer still has a `...` in it."""
 
 
-class TookTooLong(Exception):
+class TookTooLong(BaseException):
     """The answer did not finish in time."""
 
 
@@ -174,33 +174,31 @@ def function_judge(
 
 @contextmanager
 def time_limit(seconds: float):
-    """Raise TookTooLong in the main thread after `seconds`. In another thread: no limit.
+    """Raise TookTooLong in this thread after `seconds`.
 
-    A timer asks the interpreter to interrupt the main thread, which works on every system; it cannot stop a single
-    long call inside torch before that call returns.
+    The interpreter itself raises it between two steps of the answer: on every system, in every thread, and also where
+    Ctrl-C is ignored, as in a job in the background. It cannot stop one long call inside torch before that returns.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    done = threading.Event()
+    here, done = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
     def wake() -> None:
-        if not done.wait(seconds):
-            late.append(True)
-            while not done.wait(0.5):  # again, in case the answer swallows it
-                _thread.interrupt_main()
+        wait = seconds
+        while not done.wait(wait):
+            throw(here, ctypes.py_object(TookTooLong))
+            wait = 0.5  # again, in case the answer swallows it
 
-    late: list[bool] = []
     timer = threading.Thread(target=wake, daemon=True)
     timer.start()
     try:
         yield
-    except KeyboardInterrupt:
-        if late:
-            raise TookTooLong from None
-        raise
     finally:
-        done.set()
+        try:
+            done.set()
+            timer.join()
+        finally:  # TookTooLong itself may arrive in the two lines above
+            done.set()
+            throw(here, None)  # one that was asked for and not raised yet
 
 
 def examine(exercise: Exercise, answer: object, seconds: float = SECONDS) -> tuple[str, str]:
