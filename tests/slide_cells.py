@@ -73,9 +73,10 @@ def slide_types(nb) -> list[str]:
     """A slide type for each cell.
 
     A heading begins a slide; the second cell, a prediction, an exercise and a cell with folded answers begin one below
-    it. A prediction's card stays with its question, and the first code cell after them is a fragment: it appears when
-    the room has answered. Whatever does not fit begins a slide of its own. For the speaker's notes: the imports, cells that show nothing (a class is shown: it
-    is what is taught), and cells higher than a slide (`too_high`: split them where a picture is lost by that).
+    it. A prediction's card stays with its question; the first code cell after them is a fragment: it appears when the
+    room has answered. Whatever does not fit begins a slide of its own. For the speaker's notes: the imports, cells that
+    show nothing (a class is shown: it is what is taught), and cells higher than a slide (`too_high`: split them where a
+    picture is lost by that).
     """
     types, used, waiting = [], 0, False
     for i, cell in enumerate(nb.cells):
