@@ -65,15 +65,15 @@ class Prediction:
         return f"{letter} · {self.choice(letter).text}"
 
     def respond(self, letter: str) -> str:
-        """What is said when this choice is made: a thought about it, and where to look."""
-        return f"{self.choice(letter).response} {self.look}"
+        """What is said when this choice is made: a thought about it, and in a second line where to look."""
+        return f"{self.choice(letter).response}\n{self.look}"
 
     def compare(self, said: tuple[str, ...]) -> str:
         """The choices made, in order, beside what the page shows."""
-        first, last = said[0], said[-1]
-        again = "" if first == last else f", and then {self.named(last)}"
-        verdict = "That is what the page shows" if last == self.right else f"The page shows {self.named(self.right)}"
-        return f"You said {self.named(first)}{again}. {verdict}: {self.found}"
+        first, last, right = (f"{x}, “{self.choice(x).text}”" for x in (said[0], said[-1], self.right))
+        again = "" if said[0] == said[-1] else f", and then {last}"
+        verdict = "So does the page" if last == right else f"The page says {right}"
+        return f"You said {first}{again}. {verdict}: {self.found}"
 
     def __str__(self) -> str:
         """The question and its choices, for who has no widget."""

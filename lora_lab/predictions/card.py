@@ -11,10 +11,17 @@ from .book import Prediction, find, vote, votes
 
 BOX = "border-left: 4px solid {}; padding: 2px 12px; font-size: 110%; line-height: 1.45; max-width: 60em"
 
+# Shown by the browser alone, when the kernel behind the buttons is gone: a page reopened, a kernel shut down.
+ASLEEP = (
+    "<style>.lora-lab-card-asleep {display: none} "
+    ".jupyter-widgets-disconnected .lora-lab-card-asleep {display: inline}</style>"
+    "<b class='lora-lab-card-asleep'>Nobody answers here: <i>Run ▸ Run All Cells</i> wakes the buttons.</b>"
+)
+
 
 def _html(text: str) -> str:
-    """Plain text with *emphasis*, escaped."""
-    return re.sub(r"\*(\w[^*]*)\*", r"<em>\1</em>", html.escape(text))
+    """Plain text with *emphasis* and ends of lines, escaped."""
+    return re.sub(r"(?<!\w)\*(\w[^*]*)\*", r"<em>\1</em>", html.escape(text)).replace("\n", "<br>")
 
 
 class Card(w.VBox):
@@ -28,7 +35,7 @@ class Card(w.VBox):
     def __init__(self, prediction: Prediction) -> None:
         self.prediction, self._closed = prediction, False
         p = prediction
-        head = w.HTML(f"<b>Predict {p.number}.</b> Choose before you look further down.")
+        head = w.HTML(f"<b>Predict {p.number}.</b> Choose before you look further down. {ASLEEP}")
         self.buttons = w.ToggleButtons(options=[(p.named(letter), letter) for letter in p.letters], value=None)
         self.buttons.style.button_width = "auto"
         self.answer, self.verdict = w.HTML(), w.HTML()
@@ -59,15 +66,19 @@ class Card(w.VBox):
     def _say(self) -> None:
         letter = self.buttons.value
         style = BOX.format("var(--jp-brand-color1, #0072b2)")
-        text = f"<b>{letter}.</b> {_html(self.prediction.respond(letter))}"
+        text = f"<b>You chose {letter}.</b> {_html(self.prediction.respond(letter))}"
         self.answer.value = f"<div role='status' style='{style}'>{text}</div>"
         self.compare.disabled = False
 
     def _settle(self, _button: w.Button) -> None:
         self._closed = True
-        text = _html(self.prediction.compare(votes(self.prediction.number)))
+        said = votes(self.prediction.number) or (self.buttons.value,)  # forgotten since
+        text = _html(self.prediction.compare(said))
         style = BOX.format("var(--jp-ui-font-color2, #666)")
         self.verdict.value = f"<div role='status' style='{style}'>{text}</div>"
+
+    def __repr__(self) -> str:
+        return str(self.prediction)
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         bundle = super()._repr_mimebundle_(**kwargs)

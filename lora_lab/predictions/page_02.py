@@ -38,15 +38,15 @@ P23 = Prediction(
     question="how close does training come to the floor?",
     choices=(
         Choice(
-            "not close: it gets stuck far above",
-            "In A and B together the loss is not convex, so the fear is fair. See where the curves come to rest, "
-            "above the dashes.",
-        ),
-        Choice(
             "within a few percent, at every rank",
             "You expect gradient descent to find the best directions by itself. The claims say how far above its "
             "floor each rank may end.",
             right=True,
+        ),
+        Choice(
+            "not close: it gets stuck far above",
+            "In A and B together the loss is not convex, so the fear is fair. See where the curves come to rest, "
+            "above the dashes.",
         ),
         Choice(
             "close at r = 1, less so at higher ranks",

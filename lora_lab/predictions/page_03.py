@@ -7,14 +7,14 @@ P32 = Prediction(
     question="at the first step, one of the two gradients is exactly zero. Which one, and is that a bug?",
     choices=(
         Choice(
-            "A's; a bug, for A can never learn",
-            "A's gradient has B as a factor, and B is zero: so far so good. Is B still zero at the second step?",
-        ),
-        Choice(
             "A's; no bug, A follows when B has moved",
             "You saw that each gradient holds the *other* factor. Then A stands still for one step, and the loss must "
             "fall all the same.",
             right=True,
+        ),
+        Choice(
+            "A's; a bug, for A can never learn",
+            "A's gradient has B as a factor, and B is zero: so far so good. Is B still zero at the second step?",
         ),
         Choice(
             "B's: B itself is zero",

@@ -80,15 +80,15 @@ P46 = Prediction(
     question="what happens to the training loss as r grows, and to the loss on fresh data?",
     choices=(
         Choice(
-            "both fall: more rank is never worse",
-            "On the training examples it cannot hurt: a larger rank can do all that a smaller one can. What else can "
-            "it do, with noise on every output?",
-        ),
-        Choice(
             "training falls; fresh data: best at r = 4",
             "The task has four directions, and you expect the others to be spent on something else. Then training "
             "must go on improving while the truth gets worse.",
             right=True,
+        ),
+        Choice(
+            "both fall: more rank is never worse",
+            "On the training examples it cannot hurt: a larger rank can do all that a smaller one can. What else can "
+            "it do, with noise on every output?",
         ),
         Choice(
             "training falls; fresh data: flat from r = 4 on",

@@ -42,14 +42,14 @@ P65 = Prediction(
     "layer 2 alone miss?",
     choices=(
         Choice(
-            "nothing: rank 1 is enough for the ones",
-            "The rank is enough. But layer 2 reads W₁x and not x: does W₁ pass on all of the 101 input directions?",
-        ),
-        Choice(
             "a little: W₁ loses one direction of 101",
             "101 inputs, 100 outputs: one direction does not reach layer 2. How much of the ones lies along it, the "
             "cells work out.",
             right=True,
+        ),
+        Choice(
+            "nothing: rank 1 is enough for the ones",
+            "The rank is enough. But layer 2 reads W₁x and not x: does W₁ pass on all of the 101 input directions?",
         ),
         Choice(
             "half: it is one of two layers",

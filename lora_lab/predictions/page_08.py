@@ -37,15 +37,15 @@ P83 = Prediction(
     question="which single matrix is best, and which worst?",
     choices=(
         Choice(
-            "W_q or W_k best: attention does the work",
-            "Together they decide where a word looks. What it finds there are values: can it say something new by "
-            "looking elsewhere?",
-        ),
-        Choice(
             "W_v or W_o best, W_q or W_k worst",
             "What is said, before where to look. If so, every row with v or o must stand apart from the rows without, "
             "on both tasks.",
             right=True,
+        ),
+        Choice(
+            "W_q or W_k best: attention does the work",
+            "Together they decide where a word looks. What it finds there are values: can it say something new by "
+            "looking elsewhere?",
         ),
         Choice(
             "all alike: one budget is one budget",
