@@ -11,11 +11,12 @@ import pages
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
-from test_teaching import numbers
+from test_teaching import chapter, numbers
 
 import lora_lab
 from lora_lab import LoRALinear, costs, exercises, latecomer, tasks, theory
-from lora_lab.predictions import Card, all_numbers, book, find, predict, votes
+from lora_lab.predictions import all_numbers, book, find, predict, votes
+from lora_lab.predictions.card import Card
 
 ALL = [find(number) for number in all_numbers()]
 every_one = pytest.mark.parametrize("p", ALL, ids=lambda p: p.number)
@@ -111,6 +112,13 @@ def test_no_page_needs_a_card_to_go_on(number):
     sources = {i: source for i, (kind, source) in enumerate(cells) if kind == "code"}
     for section in latecomer.sections(number)[-3:]:
         assert not any("predict(" in sources[i] for i in latecomer.needed_cells(sources, section.at))
+
+
+@pytest.mark.parametrize("number", book.PAGES)
+def test_the_teachers_book_lists_the_cards_with_their_right_letters(number):
+    cards = ", ".join(f"{p.number} ({p.right})" for p in ALL if p.page == number)
+    assert f"\n**Cards:** {cards}.\n" in chapter(f"Page {pages.title(page(number))}")
+    assert f"On {len(ALL)} predictions the choices are buttons" in chapter("Asking the room")
 
 
 # ---- some right choices, computed ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import re
 
 import ipywidgets as w
 
-from .book import Prediction, find, vote, votes
+from .book import Prediction, vote, votes
 
 BOX = "border-left: 4px solid {}; padding: 2px 12px; font-size: 110%; line-height: 1.45; max-width: 60em"
 
@@ -89,11 +89,3 @@ class Card(w.VBox):
         bundle["text/plain"] = str(p)
         bundle["text/html"] = f"<p><b>Predict {p.number}.</b> Choose:</p><ul style='list-style: none'>{rows}</ul>"
         return bundle
-
-
-def predict(number: str) -> Card | None:
-    """The card of Predict `number`, such as "1.2". A number that is none gets a line, and the page goes on."""
-    try:
-        return Card(find(number))
-    except ValueError as e:
-        print(f"predict: {e}")
