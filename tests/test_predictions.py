@@ -66,6 +66,12 @@ def test_the_cards_on_the_pages_are_those_there_are():
     assert asked == [f'lora_lab.predict("{p.number}")' for p in ALL]
 
 
+@pytest.mark.parametrize("number", book.PAGES)
+def test_catching_up_leaves_the_cards_out(number):
+    code = [c.source for c in pages.code_cells(page(number)) if not pages.asks(c)]
+    assert list(latecomer.code_of(number).values()) == code
+
+
 @every_one
 def test_the_page_asks_the_same_question_right_above_its_card(p):
     cells = page(p.page).cells
@@ -103,15 +109,6 @@ def test_numbers_in_what_is_said_are_the_pages_numbers(p):
     right = next(c for c in p.choices if c.right)
     assert numbers(right.text) - ROUND.get(p.number, set()) <= there, right.text
     assert numbers(p.found) <= there and numbers(p.look) <= there, p.found
-
-
-@pytest.mark.parametrize("number", book.PAGES)
-def test_no_page_needs_a_card_to_go_on(number):
-    """`catch_up` leaves the cards out."""
-    cells = latecomer._cells(latecomer.find_page(number))
-    sources = {i: source for i, (kind, source) in enumerate(cells) if kind == "code"}
-    for section in latecomer.sections(number)[-3:]:
-        assert not any("predict(" in sources[i] for i in latecomer.needed_cells(sources, section.at))
 
 
 @pytest.mark.parametrize("number", book.PAGES)
