@@ -332,6 +332,6 @@ def _code_problems(cell) -> Iterator[str]:
         if TQDM.search(text):
             yield "stores the text of a progress bar, which differs in every run."
         data = output.get("data", {})
-        still = "text/html" if asks(cell) else "image/png"  # a question is text, everything else has a picture
-        if WIDGET in data and not (still in data and "text/plain" in data):
-            yield f"shows a widget without {still} and text/plain beside it: a dead box for who has no kernel."
+        still = {"text/plain"} if asks(cell) else {"image/png", "text/plain"}  # a question is text, without a picture
+        if WIDGET in data and not still <= data.keys():
+            yield f"shows a widget without {' and '.join(sorted(still))} beside it: a dead box for who has no kernel."

@@ -77,8 +77,7 @@ def test_the_page_asks_the_same_question_right_above_its_card(p):
     cells = page(p.page).cells
     at = next(i for i, c in enumerate(cells) if c.source == f'lora_lab.predict("{p.number}")')
     assert re.search(rf"\*\*Predict {re.escape(p.number)}(:\*\*|\*\*) {re.escape(p.question)}", cells[at - 1].source)
-    data = cells[at].outputs[0].data
-    assert data["text/plain"] == str(p) and all(p.named(letter) in unescape(data["text/html"]) for letter in p.letters)
+    assert cells[at].outputs[0].data["text/plain"] == str(p)
 
 
 @every_one
@@ -225,16 +224,14 @@ def test_run_again_the_card_has_the_choice_and_another_card_has_none():
 
 
 def test_what_is_stored_does_not_depend_on_what_was_chosen():
-    def stored(card):
-        bundle = card._repr_mimebundle_()
-        return {mime: bundle[mime] for mime in ("text/plain", "text/html")}
-
-    before = stored(predict("1.2"))
+    before = predict("1.2")._repr_mimebundle_()
     predict("1.2").choose("B")
-    assert stored(predict("1.2")) == before and pages.WIDGET in predict("1.2")._repr_mimebundle_()
-    assert before["text/plain"] == repr(predict("1.2")) == str(find("1.2"))
+    after = predict("1.2")._repr_mimebundle_()
+    assert set(before) == set(after) == {"text/plain", pages.WIDGET}
+    assert before["text/plain"] == after["text/plain"] == repr(predict("1.2")) == str(find("1.2"))
     assert before["text/plain"].startswith("Predict 1.2: a million weights")
     assert "\n   B · about 30\n" in before["text/plain"]
+    assert all(len(line) <= 100 for p in ALL for line in str(p).splitlines())
     assert "*" not in str(find("5.3"))
 
 
@@ -254,7 +251,6 @@ def test_a_sign_in_a_text_is_no_markup():
     card = Card(p)
     card.choose("A")
     assert "<em>this</em> &lt;b&gt; &amp; α*β*γ" in card.answer.value
-    assert "a &lt; b &amp; c" in card._repr_mimebundle_()["text/html"]
 
 
 def test_progress_names_the_predictions_of_the_session(capsys, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import textwrap
 from dataclasses import dataclass
 
 PAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09")
@@ -78,8 +79,8 @@ class Prediction:
     def __str__(self) -> str:
         """The question and its choices, for who has no widget."""
         question = self.question.replace("*", "").replace("`", "")
-        lines = [f"Predict {self.number}: {question}", *(f"   {self.named(letter)}" for letter in self.letters)]
-        return "\n".join(lines)
+        asked = textwrap.wrap(f"Predict {self.number}: {question}", 100)
+        return "\n".join([*asked, *(f"   {self.named(letter)}" for letter in self.letters)])
 
 
 def of_page(page: str) -> tuple[Prediction, ...]:

@@ -84,8 +84,5 @@ class Card(w.VBox):
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, tuple):
             bundle = bundle[0]
-        p = self.prediction
-        rows = "".join(f"<li>{html.escape(p.named(letter))}</li>" for letter in p.letters)
-        bundle["text/plain"] = str(p)
-        bundle["text/html"] = f"<p><b>Predict {p.number}.</b> Choose:</p><ul style='list-style: none'>{rows}</ul>"
+        bundle["text/plain"] = str(self.prediction)
         return bundle
