@@ -1,0 +1,356 @@
+"""A JupyterLab server of our own, a Chromium, and one open page: what a reader does, and what a reader sees."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pages
+
+HERE = Path(__file__).resolve().parent
+SETTINGS = pages.ROOT / "jupyter" / "share" / "jupyter" / "lab" / "settings" / "overrides.d" / "lora-lab.json"
+
+# The server ends with us, even where we are killed: its standard input, a pipe that we hold, then closes.
+SERVER = """
+import os, signal, sys, threading
+from jupyterlab.labapp import main
+def end_with_parent():
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=end_with_parent, daemon=True).start()
+sys.exit(main())
+"""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
+
+
+def find_chromium() -> str | None:
+    """CHROMIUM, then PATH, then the one that `playwright install chromium` brought; None where there is none."""
+    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    if found := next(filter(None, (shutil.which(name) for name in names if name)), None):
+        return found
+    try:
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            path = playwright.chromium.executable_path
+    except Exception:  # no package, or one without a driver for this system: then there is none
+        return None
+    return path if Path(path).is_file() else None
+
+
+# ------------------------------------------------------------------------------------------------ the server
+
+
+@dataclass
+class Server:
+    """A running JupyterLab: its address, its token, the folder it serves."""
+
+    url: str
+    token: str
+    root: Path
+
+    def request(self, method: str, path: str) -> Any:
+        request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    def end_kernels(self) -> None:
+        for session in self.request("GET", "sessions"):
+            with contextlib.suppress(urllib.error.HTTPError):  # it went by itself meanwhile
+                self.request("DELETE", f"sessions/{session['id']}")
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def course_settings_are_installed() -> bool:
+    """Whether this interpreter's JupyterLab finds the settings that come with the course."""
+    from jupyterlab.commands import get_app_dir
+
+    return (Path(get_app_dir()) / "settings" / "overrides.d" / SETTINGS.name).is_file()
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """For the server and its kernels: nobody's settings but the course's, lora_lab and in_kernel on the path."""
+    env = pages.kernel_environment(home)
+    env.pop("TQDM_DISABLE")  # readers see progress bars
+    env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], str(HERE)])
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
+             "JUPYTERLAB_WORKSPACES_DIR")  # fmt: skip
+    for name in names:
+        folder = home / name.lower()
+        folder.mkdir()
+        env[name] = str(folder)
+    if not course_settings_are_installed():  # run from a source tree
+        labconfig = home / "jupyter_config_dir" / "labconfig"
+        labconfig.mkdir()
+        shutil.copy(SETTINGS, labconfig / "default_setting_overrides.json")
+    return env
+
+
+@contextlib.contextmanager
+def jupyter_lab(folder: Path) -> Iterator[Server]:
+    """JupyterLab over a copy of the pages in `folder`, on loopback, with a token, without a network."""
+    home, root = folder / "jupyter-home", folder / "course"
+    home.mkdir()
+    for path in pages.page_files():
+        target = root / "notebooks" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    port, token = _free_port(), secrets.token_hex(16)
+    command = [sys.executable, "-c", SERVER, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+               "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={token}",
+               "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+    with open(folder / "jupyter.log", "wb") as log:
+        process = subprocess.Popen(command, env=_environment(home), stdin=subprocess.PIPE, stdout=log,
+                                   stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+    server = Server(f"http://127.0.0.1:{port}", token, root)
+    try:
+        _wait_for(server, process, folder / "jupyter.log")
+        yield server
+    finally:
+        with contextlib.suppress(OSError):
+            server.end_kernels()
+        process.stdin.close()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_for(server: Server, process: subprocess.Popen, log: Path, timeout: float = 120) -> None:
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            server.request("GET", "status")
+            return
+        except OSError as e:
+            if process.poll() is not None or time.monotonic() > end:
+                text = log.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"jupyter lab does not answer ({e}, exit status {process.poll()}):\n{text}") from e
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def chromium(width: int = 1400, height: int = 1000) -> Iterator[Any]:
+    """A headless browser; a Playwright BrowserContext."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Ctrl-C is ours: the driver would otherwise end the browser before the kernels are ended.
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS, handle_sigint=False)
+        try:
+            context = browser.new_context(viewport={"width": width, "height": height})
+            context.add_init_script(path=HERE / "in_page.js")
+            yield context
+        finally:
+            browser.close()
+
+
+# ------------------------------------------------------------------------------------------------ one open page
+
+
+class Page:
+    """One notebook in one browser tab. tab: the Playwright page; console: errors that the browser has seen."""
+
+    def __init__(self, server: Server, context: Any, path: str, timeout: float = 120) -> None:
+        self.server, self.path, self.timeout = server, path, timeout
+        self.tab, self.console = context.new_page(), []
+        self.tab.on("console", lambda m: self.console.append(m.text) if m.type == "error" else None)
+        self.tab.on("pageerror", lambda e: self.console.append(f"uncaught: {e}"))
+        self.open()
+
+    def open(self) -> None:
+        """Load JupyterLab with this notebook, and wait for its kernel."""
+        self.tab.goto(f"{self.server.url}/lab/tree/{self.path}?reset&token={self.server.token}")
+        self.wait(lambda s: s and s["path"] == self.path and s["ready"] and s["kernel"] == "idle", "the kernel to start")
+
+    def state(self) -> dict | None:
+        from playwright.sync_api import Error
+
+        try:
+            return self.tab.evaluate("() => window.__lab && __lab.notebook()")
+        except Error as e:
+            if "navigation" in str(e):  # JupyterLab loads itself a second time, without ?reset
+                return None
+            raise
+
+    def wait(self, ok: Callable[[dict | None], bool], what: str, timeout: float | None = None) -> dict:
+        end = time.monotonic() + (timeout or self.timeout)
+        while not ok(state := self.state()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self.path}: waited in vain for {what}; last state: {json.dumps(state)[:1500]}")
+            self.tab.wait_for_timeout(100)
+        return state
+
+    def menu(self, title: str, command: str) -> None:
+        """Choose from the menu bar, with the mouse."""
+        self.tab.locator(".lm-MenuBar-item", has_text=title).first.click()
+        self.tab.locator(f'.lm-Menu-item[data-command="{command}"]').click()
+
+    def start_run(self) -> None:
+        """Run > Run All Cells."""
+        self.menu("Run", "runmenu:run-all")
+
+    def finish_run(self, timeout: float = 300) -> dict:
+        """Wait until all cells have run, or one has failed; returns the state."""
+
+        def over(s: dict) -> bool:
+            ran = [c for c in s["cells"] if not c["empty"]]
+            done = all(c["count"] and c["state"] != "running" for c in ran)
+            return s["kernel"] == "idle" and (done or any(c["errors"] for c in ran))
+
+        return self.wait(over, "Run All to end", timeout)
+
+    def ask(self, expression: str) -> Any:
+        """The value of an expression in the page's kernel, after every event that was sent before it."""
+        return ast.literal_eval(self.tab.evaluate("e => __lab.ask(e)", expression))
+
+    def panels(self) -> list[Panel]:
+        """Every output that is a widget with a still picture."""
+        return [Panel(self, found["id"], found["text"]) for found in self.tab.evaluate("() => __lab.panels()")]
+
+    def dead_boxes(self) -> list[str]:
+        """What stands in outputs that could not be shown, such as "Error displaying widget: model not found"."""
+        return self.tab.evaluate("() => __lab.dead()")
+
+    def save(self) -> None:
+        self.menu("File", "docmanager:save")
+        self.wait(lambda s: not s["dirty"], "the page to be saved", 30)
+
+    def end_kernel(self) -> None:
+        for session in self.server.request("GET", "sessions"):
+            if session["path"] == self.path:
+                self.server.request("DELETE", f"sessions/{session['id']}")
+
+    def close(self) -> None:
+        self.tab.close()
+        self.end_kernel()
+
+
+# ------------------------------------------------------------------------------------------------ one panel
+
+
+@dataclass
+class Shown:
+    """What the browser shows of a panel. controls: {label: {kind, value, ...}}; picture: {sha, natural, ...} or None;
+    asleep: the sentence of a panel without a kernel, "" while it lives."""
+
+    controls: dict[str, dict]
+    caption: str
+    asleep: str
+    picture: dict | None
+
+    @property
+    def positions(self) -> dict[str, object]:
+        return {label: control["value"] for label, control in self.controls.items()}
+
+
+@dataclass
+class Panel:
+    page: Page
+    id: str  # of the widget's model
+    text: str  # its line of text in the output
+
+    @cached_property
+    def about(self) -> dict:
+        """Name, labels of the controls, whether it trains; TypeError in the kernel where it is no LiveFigure."""
+        return json.loads(self.page.ask(f"__import__('in_kernel').about({self.id!r})"))
+
+    def is_still(self) -> bool:
+        """A plain picture, as before the first Run All."""
+        return self.page.tab.evaluate("id => __lab.still(id)", self.id)
+
+    @property
+    def node(self) -> Any:
+        return self.page.tab.locator(f'[data-panel="{self.id}"]')
+
+    def shown(self) -> Shown | None:
+        found = self.page.tab.evaluate("id => __lab.shown(id)", self.id)
+        return found and Shown(**found)
+
+    def wanted(self, positions: Mapping[str, object]) -> tuple[str, str]:
+        """(caption, sha256 of the picture) that the panel's pure function gives at these positions, drawn afresh."""
+        known = {label: positions[label] for label in self.about["controls"]}
+        found = json.loads(self.page.ask(f"__import__('in_kernel').fresh({self.id!r}, {known!r})"))
+        return found["caption"], found["sha"]
+
+    def settle(self, timeout: float = 20) -> Shown:
+        """Wait until the caption and the picture are those of the positions shown; AssertionError says what differs."""
+        end = time.monotonic() + timeout
+        while True:
+            shown = self.shown()
+            caption, sha = self.wanted(shown.positions)
+            problems = []
+            if shown.picture is None or not shown.picture["natural"]:
+                problems.append("there is no picture")
+            elif shown.picture["sha"] != sha:
+                problems.append("the picture is another one than the function draws")
+            if " ".join(shown.caption.split()) != " ".join(caption.split()):
+                problems.append(f"the caption is {shown.caption!r}, the function says {caption!r}")
+            if not problems and self.shown() == shown:
+                return shown
+            if time.monotonic() > end:
+                raise AssertionError(f"{self.about['name']} at {shown.positions}: " + "; ".join(problems or ["unsteady"]))
+            self.page.tab.wait_for_timeout(30)
+
+    # -- what a reader does --
+
+    def slider(self, label: str) -> Any:
+        box = self.node.locator(".widget-hslider")
+        exact = self.page.tab.locator(".widget-label").get_by_text(label, exact=True)
+        return box.filter(has=exact).locator(".noUi-handle")
+
+    def press(self, label: str, key: str) -> None:
+        """A key on a slider's handle."""
+        self.slider(label).focus()
+        self.page.tab.keyboard.press(key)
+
+    def drag(self, label: str, to: float, steps: int = 6) -> None:
+        """Drag a slider's handle with the mouse; to: 0 is its left end, 1 its right one."""
+        handle = self.slider(label)
+        handle.scroll_into_view_if_needed()
+        box = handle.bounding_box()
+        track = handle.locator("xpath=ancestor::*[contains(@class, 'noUi-base')]").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        mouse = self.page.tab.mouse
+        mouse.move(x, y)
+        mouse.down()
+        for i in range(1, steps + 1):
+            mouse.move(x + (track["x"] + to * track["width"] - x) * i / steps, y)
+            self.page.tab.wait_for_timeout(15)
+        mouse.up()
+
+    def choose(self, label: str, option: str) -> None:
+        exact = self.page.tab.locator(".widget-label").get_by_text(label, exact=True)
+        self.node.locator(".widget-dropdown").filter(has=exact).locator("select").select_option(label=option)
+
+    def tick(self, label: str) -> None:
+        self.node.locator(".widget-checkbox").filter(has_text=label).locator("input").click()
+
+    def button(self, label: str) -> Any:
+        return self.node.locator("button.widget-button").filter(has_text=label)
