@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import time
+
+import torch
 
 from ipywidgets.widgets.widget import _instances
 
@@ -35,3 +38,30 @@ def about(model_id: str) -> str:
     panel = _panel(model_id)
     kinds = [c.description for c in panel._controls.values()]
     return json.dumps({"name": panel._name, "controls": kinds, "trains": hasattr(panel, "train_now")})
+
+
+def trains_the_same(model_id: str) -> bool:
+    """Whether the pure training function gives, with the seed that the panel shows, what the panel has pinned."""
+    panel = _panel(model_id)
+    v = panel.values
+    if hasattr(panel, "map"):  # page 04
+        key = tuple(v[name] for name in ("target", "r", "alpha", "lr"))
+        again, pin = panel.map.train_point(*key, panel.pins[key].seed), panel.pins[key]
+    else:  # page 06
+        key = panel._key()
+        pin = panel.pins[key]
+        again = panel._experiments[v["model"], v["change"]].train(key[3], v["r"], seed=pin.seed)
+    return again.loss == pin.loss
+
+
+def slow_epochs(seconds: float) -> None:
+    """Each shuffle of the data takes longer, so that an interrupt falls into the training on every machine."""
+    torch.randperm = _randperm if not seconds else lambda *a, **k: (time.sleep(seconds), _randperm(*a, **k))[1]
+
+
+_randperm = torch.randperm
+
+
+def ink(model_id: str) -> list[float]:
+    """The 64 pixels of page 07's drawing field."""
+    return _panel(model_id).ink.tolist()

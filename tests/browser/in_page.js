@@ -107,5 +107,8 @@ window.__lab = (() => {
     button.__texts = seen;
   }
 
-  return { notebook, panels, dead, still, shown, ask, texts };
+  // The colours of the buttons in a field of buttons, "rgb(r, g, b)" each.
+  const field = (id) => [...root(id).querySelectorAll(".widget-gridbox button")].map((b) => getComputedStyle(b).backgroundColor);
+
+  return { notebook, panels, dead, still, shown, ask, texts, field };
 })();

@@ -26,6 +26,8 @@ import pages
 HERE = Path(__file__).resolve().parent
 SETTINGS = pages.ROOT / "jupyter" / "share" / "jupyter" / "lab" / "settings" / "overrides.d" / "lora-lab.json"
 
+TIMEOUT = 120  # seconds, for what takes 5 on an idle machine
+
 # The server ends with us, even where we are killed: its standard input, a pipe that we hold, then closes.
 SERVER = """
 import os, signal, sys, threading
@@ -177,8 +179,8 @@ def chromium(width: int = 1400, height: int = 1000) -> Iterator[Any]:
 class Page:
     """One notebook in one browser tab. tab: the Playwright page; console: errors that the browser has seen."""
 
-    def __init__(self, server: Server, context: Any, path: str, timeout: float = 120) -> None:
-        self.server, self.path, self.timeout = server, path, timeout
+    def __init__(self, server: Server, context: Any, path: str) -> None:
+        self.server, self.path = server, path
         self.tab, self.console = context.new_page(), []
         self.tab.on("console", lambda m: self.console.append(m.text) if m.type == "error" else None)
         self.tab.on("pageerror", lambda e: self.console.append(f"uncaught: {e}"))
@@ -199,8 +201,8 @@ class Page:
                 return None
             raise
 
-    def wait(self, ok: Callable[[dict | None], bool], what: str, timeout: float | None = None) -> dict:
-        end = time.monotonic() + (timeout or self.timeout)
+    def wait(self, ok: Callable[[dict | None], bool], what: str, timeout: float = TIMEOUT) -> dict:
+        end = time.monotonic() + timeout
         while not ok(state := self.state()):
             if time.monotonic() > end:
                 raise TimeoutError(f"{self.path}: waited in vain for {what}; last state: {json.dumps(state)[:1500]}")
@@ -214,17 +216,20 @@ class Page:
 
     def start_run(self) -> None:
         """Run > Run All Cells."""
+        self._counted = self.ask("get_ipython().execution_count")
         self.menu("Run", "runmenu:run-all")
 
     def finish_run(self, timeout: float = 300) -> dict:
-        """Wait until all cells have run, or one has failed; returns the state."""
+        """Wait until the kernel has run all cells, or one has failed; returns the state.
 
-        def over(s: dict) -> bool:
-            ran = [c for c in s["cells"] if not c["empty"]]
-            done = all(c["count"] and c["state"] != "running" for c in ran)
-            return s["kernel"] == "idle" and (done or any(c["errors"] for c in ran))
-
-        return self.wait(over, "Run All to end", timeout)
+        Counted in the kernel: the numbers beside the cells are in the file, too.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            state = self.wait(lambda s: s["kernel"] == "idle", "the cells to run", end - time.monotonic())
+            ran = self.ask("get_ipython().execution_count") - self._counted
+            if ran >= sum(not c["empty"] for c in state["cells"]) or any(c["errors"] for c in state["cells"]):
+                return self.wait(lambda s: all(c["state"] != "running" for c in s["cells"]), "the last outputs", 30)
 
     def ask(self, expression: str) -> Any:
         """The value of an expression in the page's kernel, after every event that was sent before it."""
@@ -234,9 +239,14 @@ class Page:
         """Every output that is a widget with a still picture."""
         return [Panel(self, found["id"], found["text"]) for found in self.tab.evaluate("() => __lab.panels()")]
 
-    def dead_boxes(self) -> list[str]:
+    def dead_boxes(self, timeout: float = 30) -> list[str]:
         """What stands in outputs that could not be shown, such as "Error displaying widget: model not found"."""
-        return self.tab.evaluate("() => __lab.dead()")
+        end = time.monotonic() + timeout
+        while True:
+            found = self.tab.evaluate("() => __lab.dead()")
+            if not any("Loading" in text for text in found) or time.monotonic() > end:
+                return found
+            self.tab.wait_for_timeout(100)
 
     def save(self) -> None:
         self.menu("File", "docmanager:save")
@@ -352,5 +362,19 @@ class Panel:
     def tick(self, label: str) -> None:
         self.node.locator(".widget-checkbox").filter(has_text=label).locator("input").click()
 
-    def button(self, label: str) -> Any:
-        return self.node.locator("button.widget-button").filter(has_text=label)
+    def click(self) -> None:
+        """Press the panel's own button with the mouse."""
+        button = self.node.locator("button.widget-button")
+        button.evaluate("b => __lab.texts(b)")
+        button.click()
+
+    def said(self, last: str, timeout: float = TIMEOUT) -> list[str]:
+        """What the button has shown since `click`, at the moment when it shows `last` after something else."""
+        button, end = self.node.locator("button.widget-button"), time.monotonic() + timeout
+        while True:
+            seen = button.evaluate("b => b.__texts")
+            if len(seen) > 1 and seen[-1] == last:
+                return seen
+            if time.monotonic() > end:
+                raise AssertionError(f"the button has shown {seen}, not yet {last!r}")
+            self.page.tab.wait_for_timeout(20)
