@@ -43,7 +43,7 @@ def server(tmp_path_factory) -> Iterator[the_lab.Server]:
     if importlib.util.find_spec("jupyterlab") is None:
         pytest.skip("no package jupyterlab here")
     if the_lab.find_chromium() is None:
-        pytest.skip("no Chromium here: set CHROMIUM, or install one (apt install chromium, playwright install chromium)")
+        pytest.skip("no Chromium here: apt install chromium, or playwright install chromium, or set CHROMIUM")
     with the_lab.jupyter_lab(tmp_path_factory.mktemp("lab")) as running:
         yield running
 
@@ -102,7 +102,7 @@ def page(ahead, name) -> Iterator[the_lab.Page]:
 def evidence(request, tmp_path) -> Iterator[None]:
     """Of a failed test: a picture of the screen, and what the browser complained about."""
     yield
-    page = request.node.funcargs.get("page")
+    page = (request.node.funcargs or {}).get("page")  # None after Ctrl-C in a fixture
     if page is not None and request.node.stash.get(FAILED, False):
         page.tab.screenshot(path=tmp_path / "screen.png")
         print(f"screenshot: {tmp_path / 'screen.png'}; the browser's errors: {page.console}", file=sys.stderr)

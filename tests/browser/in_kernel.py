@@ -1,11 +1,10 @@
-"""Runs in a page's kernel: what the page's panels should show. Asked as an expression, so no name of the page changes."""
+"""Runs in a page's kernel: what its panels should show. Asked as an expression, so no name of the page changes."""
 
 import hashlib
 import json
 import time
 
 import torch
-
 from ipywidgets.widgets.widget import _instances
 
 from lora_lab.live import LiveFigure
@@ -26,10 +25,13 @@ def labels(control) -> dict[str, object]:
 
 
 def fresh(model_id: str, shown: dict[str, object]) -> str:
-    """What the pure function draws at the positions that the browser shows, {label of a control: label of its value}."""
+    """What the pure function draws at the positions that the browser shows: {label of a control: of its value}."""
     panel = _panel(model_id)
     values = {name: labels(c)[shown[c.description]] for name, c in panel._controls.items()}
-    caption, png = panel.fresh(**values)
+    try:
+        caption, png = panel.fresh(**values)
+    except Exception as e:
+        return json.dumps({"raises": repr(e)})
     return json.dumps({"caption": caption, "sha": hashlib.sha256(png).hexdigest()})
 
 

@@ -42,6 +42,18 @@ window.__lab = (() => {
     return found;
   }
 
+  // Widgets without a still picture, such as the benchmark's peer.
+  function others() {
+    const found = [];
+    for (const cell of cells())
+      for (const [o, output] of cell.model.outputs.toJSON().entries())
+        if (output.data && WIDGET in output.data && !("image/png" in output.data)) {
+          found.push(output.data[WIDGET].model_id);
+          cell.outputArea.widgets[o].node.setAttribute("data-panel", found.at(-1));
+        }
+    return found;
+  }
+
   const sha256 = async (bytes) =>
     [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((b) => b.toString(16).padStart(2, "0")).join("");
 
@@ -110,5 +122,5 @@ window.__lab = (() => {
   // The colours of the buttons in a field of buttons, "rgb(r, g, b)" each.
   const field = (id) => [...root(id).querySelectorAll(".widget-gridbox button")].map((b) => getComputedStyle(b).backgroundColor);
 
-  return { notebook, panels, dead, still, shown, ask, texts, field };
+  return { notebook, panels, others, dead, still, shown, ask, texts, field };
 })();

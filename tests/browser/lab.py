@@ -189,7 +189,8 @@ class Page:
     def open(self) -> None:
         """Load JupyterLab with this notebook, and wait for its kernel."""
         self.tab.goto(f"{self.server.url}/lab/tree/{self.path}?reset&token={self.server.token}")
-        self.wait(lambda s: s and s["path"] == self.path and s["ready"] and s["kernel"] == "idle", "the kernel to start")
+        ready = {"path": self.path, "ready": True, "kernel": "idle"}
+        self.wait(lambda s: s and ready.items() <= s.items(), "the kernel to start")
 
     def state(self) -> dict | None:
         from playwright.sync_api import Error
@@ -280,6 +281,20 @@ class Shown:
         return {label: control["value"] for label, control in self.controls.items()}
 
 
+def _differences(shown: Shown, wanted: Mapping[str, str]) -> list[str]:
+    """What a panel shows otherwise than its function draws it, in words."""
+    if "raises" in wanted:
+        return [f"the function raises {wanted['raises']}"]
+    found = []
+    if shown.picture is None or not shown.picture["natural"]:
+        found.append("there is no picture")
+    elif shown.picture["sha"] != wanted["sha"]:
+        found.append("the picture is another one than the function draws")
+    if shown.caption.split() != wanted["caption"].split():
+        found.append(f"the caption is {shown.caption!r}, the function says {wanted['caption']!r}")
+    return found
+
+
 @dataclass
 class Panel:
     page: Page
@@ -303,37 +318,61 @@ class Panel:
         found = self.page.tab.evaluate("id => __lab.shown(id)", self.id)
         return found and Shown(**found)
 
-    def wanted(self, positions: Mapping[str, object]) -> tuple[str, str]:
-        """(caption, sha256 of the picture) that the panel's pure function gives at these positions, drawn afresh."""
+    def wanted(self, positions: Mapping[str, object]) -> dict[str, str]:
+        """caption and sha of the picture that the pure function gives at these positions, drawn afresh; or raises."""
         known = {label: positions[label] for label in self.about["controls"]}
-        found = json.loads(self.page.ask(f"__import__('in_kernel').fresh({self.id!r}, {known!r})"))
-        return found["caption"], found["sha"]
+        return json.loads(self.page.ask(f"__import__('in_kernel').fresh({self.id!r}, {known!r})"))
 
-    def settle(self, timeout: float = 20) -> Shown:
+    def settle(self, timeout: float = 30) -> Shown:
         """Wait until the caption and the picture are those of the positions shown; AssertionError says what differs."""
         end = time.monotonic() + timeout
         while True:
             shown = self.shown()
-            caption, sha = self.wanted(shown.positions)
-            problems = []
-            if shown.picture is None or not shown.picture["natural"]:
-                problems.append("there is no picture")
-            elif shown.picture["sha"] != sha:
-                problems.append("the picture is another one than the function draws")
-            if " ".join(shown.caption.split()) != " ".join(caption.split()):
-                problems.append(f"the caption is {shown.caption!r}, the function says {caption!r}")
+            problems = _differences(shown, self.wanted(shown.positions))
             if not problems and self.shown() == shown:
                 return shown
             if time.monotonic() > end:
-                raise AssertionError(f"{self.about['name']} at {shown.positions}: " + "; ".join(problems or ["unsteady"]))
+                problems = "; ".join(problems or ["it does not come to rest"])
+                raise AssertionError(f"{self.about['name']} at {shown.positions}: {problems}")
             self.page.tab.wait_for_timeout(30)
+
+    def follow(self, label: str, timeout: float = 30) -> None:
+        """Move one control as a reader does; AssertionError unless the panel shows what its function says, each time,
+        and one of the moves changes the picture."""
+        first = before = self.settle(timeout)
+        for _ in range(4):  # some neighbours look alike: then further
+            self.move(label, before.controls[label])
+            after = self.settle(timeout)
+            assert after.positions[label] != before.positions[label], f"{label} does not move"
+            if after.picture["sha"] != first.picture["sha"]:
+                return
+            before = after
+        raise AssertionError(f"{self.about['name']}: no move of {label} changes the picture")
 
     # -- what a reader does --
 
-    def slider(self, label: str) -> Any:
-        box = self.node.locator(".widget-hslider")
+    def _labelled(self, kind: str, label: str) -> Any:
         exact = self.page.tab.locator(".widget-label").get_by_text(label, exact=True)
-        return box.filter(has=exact).locator(".noUi-handle")
+        return self.node.locator(kind).filter(has=exact)
+
+    def slider(self, label: str) -> Any:
+        return self._labelled(".widget-hslider", label).locator(".noUi-handle")
+
+    def menu(self, label: str) -> Any:
+        return self._labelled(".widget-dropdown", label).locator("select")
+
+    def box(self, label: str) -> Any:
+        return self.node.locator(".widget-checkbox").filter(has_text=label).locator("input")
+
+    def move(self, label: str, control: dict) -> None:
+        """One event: an arrow key on a slider, the next choice in a menu, a click on a box."""
+        if control["kind"] == "slider":
+            self.press(label, "ArrowLeft" if control["at"] == control["max"] else "ArrowRight")
+        elif control["kind"] == "menu":
+            options = control["options"]
+            self.choose(label, options[(options.index(control["value"]) + 1) % len(options)])
+        else:
+            self.tick(label)
 
     def press(self, label: str, key: str) -> None:
         """A key on a slider's handle."""
@@ -356,11 +395,10 @@ class Panel:
         mouse.up()
 
     def choose(self, label: str, option: str) -> None:
-        exact = self.page.tab.locator(".widget-label").get_by_text(label, exact=True)
-        self.node.locator(".widget-dropdown").filter(has=exact).locator("select").select_option(label=option)
+        self.menu(label).select_option(label=option)
 
     def tick(self, label: str) -> None:
-        self.node.locator(".widget-checkbox").filter(has_text=label).locator("input").click()
+        self.box(label).click()
 
     def click(self) -> None:
         """Press the panel's own button with the mouse."""

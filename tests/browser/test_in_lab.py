@@ -33,34 +33,10 @@ def test_every_panel_is_a_live_picture(page):
     assert not page.console
 
 
-def step(control: dict) -> str:
-    return "ArrowLeft" if control["at"] == control["max"] else "ArrowRight"
-
-
-def move(panel, label: str, control: dict) -> None:
-    """One event of a reader's: a key on a slider, another choice in a menu, a click on a box."""
-    if control["kind"] == "slider":
-        panel.press(label, step(control))
-    elif control["kind"] == "menu":
-        options = control["options"]
-        panel.choose(label, options[(options.index(control["value"]) + 1) % len(options)])
-    else:
-        panel.tick(label)
-
-
 def test_every_control_moves_its_picture(page):
     for panel in page.panels():
-        for label, control in panel.settle().controls.items():
-            pictures = {panel.settle().picture["sha"]}
-            for _ in range(4):  # some neighbours look alike: then further
-                before = panel.shown()
-                move(panel, label, before.controls[label])
-                after = panel.settle()
-                assert after.positions[label] != before.positions[label], f"{label} does not move"
-                pictures.add(after.picture["sha"])
-                if len(pictures) > 1:
-                    break
-            assert len(pictures) > 1, f"{panel.about['name']}: no move of {label} changes the picture"
+        for label in panel.settle().controls:
+            panel.follow(label)
     assert not page.console
 
 
@@ -82,7 +58,7 @@ def test_a_slider_is_dragged_with_the_mouse(page):
 
 
 def the(page, name):
-    """The page's panel of this name, and its button's label."""
+    """The page's panel of this name."""
     [panel] = [p for p in page.panels() if p.about["name"] == name]
     return panel
 
@@ -120,8 +96,8 @@ def test_an_interrupt_ends_the_training_and_says_so(page, name):
     after = panel.shown()
     assert after.caption == f"Interrupted: this run was not kept. {before.caption}"
     assert after.picture["sha"] == before.picture["sha"]
-    panel.press("rank r", step(after.controls["rank r"]))  # and the panel lives on
-    assert panel.settle().picture["sha"] != before.picture["sha"]
+    panel.move("rank r", after.controls["rank r"])  # and the panel lives on
+    panel.follow("rank r")
     panel.click()
     panel.said(label)
     assert "trained live" in panel.settle().caption
@@ -192,7 +168,5 @@ def test_run_all_wakes_a_reopened_page(page):
     page.start_run()
     page.finish_run()
     for panel in page.panels():
-        before = panel.settle()
-        assert not before.asleep
-        panel.press("rank r", step(before.controls["rank r"]))
-        assert panel.settle().picture["sha"] != before.picture["sha"]
+        assert not panel.settle().asleep
+        panel.follow("rank r")
