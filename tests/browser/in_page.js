@@ -19,11 +19,13 @@ window.__lab = (() => {
       kernel: kernel && kernel.connectionStatus === "connected" ? kernel.status : null, id: kernel && kernel.id,
       cells: cells().map((cell) => ({
         empty: !cell.model.sharedModel.getSource().trim(), count: cell.model.executionCount, state: cell.model.executionState,
-        trusted: cell.model.trusted,
         errors: cell.model.outputs.toJSON().filter((o) => o.output_type === "error").map((o) => `${o.ename}: ${o.evalue}`),
       })),
     };
   }
+
+  // All outputs of the code cells, as they would be saved.
+  const outputs = () => cells().map((cell) => cell.model.outputs.toJSON());
 
   // A panel is an output that has a live view and a still picture.
   async function panels() {
@@ -103,9 +105,11 @@ window.__lab = (() => {
   // An expression in the page's kernel, through the page's own connection: its answer comes after all earlier events.
   async function ask(expression) {
     const kernel = current().sessionContext.session.kernel;
-    const future = kernel.requestExecute(
-      { code: "", silent: true, store_history: false, user_expressions: { answer: expression } });
-    const { content } = await future.done;
+    let content;
+    do {  // aborted: it was waiting behind a cell that failed
+      content = (await kernel.requestExecute(
+        { code: "", silent: true, store_history: false, user_expressions: { answer: expression } }).done).content;
+    } while (content.status === "aborted");
     const answer = content.user_expressions && content.user_expressions.answer;
     if (!answer || answer.status !== "ok") throw new Error(JSON.stringify(answer || content));
     return answer.data["text/plain"];
@@ -122,5 +126,5 @@ window.__lab = (() => {
   // The colours of the buttons in a field of buttons, "rgb(r, g, b)" each.
   const field = (id) => [...root(id).querySelectorAll(".widget-gridbox button")].map((b) => getComputedStyle(b).backgroundColor);
 
-  return { notebook, panels, others, dead, still, shown, ask, texts, field };
+  return { notebook, outputs, panels, others, dead, still, shown, ask, texts, field };
 })();

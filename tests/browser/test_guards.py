@@ -1,19 +1,33 @@
 """What the tests of test_in_lab.py ask of a panel catches the faults that it is there for."""
 
+import json
+
 import nbformat
+import pages
 import pytest
 
 from . import broken
 from . import lab as the_lab
 
 NAMES = [*broken.FAULTS, "raising"]
+BAR = """
+from lora_lab.progress import progress_bar
+import time
+
+bar = progress_bar(2, "slow")
+time.sleep(1.1)
+bar.update()
+print("halfway")
+bar.update()
+bar.close()
+"""
 
 
 @pytest.fixture(scope="module")
 def page(server, browser):
-    nb = nbformat.v4.new_notebook()
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": pages.KERNELSPEC})
     nb.cells = [nbformat.v4.new_code_cell(f"import broken\n\nbroken.panel({name!r})") for name in NAMES]
-    nb.cells.append(nbformat.v4.new_code_cell("1 / 0"))
+    nb.cells += [nbformat.v4.new_code_cell(source) for source in (BAR, "1 / 0")]
     nbformat.write(nb, server.root / "broken.ipynb")
     page = the_lab.Page(server, browser, "broken.ipynb")
     page.start_run()
@@ -41,3 +55,13 @@ def test_a_broken_panel_is_caught(page, name, said):
     panel = next(p for p in page.panels() if p.about["name"] == name)
     with pytest.raises(AssertionError, match=said):
         panel.follow("rank r", timeout=2)
+
+
+def test_a_progress_bar_leaves_no_dead_box(page):
+    page.finish_run()
+    [row] = [o for o in page.tab.evaluate("() => __lab.outputs()") if "halfway" in json.dumps(o)]
+    assert [o.get("data") for o in row if "data" in o] == [{}]  # it was there
+    page.save()
+    page.end_kernel()
+    page.open()
+    assert not page.dead_boxes()
