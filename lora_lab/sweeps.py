@@ -25,9 +25,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .bar import progress_bar
 from .cache import key_of, load, store, write_whole
 from .layers import LoRALinear, check_hyperparameters
-from .progress import progress_bar
 from .theory import scaling_of
 from .training import OPTIMIZERS, SCHEDULES, History, _check, train
 

@@ -11,7 +11,7 @@ from . import lab as the_lab
 
 NAMES = [*broken.FAULTS, "raising"]
 BAR = """
-from lora_lab.progress import progress_bar
+from lora_lab.bar import progress_bar
 import time
 
 bar = progress_bar(2, "slow")
