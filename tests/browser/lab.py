@@ -250,8 +250,10 @@ class Page:
             self.tab.wait_for_timeout(100)
 
     def save(self) -> None:
+        file = self.server.root / self.path
+        before = file.stat().st_mtime_ns
         self.menu("File", "docmanager:save")
-        self.wait(lambda s: not s["dirty"], "the page to be saved", 30)
+        self.wait(lambda s: file.stat().st_mtime_ns != before and not s["dirty"], "the page to be saved")
 
     def end_kernel(self) -> None:
         for session in self.server.request("GET", "sessions"):
