@@ -107,7 +107,7 @@ def measure(panel: lab.Panel, moves: int) -> dict[str, object]:
             end = time.monotonic() + 10
             while not (found := tab.evaluate("() => [__watch.key, __watch.painted]"))[1] and time.monotonic() < end:
                 tab.wait_for_timeout(10)
-            tab.wait_for_timeout(60)  # a second picture for one key would come now
+            tab.wait_for_timeout(40)  # a second picture for one key would come now
             key, painted = tab.evaluate("() => [__watch.key, __watch.painted]")
             silent += not found[1]
             pictures += len(painted)
