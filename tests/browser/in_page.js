@@ -5,7 +5,6 @@ window.__lab = (() => {
   const shell = () => window.jupyterapp && window.jupyterapp.shell;
   const current = () => shell() && shell().currentWidget;
   const cells = () => current().content.widgets.filter((cell) => cell.model.type === "code");
-  const root = (id) => document.querySelector(`[data-panel="${id}"]`);
   const trim = (node) => (node ? node.innerText.replaceAll("\u00a0", " ").trim() : "");
 
   const plain = (option) => option.text.replaceAll("\u00a0", " ");  // ipywidgets hardens the spaces of a menu
@@ -36,8 +35,7 @@ window.__lab = (() => {
         if (!output.data || !(WIDGET in output.data && "image/png" in output.data)) continue;
         const id = output.data[WIDGET].model_id;
         await current().content.scrollToItem(c, "smart");
-        const child = cell.outputArea.widgets[o].node;
-        child.setAttribute("data-panel", id);
+        root(id);
         found.push({ id, text: [].concat(output.data["text/plain"]).join("") });
       }
     }
@@ -45,15 +43,19 @@ window.__lab = (() => {
   }
 
   // Widgets without a still picture, such as the benchmark's peer.
-  function others() {
-    const found = [];
+  const others = () => outputs().flat().filter((o) => o.data && WIDGET in o.data && !("image/png" in o.data))
+    .map((o) => o.data[WIDGET].model_id);
+
+  // The node of a widget's output, marked for who looks for it; JupyterLab may have made a new one.
+  function root(id) {
     for (const cell of cells())
       for (const [o, output] of cell.model.outputs.toJSON().entries())
-        if (output.data && WIDGET in output.data && !("image/png" in output.data)) {
-          found.push(output.data[WIDGET].model_id);
-          cell.outputArea.widgets[o].node.setAttribute("data-panel", found.at(-1));
+        if (output.data && WIDGET in output.data && output.data[WIDGET].model_id === id) {
+          const node = cell.outputArea.widgets[o].node;
+          node.setAttribute("data-panel", id);
+          return node;
         }
-    return found;
+    return null;
   }
 
   const sha256 = async (bytes) =>

@@ -338,18 +338,31 @@ class Panel:
                 raise AssertionError(f"{self.about['name']} at {shown.positions}: {problems}")
             self.page.tab.wait_for_timeout(30)
 
+    def asleep(self, timeout: float = 30) -> Shown:
+        """What a panel without a kernel shows, once it is there."""
+        end = time.monotonic() + timeout
+        while not ((shown := self.shown()) and shown.asleep and shown.picture and shown.caption):
+            if time.monotonic() > end:
+                raise AssertionError(f"a reopened panel shows {shown}")
+            self.page.tab.wait_for_timeout(50)
+        return shown
+
     def follow(self, label: str, timeout: float = 30) -> None:
         """Move one control as a reader does; AssertionError unless the panel shows what its function says, each time,
-        and one of the moves changes the picture."""
+        and one of the moves changes something."""
         first = before = self.settle(timeout)
-        for _ in range(4):  # some neighbours look alike: then further
-            self.move(label, before.controls[label])
+        for attempt in range(8):  # some neighbours look alike: then further, and then from the other end
+            control = before.controls[label]
+            if attempt == 4 and control["kind"] == "slider" and control["at"] > control["min"]:
+                self.press(label, "Home")
+            else:
+                self.move(label, control)
             after = self.settle(timeout)
             assert after.positions[label] != before.positions[label], f"{label} does not move"
-            if after.picture["sha"] != first.picture["sha"]:
+            if (after.picture["sha"], after.caption) != (first.picture["sha"], first.caption):
                 return
             before = after
-        raise AssertionError(f"{self.about['name']}: no move of {label} changes the picture")
+        raise AssertionError(f"{self.about['name']}: no move of {label} changes anything")
 
     # -- what a reader does --
 

@@ -159,7 +159,7 @@ def test_a_reopened_page_shows_still_pictures_and_how_to_wake_them(page):
     panels = page.panels()
     assert not page.dead_boxes() and len(panels) == len(before)
     for panel, old in zip(panels, before):
-        now = panel.shown()
+        now = panel.asleep()
         assert now.picture["sha"] == old.picture["sha"] and now.picture["visible"]
         assert (now.positions, now.caption) == (old.positions, old.caption)
         assert now.asleep == "This is a still picture: Run ▸ Run All Cells wakes the sliders."
