@@ -85,22 +85,6 @@ class LiveFigure(w.VBox):
         """The line of text under the controls: the figure's numbers."""
         return self._text
 
-    def _replace(self) -> None:
-        """Close what an earlier run of this cell has made: the kernel and the saved page would keep it all."""
-        kernel = getattr(get_ipython(), "kernel", None)
-        parent = kernel.get_parent() if kernel else {}
-        cell = parent.get("metadata", {}).get("cellId")  # JupyterLab sends it; elsewhere nothing is closed
-        if cell is None:
-            return
-        run, panels = parent["header"]["msg_id"], []
-        if cell in _made:
-            last, panels = _made[cell]
-            if last != run:
-                for panel in panels:
-                    _close(panel)
-                panels = []
-        _made[cell] = run, [*panels, self]
-
     def _moved(self, _change: object) -> None:
         self.error = None
         try:
@@ -190,6 +174,22 @@ class LiveFigure(w.VBox):
         finally:
             if before is not None:
                 self._controls[name].value = before
+
+    def _replace(self) -> None:
+        """Close what an earlier run of this cell has made: the kernel and the saved page would keep it all."""
+        kernel = getattr(get_ipython(), "kernel", None)
+        parent = kernel.get_parent() if kernel else {}
+        cell = parent.get("metadata", {}).get("cellId")  # JupyterLab sends it; elsewhere nothing is closed
+        if cell is None:
+            return
+        run, panels = parent["header"]["msg_id"], []
+        if cell in _made:
+            last, panels = _made[cell]
+            if last != run:
+                for panel in panels:
+                    _close(panel)
+                panels = []
+        _made[cell] = run, [*panels, self]
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         bundle = super()._repr_mimebundle_(**kwargs)
