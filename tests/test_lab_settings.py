@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = Path("share/jupyter/lab/settings/overrides.d/lora-lab.json")  # of the environment; JupyterLab reads all there
-FILE = ROOT / "jupyter" / INSIDE
+FILE = ROOT / "lora_lab" / "jupyter" / INSIDE
 
 
 def schema(plugin: str) -> dict:
@@ -41,7 +41,7 @@ def test_panels_are_saved_with_the_page():
 
 def test_the_settings_are_installed_with_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["tool"]["flit"]["external-data"]["directory"] == "jupyter"
+    assert project["tool"]["flit"]["external-data"]["directory"] == "lora_lab/jupyter"
     try:
         installed = metadata.distribution("lora-lab")
     except metadata.PackageNotFoundError:

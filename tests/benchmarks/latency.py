@@ -67,7 +67,8 @@ WATCH = r"""
 def shortened(source: Path, target: Path, peer: bool) -> None:
     """The page up to its last panel; after the first one, the same figure drawn in the other way."""
     nb = pages.read(source)
-    has_panel = [any(pages.WIDGET in o.get("data", {}) for o in c.get("outputs", [])) for c in nb.cells]
+    shown = {pages.WIDGET, "image/png"}
+    has_panel = [any(shown <= o.get("data", {}).keys() for o in c.get("outputs", [])) for c in nb.cells]
     nb.cells = nb.cells[: len(has_panel) - has_panel[::-1].index(True)]
     if peer:
         nb.cells.insert(has_panel.index(True) + 1, nbformat.v4.new_code_cell(PEER))

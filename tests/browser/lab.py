@@ -24,7 +24,7 @@ from typing import Any
 import pages
 
 HERE = Path(__file__).resolve().parent
-SETTINGS = pages.ROOT / "jupyter" / "share" / "jupyter" / "lab" / "settings" / "overrides.d" / "lora-lab.json"
+SETTINGS = pages.ROOT / "lora_lab/jupyter/share/jupyter/lab/settings/overrides.d/lora-lab.json"
 
 TIMEOUT = 120  # seconds, for what takes 5 on an idle machine
 
