@@ -35,7 +35,7 @@ def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
             for ax, (key, title) in zip(axes, keys.items()):
                 plots.ways({way: (row["trained"], mean(row[key])) for way, row in rows.items()}, ax, title=title)
                 ax.axhline(mean(full[key]), lw=1, ls=":", color=plots.COLOURS["full"])
-                ax.plot([], [], "o", ms=17, mfc="none", mec="#ff2a00", mew=3)
+                plots.ring(ax, 17)
             axes[1].get_legend().remove()
         for ax, key in zip(fig.axes, keys):
             ax.lines[-1].set_data([chosen["trained"]], [mean(chosen[key])])
@@ -72,8 +72,8 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence
             grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
             plots.phi_map(phi, left, title="φ(i, j)")
-            left.plot([], [], "o", ms=13, mfc="none", mec="#ff2a00", mew=3, clip_on=False)
-            right.bar(["these two", "chance"], [0, 0], color=[plots.COLOURS["LoRA"], plots.COLOURS["weights"]])
+            plots.ring(left, 13)
+            right.bar(["these two", "chance"], [0, 0], color=[plots.COLOURS["LoRA"], plots.COLOURS["rest"]])
             for x in (0, 1):
                 right.text(x, 0, "", ha="center", va="bottom")
             right.set(ylim=(0, 1.1))
@@ -138,15 +138,15 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
     def draw(fig: Figure, adapter: str, lam: float) -> str:
         now = said[adapter, lam]
         left = fig.add_axes((0.07, 0.18, 0.33, 0.7))
-        for label, key, colour in (("its task", "task", "LoRA"), ("other voices", "voices", "full")):
+        for label, key, colour in (("its task", "task", "LoRA"), ("other voices", "voices", "other")):
             left.plot(lams, [getattr(said[adapter, x], key) for x in lams], label=label, color=plots.COLOURS[colour])
-        left.axvline(lam, lw=1.5, color="#ff2a00")
+        left.axvline(lam, lw=1.2, color=plots.COLOURS["chosen"])
         left.set(title=f"adapter {adapter}", xlabel="λ", ylabel="nats above the floor", ylim=(0, highest))
-        left.legend(loc="upper center")
+        left.legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")  # over the line at λ
         for k, (record, text) in enumerate(zip(records, now.texts)):
             y = 0.84 - 0.26 * k
             fig.text(0.44, y, " ".join(w for w in record if w != "-"), color=plots.COLOURS["base"], fontsize=11)
-            fig.text(0.45, y - 0.1, text, fontsize=13, color=plots.COLOURS["LoRA"] if lam else "black")
+            fig.text(0.45, y - 0.1, text, fontsize=13, color=plots.COLOURS["LoRA"] if lam else plots.COLOURS["base"])
         return (
             f"“{now.texts[0]}” task {plots.short(now.task)}, others {plots.short(now.voices)}, "
             f"right {100 * now.right:.0f} %"
