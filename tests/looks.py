@@ -4,6 +4,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -80,10 +81,12 @@ def flaws(figure: Figure, *, tight: bool = False, smallest: float = 9) -> list[s
 
     tight: saved with bbox_inches="tight", as Jupyter's inline figures are: nothing is cut off.
     """
-    figure.canvas.draw()
-    renderer, edge = figure.canvas.get_renderer(), figure.bbox
-    boxes = [(t.get_text(), t.get_window_extent(renderer)) for t in _texts(figure)]
-    found = [f"{t.get_text()!r} has {t.get_fontsize():.0f} points" for t in _texts(figure) if t.get_fontsize() < smallest]
+    before, canvas, edge = figure.canvas, FigureCanvasAgg(figure), figure.bbox
+    canvas.draw()
+    texts, renderer = _texts(figure), canvas.get_renderer()
+    boxes = [(t.get_text(), t.get_window_extent(renderer)) for t in texts]
+    figure.set_canvas(before)
+    found = [f"{t.get_text()!r} has {t.get_fontsize():.0f} points" for t in texts if t.get_fontsize() < smallest]
     for text, box in boxes:
         if not tight and (box.x0 < -1 or box.y0 < -1 or box.x1 > edge.width + 1 or box.y1 > edge.height + 1):
             found.append(f"{text!r} is cut off")
