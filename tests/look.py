@@ -1,8 +1,8 @@
 """Pictures of pages as people see them: python tests/look.py [PAGE ...] [--to FOLDER] [--run] [--views NAME ...]
 
 Opens each page in JupyterLab with headless Chromium, light and dark at 1280 x 800 and as projected (1920 x 1080 at
-150 %), scrolls through it and writes FOLDER/NN-view-00.png, ... With --run all cells are run first (sliders alive), else the
-page is shown as stored. For looking at, not for committing: the default folder is a new temporary one.
+150 %), scrolls through it and writes FOLDER/NN-view-00.png, ... With --run all cells are run first (sliders alive),
+else the page is shown as stored. For looking at, not for committing: the default folder is a new temporary one.
 
 Needs playwright (python -m pip install playwright) and Chromium (CHROMIUM=... names another than /usr/bin/chromium).
 """
