@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as w
 import torch
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from . import plots
 
@@ -142,8 +144,21 @@ class LiveFigure(w.VBox):
             bundle = bundle[0]
         shown = ", ".join(f"{k} = {v}" for k, v in self.values.items())
         bundle["text/plain"] = f"[{self._name}: {shown}] {self._text}"
-        bundle["image/png"] = base64.b64encode(self._picture.value).decode()
+        bundle["image/png"] = base64.b64encode(self._still(bundle["text/plain"])).decode()
         return bundle
+
+    def _still(self, line: str) -> bytes:
+        """The picture with a line of text above it, wrapped: GitHub and nbconvert show neither sliders nor caption."""
+        width, height = self._figure.get_size_inches()
+        lines = textwrap.wrap(line, int(11.5 * width))
+        top = height + 0.2 * len(lines) + 0.1  # inches
+        with plots.matplotlib.rc_context(plots.STYLE):
+            place = {"x": 0.1 / width, "y": (top - 0.05) / height, "ha": "left", "va": "top"}
+            text = self._figure.text(**place, s="\n".join(lines), fontsize=11, color=plots.COLOURS["base"])
+            box, buffer = Bbox.from_extents(0, 0, width, top), io.BytesIO()
+            self._figure.savefig(buffer, format="png", metadata={"Software": None}, bbox_inches=box)
+            text.remove()
+        return buffer.getvalue()
 
 
 class TrainingFigure(LiveFigure):

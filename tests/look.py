@@ -32,8 +32,7 @@ VIEWS = {  # name: (theme, CSS pixels, device pixels per CSS pixel); 1920 x 1080
 }
 OPEN = """() => { const w = window.jupyterapp?.shell.currentWidget;
     return !!w?.content?.widgets?.length && w.context.isReady; }"""
-DONE = """() => { const w = window.jupyterapp.shell.currentWidget, k = w.sessionContext.session?.kernel;
-    return k?.status === 'idle' && w.content.widgets.every(c => c.model.type !== 'code' || c.model.executionCount); }"""
+IDLE = "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
 PANEL = ".jp-WindowedPanel-outer"
 
 
@@ -78,10 +77,12 @@ def shoot(browser, address: str, page: Path, view: str, to: Path, run: bool) -> 
     tab.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     tab.wait_for_timeout(2000)
     if run:
-        tab.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        tab.wait_for_function(DONE, timeout=600_000)
+        tab.wait_for_function(IDLE, timeout=120_000)
+        tab.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")  # returns when all have run
+        tab.wait_for_function(IDLE, timeout=120_000)
         tab.wait_for_timeout(1000)
     whole = tab.locator(PANEL).first
+    whole.evaluate("e => e.scrollTo(0, 0)")
     seen, at = 0, -1
     while (now := whole.evaluate("e => e.scrollTop")) != at:
         at = now

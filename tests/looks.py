@@ -73,7 +73,7 @@ def _texts(figure: Figure) -> list[Text]:
         if ax.axison:
             for axis in (ax.xaxis, ax.yaxis):
                 drawn += [axis.label, *(t.label1 for t in axis._update_ticks())]
-    return [t for t in drawn if t.get_visible() and t.get_text().strip()]
+    return [t for t in {id(t): t for t in drawn}.values() if t.get_visible() and t.get_text().strip()]
 
 
 def flaws(figure: Figure, *, tight: bool = False, smallest: float = 9) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 # One meaning each, on every page. tests/test_looks.py holds their contrast and what colour-blind readers see of them.
-COLOURS = {
+LINES = {
     "base": "#4D4D4D",
     "LoRA": "#0072B2",
     "full": "#D55E00",
@@ -21,7 +21,7 @@ COLOURS = {
     "published": "#009E73",  # open circles
     "other": "#CC79A7",  # neither LoRA nor full; a run made live
     "LoRA2": "#3A9BDC",  # a second LoRA beside the first
-    "variant": "#8C510A",  # the method chosen from a menu, beside LoRA
+    "variant": "#7A4305",  # the method chosen from a menu, beside LoRA
     "rest": "#949494",  # the methods that are not chosen
     "good": "#009E73",
     "bad": "#B2182B",
@@ -40,7 +40,8 @@ FILLS = {  # of bars and bands, never of lines: too light for that, so each has 
     "paper": "#ffffff",
     "ink": "#222222",
 }
-CYCLE = ("#5E3C99", "#8C510A", "#009E73", "#CC79A7")  # for what has no colour of its own
+COLOURS = LINES | FILLS
+CYCLE = ("#5E3C99", "#7A4305", "#009E73", "#CC79A7")  # for what has no colour of its own
 BESIDE = (COLOURS["other"], COLOURS["published"])  # the same, where LoRA or full is in the figure, too
 DASHES = ("-", "-.", ":", (0, (6, 1)))  # a dashed line is a floor
 DIVERGING, COUNTS, SHARES, LOSSES, INK = "RdBu_r", "Reds", "Blues", "viridis", "gray_r"
