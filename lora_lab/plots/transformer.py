@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
@@ -48,7 +49,9 @@ def ways(points: Mapping[str, tuple[int, float]], ax: Axes | None = None, *, tit
         if " r=" not in way:
             colour, marker = _kind(way)
             ax.plot(*point, marker, ms=9, color=COLOURS[colour])
-            ax.annotate(way, point, xytext=(0, 9), textcoords="offset points", ha="center", fontsize=11)
+            place = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+            edge = [withStroke(linewidth=4, foreground=FILLS["paper"])]  # lines end before the letters
+            ax.annotate(way, point, fontsize=11, path_effects=edge, **place)
     ax.set(title=title, xlabel="trained numbers", ylabel=ylabel, xscale="log", yscale="log")
     low, high = ax.get_ylim()
     ax.set_ylim(low, 1.5 * high)  # room for the names
@@ -172,8 +175,9 @@ def learned_forgotten(points: Mapping[str, Mapping[str, Sequence[tuple[float, fl
         for way, runs in by_way.items():
             colour, marker = _kind(way)
             ax.plot(*zip(*runs), marker, ms=9, alpha=0.8, color=COLOURS[colour], label=way)
-        ax.set(title=task, xlabel="above the floor on the task (left: learned more)", xscale="log", yscale="log")
+        ax.set(title=task, xscale="log", yscale="log")
         _plain_log(ax, "x")
+    fig.supxlabel("above the floor on the task (left: learned more)", fontsize=12)
     axes[0, 0].set_ylabel("above it on other voices\n(down: forgot less)")
     _plain_log(axes[0, 0])
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -147,7 +147,7 @@ def written_sentences(
 ) -> list[Axes]:
     """Sentences side by side, {title: sentences}; words of `changed` in violet, × before what is not allowed."""
     longest = max(len(texts) for texts in columns.values())
-    width, size = 12.5, 10  # inches, points
+    width, size = 12.5, 11  # inches, points
     fig, axes = plt.subplots(1, len(columns), figsize=(width, 0.34 * longest + 0.6), squeeze=False)
     fig.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.5 / (0.34 * longest + 0.6), wspace=0.02)
     per_letter = 0.602 * size / 72 / (axes[0, 0].get_position().width * width)  # of a panel, in the monospaced font
