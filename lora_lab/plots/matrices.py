@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from mpl_toolkits.axes_grid1 import make_axes_locatable
 from torch import Tensor
 
 from .style import DIVERGING, axes_of, limit_of, thinned
@@ -36,7 +37,7 @@ def heatmap(
     ax.spines[:].set_visible(True)
     if colorbar:
         if aspect == "equal":  # a band: the bar as high as the picture, not as the Axes
-            ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0, 0.025, 1)))
+            ax.figure.colorbar(image, cax=make_axes_locatable(ax).append_axes("right", size="3%", pad=0.12))
         else:
             ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
     return ax
