@@ -301,7 +301,8 @@ class KeptTrainings:
         key = f"{self.cell}.{self.calls}"
         self.calls += 1
         kept = self.about.get(key)
-        if not kept or kept["settings"] != json.loads(json.dumps(settings)):
+        # Results that were kept before `train` had lr_ratio belong to its default.
+        if not kept or {"lr_ratio": 1.0} | kept["settings"] != json.loads(json.dumps(settings)):
             return None
         tensors = {name: self.tensors.get(f"{key}/{name}") for name in trainable}
         if any(t is None or t.shape != trainable[n].shape for n, t in tensors.items()):
