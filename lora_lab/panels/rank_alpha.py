@@ -96,7 +96,7 @@ class MapPanel(TrainingFigure):
     """
 
     def __init__(self, map_: RankAlphaMap) -> None:
-        self.map, self.pins = map_, {}
+        self.map = map_
         middle = [values[len(values) // 2] for values in (map_.ranks, map_.alphas, map_.lrs)]
         controls = {
             "target": menu("target", list(map_.sweeps)),
@@ -169,9 +169,7 @@ class MapPanel(TrainingFigure):
             pin = self.map.train_point(*key, seed)
         if pin.interrupted:
             raise KeyboardInterrupt
-        self.pins[key] = pin
-        self._moved(None)
-        return self._text
+        return self._pin(key, pin)
 
     def train_now(self) -> str:
         return self.train_point()

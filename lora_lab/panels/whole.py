@@ -53,7 +53,7 @@ class LayerPanel(TrainingFigure):
     """
 
     def __init__(self) -> None:
-        self.runs, self.pins, self._experiments = recorded_runs(), {}, {}
+        self.runs, self._experiments = recorded_runs(), {}
         controls = {
             "model": menu("model", list(SHAPES)),
             "change": menu("change", list(CHANGES)),
@@ -141,9 +141,7 @@ class LayerPanel(TrainingFigure):
             pin: Result = experiment.train(layers, r, seed=(before.seed if before else experiment.seed - 1) + 1)
         if pin.interrupted:
             raise KeyboardInterrupt
-        self.pins[key] = pin
-        self._moved(None)
-        return self._text
+        return self._pin(key, pin)
 
     def train_now(self) -> str:
         return self.train_choice()

@@ -15,7 +15,7 @@ from .gallery import symptom
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
-from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, ways
+from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, update_phi_map, ways
 from .whole import layer_choices, stops_at_the_base, two_phases, ways_compared, words_that_moved, written_sentences
 from .wild import (
     bill_bars,
@@ -75,6 +75,7 @@ __all__ = [
     "update_bills",
     "update_heatmap",
     "update_loss_map",
+    "update_phi_map",
     "update_variant",
     "use_style",
     "variant_axes",
