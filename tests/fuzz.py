@@ -281,6 +281,9 @@ def memory(fuzzer: Fuzzer, moves: int, render: int = 1) -> dict:
             with drawing(i % render == 0):
                 fuzzer.move()
 
+    for name in fuzzer.controls:  # matplotlib makes ticks as they are needed and keeps them
+        for value in fuzzer.panel.positions(name):
+            fuzzer._move(name, value)
     go(moves // 10)
     gc.collect()
     before = artists(fuzzer.panel), widgets(), len(gc.get_objects()), resident_mb()
@@ -289,7 +292,8 @@ def memory(fuzzer: Fuzzer, moves: int, render: int = 1) -> dict:
     after = artists(fuzzer.panel), widgets(), len(gc.get_objects()), resident_mb()
     grown = [a - b if a is not None and b is not None else None for a, b in zip(after, before)]
     mb = round(grown[3], 1) if grown[3] is not None else None
-    return {"moves": moves, "drawn": -(-moves // render), "artists": grown[0], "widgets": grown[1], "objects": grown[2], "MB": mb}
+    names = ("moves", "drawn", "artists", "widgets", "objects", "MB")
+    return dict(zip(names, (moves, -(-moves // render), *grown[:3], mb)))
 
 
 def fuzz(panel: LiveFigure, fresh: Callable[[], LiveFigure], events: int, seed: int, render: int, moves: int) -> dict:
@@ -324,8 +328,8 @@ def problems(entry: dict) -> list[str]:
     out = [entry["found"]] if entry["found"] else []
     out += [f"the control {name} changes nothing" for name in entry.get("dead", [])]
     growth = entry.get("growth", {})
-    for what in ("artists", "widgets"):
-        if growth.get(what):
+    for what, allowed in (("artists", growth.get("drawn", 0) // 5), ("widgets", 0)):  # a leak is one or more per move
+        if growth.get(what, 0) > allowed:
             out.append(f"{growth[what]} more {what} after {growth['moves']} moves")
     if abs(growth.get("MB") or 0) > MOST_MB:
         out.append(f"{growth['MB']} MB more after {growth['moves']} moves; the limit is {MOST_MB} MB")
@@ -358,7 +362,8 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"page {number} stopped: {output.ename}: {output.evalue}", flush=True)
         for title, entry in entries.items():
             failed |= bool(problems(entry))
-            print(title, {k: entry.get(k) for k in ("events", "drawn", "growth", "cpu_s")}, *problems(entry), flush=True)
+            shown = {k: entry.get(k) for k in ("events", "drawn", "growth", "cpu_s")}
+            print(title, shown, *problems(entry), flush=True)
         record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
         record |= entries
         there = [s.title for s in course_panels.every_shown_panel()]
