@@ -382,5 +382,8 @@ def catch_up(point: str, namespace: dict | None = None) -> None:
             del namespace[name]
         namespace.update(before)
         raise
+    from . import order
+
+    order.caught_up(page, section.at)
     took = time.perf_counter() - start
     print(f"You are at {section.number}, “{section.title}”: go on with the cells below that heading. ({took:.0f} s)")
