@@ -218,10 +218,11 @@ def _pure(call: ast.Call) -> bool:
     return False
 
 
-def _touches(code: ast.AST, imported: set[str]) -> set[str]:
+def _touches(code: ast.AST, imported: set[str], only_first: frozenset[str] = frozenset()) -> set[str]:
     """Names whose object the code may change without binding the name anew: layer.merge(), train(m), d["x"] = 1.
 
-    Careful on the safe side: a call that is not known to be pure may change everything it is given.
+    Careful on the safe side: a call that is not known to be pure may change everything it is given. only_first: names
+    of functions that are trusted to change nothing but their first argument.
     """
     touched: set[str] = set()
     functions = [f for f in ast.walk(code) if isinstance(f, (ast.FunctionDef, ast.Lambda))]
@@ -232,7 +233,8 @@ def _touches(code: ast.AST, imported: set[str]) -> set[str]:
         if isinstance(n, ast.Call) and not _pure(n):
             if isinstance(n.func, ast.Attribute):
                 touched |= {_root(n.func)} - {None}
-            for argument in (*n.args, *(k.value for k in n.keywords)):
+            given = (*n.args, *(k.value for k in n.keywords))
+            for argument in n.args[:1] if isinstance(n.func, ast.Name) and n.func.id in only_first else given:
                 if not isinstance(argument, (ast.Constant, ast.Call)):
                     touched |= _names(argument).needs
         elif isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del)):

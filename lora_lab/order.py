@@ -20,6 +20,9 @@ from collections.abc import Mapping
 from .latecomer import _cells, _names, _touches, find_page
 
 UNCHANGED = (int, float, complex, str, bytes, bool, type(None), tuple, type, types.FunctionType, types.ModuleType)
+ONLY_FIRST = frozenset(  # what these change is their first argument: train(layer, X, y)
+    ("train", "add_lora", "remove_lora", "merge", "unmerge", "set_scale", "load_adapter", "load_adapter_state")
+)
 OWN = None  # in a history: a cell that is not of the page
 
 
@@ -47,7 +50,7 @@ class Book:
 
     def _of(self, tree: ast.AST) -> tuple[set[str], set[str], set[str]]:
         names = _names(tree)
-        changes = (_touches(tree, self.imported) | (names.binds & names.needs)) - self.imported
+        changes = (_touches(tree, self.imported, ONLY_FIRST) | (names.binds & names.needs)) - self.imported
         return names.needs - self.imported, names.binds - self.imported - names.needs, changes
 
     @staticmethod

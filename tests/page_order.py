@@ -3,8 +3,9 @@
 What a reader's hands do to a page, in real kernels. "twice": Run All and, in the same kernel, Run All again. "again":
 in that full kernel, every cell once more, alone and in random order. "shuffled": a fresh kernel, the first cell (the
 imports), then every other cell once in random order. Each printed output is compared with the stored one, as strict
-nbval compares. It is the same; or the cell stopped with an error; or a sentence says that the order is not the page's
-(lora_lab.order); or it is `silent`: another number, and nobody says so. That is what must not be.
+nbval compares. It is the same; or the cell stopped with an error (an `odd` one is neither a NameError nor one of our
+sentences); or it was `said` that the order is not the page's (lora_lab.order); or it is `silent`: another number, and
+nobody says so. That is what must not be.
 
 The result is kept in page_order.json beside this file; tests/test_page_order.py checks that it is up to date and that
 no cell is silent. Exit status 1 if one is.
@@ -74,12 +75,12 @@ def text_of(cell, outputs: list) -> dict:
 def verdict(cell, outputs: list) -> tuple[str, str]:
     """("same" | "error" | "said" | "odd error" | "silent", words about it) of a cell that ran at some moment."""
     error = next((o for o in outputs if o.output_type == "error"), None)
+    now, stored = text_of(cell, outputs), text_of(cell, cell.outputs)
+    notice = NOTICE.search("".join(o.text for o in outputs if o.output_type == "stream"))
     if error:
         said = f"{error.ename}: {error.evalue}".splitlines()[0][:200]
-        return ("error" if error.ename in ERRORS else "odd error"), said
-    now, stored = text_of(cell, outputs), text_of(cell, cell.outputs)
-    notice = NOTICE.search(now.get("stdout", [""])[0])
-    if notice:
+        return ("error" if error.ename in ERRORS or notice else "odd error"), said
+    if notice and "stdout" in now:
         now["stdout"] = [NOTICE.sub("", now["stdout"][0]).lstrip("\n")]
         if not now["stdout"][0]:
             del now["stdout"]
@@ -106,7 +107,9 @@ def summary(found: dict[int, tuple[str, str]]) -> dict:
     """Counts, and the words of every cell that was not simply the same."""
     shown = {str(i): list(v) for i, v in sorted(found.items()) if v[0] in ("silent", "odd error", "said")}
     errors = Counter(words.split(":")[0] for kind, words in found.values() if kind in ("error", "odd error"))
-    return {"cells": len(found), **Counter(kind for kind, _ in found.values()), "errors": dict(errors), "shown": shown}
+    needless = sum(verdict == ("same", "with a notice") for verdict in found.values())
+    kinds = Counter(kind for kind, _ in found.values())
+    return {"cells": len(found), **kinds, "needless notices": needless, "errors": dict(errors), "shown": shown}
 
 
 def examine(path: Path, seed: int) -> dict:
