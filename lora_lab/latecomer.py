@@ -218,13 +218,13 @@ def _pure(call: ast.Call) -> bool:
     return False
 
 
-def _touches(code: ast.AST, imported: set[str], only_first: frozenset[str] = frozenset()) -> set[str]:
+def _touches(code: ast.AST, imported: set[str], trusted: Mapping[str, int] | None = None) -> set[str]:
     """Names whose object the code may change without binding the name anew: layer.merge(), train(m), d["x"] = 1.
 
-    Careful on the safe side: a call that is not known to be pure may change everything it is given. only_first: names
-    of functions that are trusted to change nothing but their first argument.
+    Careful on the safe side: a call that is not known to be pure may change everything it is given. trusted: {name of
+    a function: how many of its first arguments it may change}.
     """
-    touched: set[str] = set()
+    touched, trusted = set(), trusted or {}
     functions = [f for f in ast.walk(code) if isinstance(f, (ast.FunctionDef, ast.Lambda))]
     inside = {n for f in functions for n in ast.walk(f) if n is not f}
     for n in ast.walk(code):
@@ -234,7 +234,9 @@ def _touches(code: ast.AST, imported: set[str], only_first: frozenset[str] = fro
             if isinstance(n.func, ast.Attribute):
                 touched |= {_root(n.func)} - {None}
             given = (*n.args, *(k.value for k in n.keywords))
-            for argument in n.args[:1] if isinstance(n.func, ast.Name) and n.func.id in only_first else given:
+            if isinstance(n.func, ast.Name) and n.func.id in trusted:
+                given = n.args[: trusted[n.func.id]]
+            for argument in given:
                 if not isinstance(argument, (ast.Constant, ast.Call)):
                     touched |= _names(argument).needs
         elif isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del)):

@@ -3,8 +3,9 @@
 A page that runs from top to bottom prints the numbers of its text. Somebody who scrolls up and runs a cell again may
 get others: `layer` is by then another layer, or has been trained further. `begin` therefore keeps book, in a notebook
 only: which cells of the page have made or changed which names. Before a cell runs, the names it reads are compared with
-those it reads in the page's order; where they differ, one line is printed. It says "may": whether a call has changed
-its argument is read off the code, as in `latecomer`.
+those it reads in the page's order; where they differ, one line is printed. Whether a call may have changed its argument
+is read off the code, as in `latecomer`, and looked up afterwards where that is possible (`stamp`). Where it is not, it
+may; so says the line.
 
 Cells that are not on the page, or that a reader has edited, are the reader's own, and nothing is said about them.
 """
@@ -15,14 +16,16 @@ import ast
 import builtins
 import contextlib
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .latecomer import _cells, _names, _touches, find_page
 
 UNCHANGED = (int, float, complex, str, bytes, bool, type(None), tuple, type, types.FunctionType, types.ModuleType)
-ONLY_FIRST = frozenset(  # what these change is their first argument: train(layer, X, y)
-    ("train", "add_lora", "remove_lora", "merge", "unmerge", "set_scale", "load_adapter", "load_adapter_state")
-)
+TRUSTED = {  # a function: how many of its first arguments it may change, as in train(layer, X, y)
+    **dict.fromkeys(("train", "add_lora", "remove_lora", "merge", "unmerge", "set_scale"), 1),
+    **dict.fromkeys(("load_adapter", "load_adapter_state"), 1),
+    **dict.fromkeys(("LoRALinear", "save_adapter"), 0),
+}
 OWN = None  # in a history: a cell that is not of the page
 
 
@@ -47,10 +50,13 @@ class Book:
             self.expected[i] = {name: list(page[name]) for name in made}
             self._write(page, i, self.makes[i], self.changes[i])
         self.last = -1
+        # (cell, name): calls that might have changed a name, and were seen not to, or to, when the cell ran
+        self.harmless: set[tuple[int, str]] = set()
+        self.harmful: set[tuple[int, str]] = set()
 
     def _of(self, tree: ast.AST) -> tuple[set[str], set[str], set[str]]:
         names = _names(tree)
-        changes = (_touches(tree, self.imported, ONLY_FIRST) | (names.binds & names.needs)) - self.imported
+        changes = (_touches(tree, self.imported, TRUSTED) | (names.binds & names.needs)) - self.imported
         return names.needs - self.imported, names.binds - self.imported - names.needs, changes
 
     @staticmethod
@@ -69,8 +75,10 @@ class Book:
         """The names that the cell reads and that are not as they are in the page's order; values: the notebook's."""
         out = []
         for name, expected in self.expected[cell].items():
-            found = [e for e in self.history.get(name, []) if e is not OWN]
-            own = self.history.get(name, [0])[0] is OWN
+            history = self.history.get(name, [])
+            own = bool(history) and history[0] is OWN
+            found = [e for e in history if e is not OWN and (max(e, ~e), name) not in self.harmless]
+            expected = [e for e in expected if (e, name) not in self.harmless]
             if own or not found or name not in values:  # the reader's own name, or a NameError to come
                 continue
             if isinstance(values[name], UNCHANGED):  # what cannot be changed: who made it is all that counts
@@ -79,14 +87,25 @@ class Book:
                 out.append(name)
         return sorted(out)
 
-    def ran(self, code: str, cell: int | None, clean: bool = True, untouched: set[str] = frozenset()) -> None:
-        """Enter a cell that has run. clean: without an error and without doubtful names; untouched: not bound by it."""
+    def ran(
+        self,
+        code: str,
+        cell: int | None,
+        clean: bool = True,
+        unbound: Collection[str] = (),
+        unchanged: Collection[str] = (),
+    ) -> None:
+        """Enter a cell that has run. clean: without an error and without doubtful names; unbound, unchanged: names
+        that it did not bind, and names whose objects were seen to be the same afterwards."""
         if cell is None:
             with contextlib.suppress(SyntaxError):
                 _, makes, changes = self._of(ast.parse(code))
                 self._write(self.history, OWN, makes, changes)
             return
-        self._write(self.history, cell if clean else ~cell, self.makes[cell] - untouched, self.changes[cell])
+        self._write(self.history, cell if clean else ~cell, self.makes[cell] - set(unbound), self.changes[cell])
+        seen = {(cell, name) for name in unchanged}
+        self.harmful |= {(cell, name) for name in self.changes[cell]} - seen
+        self.harmless = (self.harmless | seen) - self.harmful
         self.last = cell
 
     def caught_up(self, cell: int) -> None:
@@ -98,6 +117,32 @@ class Book:
 
 def _plain(code: str) -> str:
     return "\n".join(line.rstrip() for line in code.strip().splitlines())
+
+
+def stamp(thing: object, depth: int = 2) -> object:
+    """What differs as soon as the thing has been changed in place; None where that cannot be told."""
+    import torch
+
+    from .live import LiveFigure
+
+    if isinstance(thing, UNCHANGED):
+        return "never"
+    if isinstance(thing, torch.Tensor):
+        grad = thing.grad if thing.is_leaf else None
+        total = float(thing.detach().double().sum()) if thing.numel() <= 2_000_000 else 0  # .data leaves no version
+        seen = (thing._version, thing.requires_grad, None if grad is None else grad._version)
+        return repr((id(thing), *seen, id(grad), total))
+    if isinstance(thing, torch.nn.Module):
+        numbers = [(name, stamp(t)) for name, t in (*thing.named_parameters(), *thing.named_buffers())]
+        plain = (bool, int, float, str)
+        flags = [[(k, v) for k, v in vars(m).items() if isinstance(v, plain)] for m in thing.modules()]
+        return repr((numbers, [type(m).__name__ for m in thing.modules()], flags))
+    if isinstance(thing, LiveFigure):
+        return repr((thing.values, thing.caption))
+    if depth and isinstance(thing, (dict, list)) and len(thing) <= 1000:
+        inside = [stamp(v, depth - 1) for v in (thing.values() if isinstance(thing, dict) else thing)]
+        return None if None in inside else repr((list(thing) if isinstance(thing, dict) else None, inside))
+    return None
 
 
 def notice(names: list[str]) -> str:
@@ -115,6 +160,7 @@ class Watcher:
         self.book = Book({i: text for i, (kind, text) in enumerate(cells) if kind == "code"})
         self._names: list[str] = []
         self._before: dict[str, int] = {}
+        self._stamps: dict[str, object] = {}
         shell.events.register("pre_run_cell", self.before)
         shell.events.register("post_run_cell", self.after)
 
@@ -128,6 +174,7 @@ class Watcher:
         if cell is None:
             return
         self._before = {name: id(values.get(name)) for name in self.book.makes[cell]}
+        self._stamps = {name: stamp(values[name]) for name in self.book.changes[cell] if name in values}
         self._names = self.book.doubtful(cell, values)
         if self._names:
             print(notice(self._names))
@@ -137,8 +184,9 @@ class Watcher:
         cell = self.book.find(code)
         stopped = not result.success
         kept = {name for name, was in self._before.items() if id(values.get(name)) == was} if stopped else set()
-        self.book.ran(code, cell, clean=not (self._names or stopped), untouched=kept)
-        self._names, self._before = [], {}
+        same = {name for name, was in self._stamps.items() if was is not None and stamp(values.get(name)) == was}
+        self.book.ran(code, cell, clean=not (self._names or stopped), unbound=kept, unchanged=same)
+        self._names, self._before, self._stamps = [], {}, {}
 
 
 _watching: Watcher | None = None

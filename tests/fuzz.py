@@ -328,7 +328,7 @@ def problems(entry: dict) -> list[str]:
     for what, allowed in (("artists", growth.get("drawn", 0) // 5), ("widgets", 0)):  # a leak is one or more per move
         if growth.get(what, 0) > allowed:
             out.append(f"{growth[what]} more {what} after {growth['moves']} moves")
-    if abs(growth.get("MB") or 0) > MOST_MB:
+    if (growth.get("MB") or 0) > MOST_MB:
         out.append(f"{growth['MB']} MB more after {growth['moves']} moves; the limit is {MOST_MB} MB")
     return out
 

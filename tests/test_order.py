@@ -115,6 +115,32 @@ def test_catching_up_puts_everything_in_order(page):
     assert page.run(5, 6, 7, 8, 9) == {}
 
 
+def test_a_call_that_was_seen_to_change_nothing_counts_as_none(page):
+    page.run(0, 1, 2)
+    page.book.ran(PAGE[3], 3, unchanged={"layer"})
+    assert page.run(3) == {}
+    page.book.ran(PAGE[3], 3)
+    assert page.run(3) == {3: ["layer"]}
+
+
+def test_what_a_change_in_place_leaves_behind():
+    layer = torch.nn.Linear(3, 2)
+    for thing, change in (
+        (layer, lambda: layer.bias.detach().add_(1)),
+        (layer, lambda: layer.weight.data.add_(1)),
+        (layer, layer.eval),
+        (layer, lambda: setattr(layer, "scaling", 2.0)),
+        (layer, lambda: layer(torch.ones(1, 3)).sum().backward()),
+        (t := torch.zeros(3), lambda: t.add_(1)),
+        (d := {"a": [1]}, lambda: d["a"].append(2)),
+    ):
+        before = order.stamp(thing)
+        assert before is not None and order.stamp(thing) == before
+        change()
+        assert order.stamp(thing) != before
+    assert order.stamp(object()) is None and order.stamp([object()]) is None
+
+
 def test_the_notice_is_one_line():
     assert order.notice(["layer"]) == (
         "(Not the page's order: `layer` may not be what the page means here. Run All puts it right.)"
