@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import sys
 import types
 from collections.abc import Collection, Mapping
 
@@ -123,8 +124,6 @@ def stamp(thing: object, depth: int = 2) -> object:
     """What differs as soon as the thing has been changed in place; None where that cannot be told."""
     import torch
 
-    from .live import LiveFigure
-
     if isinstance(thing, UNCHANGED):
         return "never"
     if isinstance(thing, torch.Tensor):
@@ -137,7 +136,8 @@ def stamp(thing: object, depth: int = 2) -> object:
         plain = (bool, int, float, str)
         flags = [[(k, v) for k, v in vars(m).items() if isinstance(v, plain)] for m in thing.modules()]
         return repr((numbers, [type(m).__name__ for m in thing.modules()], flags))
-    if isinstance(thing, LiveFigure):
+    live = sys.modules.get("lora_lab.live")  # not imported for this
+    if live and isinstance(thing, live.LiveFigure):
         return repr((thing.values, thing.caption))
     if depth and isinstance(thing, (dict, list)) and len(thing) <= 1000:
         inside = [stamp(v, depth - 1) for v in (thing.values() if isinstance(thing, dict) else thing)]

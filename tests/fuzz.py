@@ -340,6 +340,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--render", type=int, default=1, metavar="N", help="really draw on every N-th event")
     parser.add_argument("--moves", type=int, default=MOVES, help="over which memory is measured")
+    parser.add_argument("--record", type=Path, default=RECORD)
     args = parser.parse_args(argv)
     try:
         numbers = [pages.find_page(p).stem[:2] for p in args.pages] or [p.stem[:2] for p in pages.page_files()]
@@ -361,11 +362,12 @@ def main(argv: list[str] | None = None) -> int:
             failed |= bool(problems(entry))
             shown = {k: entry.get(k) for k in ("events", "drawn", "growth", "cpu_s")}
             print(title, shown, *problems(entry), flush=True)
-        record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+        record = json.loads(args.record.read_text(encoding="utf-8")) if args.record.is_file() else {}
         record |= entries
         there = [s.title for s in course_panels.every_shown_panel()]
         record = {title: record[title] for title in there if title in record}
-        RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        args.record.write_text(text, encoding="utf-8", newline="\n")
     return int(failed)
 
 
