@@ -103,6 +103,24 @@ def test_the_same_position_gives_the_same_picture_however_it_was_reached():
     assert one._picture.value == straight
 
 
+def test_fresh_draws_what_a_move_would_show_and_moves_nothing():
+    targets = {kind: tasks.shift(kind, 20, 30) for kind in ("rank-4", "full rank")}
+    panel = panels.rank_panel(targets, ranks=(1, 2, 4))
+    before = panel.caption, panel._picture.value
+    fresh = panel.fresh(target="full rank", r=4)
+    assert (panel.caption, panel._picture.value) == before == panel.fresh()
+    assert (panel.set(target="full rank", r=4), panel._picture.value) == fresh != before
+    with pytest.raises(ValueError, match="no control 'rank'; it has target, r"):
+        panel.fresh(rank=4)
+
+
+def test_a_panel_without_its_kernel_says_how_to_wake_it():
+    panel = simple()
+    for r in (1, 3):  # beside an error, too
+        panel._controls["r"].value = r
+        assert "Run All Cells" in panel._caption.value and "Run All Cells" not in panel.caption
+
+
 def test_callbacks_leave_gradients_and_the_random_state_alone():
     panel = panels.cost_panel()
     state = torch.get_rng_state()
@@ -226,6 +244,7 @@ def test_a_training_that_fails_is_shown_and_the_panel_stays_usable(error):
 
     panel = Broken(lambda fig, r: f"r={r}", {"r": panels.choice("r", (1, 2))}, label="train", tooltip="")
     panel.button.click()
-    assert panel.error is error and type(error).__name__ in panel._caption.value
+    said = "Interrupted: this run was not kept. r=1" if isinstance(error, KeyboardInterrupt) else "no layer is checked"
+    assert panel.error is error and said in panel._caption.value
     assert not panel.button.disabled and panel.button.description == "train"
     assert panel.set(r=2) == "r=2" and panel.error is None and panel._caption.value.endswith("r=2</div>")

@@ -124,7 +124,7 @@ class DrawPanel(LiveFigure):
         small = {"width": "30px", "height": "30px", "padding": "0", "margin": "0", "border": f"1px solid {FRAME}"}
         self.pixels = [w.Button(layout=w.Layout(**small)) for _ in range(64)]
         self._start = menu("start from", ["empty", *self._images])
-        self._start.observe(lambda change: self.begin(change["new"]), "value")
+        self._start.observe(lambda change: self.begin(change["new"] or "empty"), "value")
         for i, pixel in enumerate(self.pixels):
             pixel.on_click(lambda _, i=i: self.press(i))
         lam = choice("λ", LAMS, 1.0)

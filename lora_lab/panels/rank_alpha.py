@@ -96,7 +96,7 @@ class MapPanel(TrainingFigure):
     """
 
     def __init__(self, map_: RankAlphaMap) -> None:
-        self.map, self.pins = map_, {}
+        self.map = map_
         middle = [values[len(values) // 2] for values in (map_.ranks, map_.alphas, map_.lrs)]
         controls = {
             "target": menu("target", list(map_.sweeps)),
@@ -159,7 +159,7 @@ class MapPanel(TrainingFigure):
     def train_point(self) -> str:
         """What the button does: train the dot's point with the next seed, pin it, and return the caption.
 
-        An interrupted run is not pinned. Raises what the training raised; the panel stays as it was.
+        An interrupted run is not pinned: KeyboardInterrupt. Raises what the training raised; the panel stays as it was.
         """
         key = tuple(self.values[name] for name in ("target", "r", "alpha", "lr"))
         i = self.map.index(*key)
@@ -167,10 +167,9 @@ class MapPanel(TrainingFigure):
         seed = (before.seed if before else self.map.sweeps[key[0]].points[i].seed) + 1
         with torch.enable_grad():  # a callback may run in a thread with other settings
             pin = self.map.train_point(*key, seed)
-        if not pin.interrupted:
-            self.pins[key] = pin
-        self._moved(None)
-        return self._text
+        if pin.interrupted:
+            raise KeyboardInterrupt
+        return self._pin(key, pin)
 
     def train_now(self) -> str:
         return self.train_point()

@@ -53,7 +53,7 @@ class LayerPanel(TrainingFigure):
     """
 
     def __init__(self) -> None:
-        self.runs, self.pins, self._experiments = recorded_runs(), {}, {}
+        self.runs, self._experiments = recorded_runs(), {}
         controls = {
             "model": menu("model", list(SHAPES)),
             "change": menu("change", list(CHANGES)),
@@ -127,7 +127,8 @@ class LayerPanel(TrainingFigure):
     def train_choice(self) -> str:
         """What the button does: train the choice with the next seed that is not recorded, pin it, return the caption.
 
-        Raises ValueError when no layer is checked, and what the training raises; the panel stays as it was.
+        Raises ValueError when no layer is checked, KeyboardInterrupt when the run was interrupted, and what the
+        training raises; the panel stays as it was.
         """
         model, change, r, layers = key = self._key()
         if layers is None:
@@ -138,10 +139,9 @@ class LayerPanel(TrainingFigure):
                 self._experiments[model, change] = Experiment(model, change, seed=len(self.runs[key].loss))
             experiment = self._experiments[model, change]
             pin: Result = experiment.train(layers, r, seed=(before.seed if before else experiment.seed - 1) + 1)
-        if not pin.interrupted:
-            self.pins[key] = pin
-        self._moved(None)
-        return self._text
+        if pin.interrupted:
+            raise KeyboardInterrupt
+        return self._pin(key, pin)
 
     def train_now(self) -> str:
         return self.train_choice()

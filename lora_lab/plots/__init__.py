@@ -30,7 +30,7 @@ from .style import (
     thinned_curve,
     use_style,
 )
-from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, ways
+from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, update_phi_map, ways
 from .whole import layer_choices, stops_at_the_base, two_phases, ways_compared, words_that_moved, written_sentences
 from .wild import (
     bill_bars,
@@ -93,6 +93,7 @@ __all__ = [
     "update_bills",
     "update_heatmap",
     "update_loss_map",
+    "update_phi_map",
     "update_variant",
     "use_style",
     "variant_axes",

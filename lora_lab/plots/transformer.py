@@ -138,6 +138,15 @@ def phi_map(phi: Tensor | np.ndarray, ax: Axes | None = None, *, title: str = ""
     return ax
 
 
+def update_phi_map(ax: Axes, phi: Tensor | np.ndarray, most: int = 64) -> None:
+    """Show another φ, of any shape, in a map that is drawn already."""
+    phi = array(phi)[:, :most]
+    rows, columns = phi.shape
+    ax.images[0].set_data(phi)
+    ax.images[0].set_extent((0.5, columns + 0.5, 0.5, rows + 0.5))
+    ax.set(xlim=(0.5, columns + 0.5), ylim=(0.5, rows + 0.5))
+
+
 def projections(groups: Mapping[str, Mapping[str, float]], *, title: str = "") -> Axes:
     """Table 7: how large W is on ΔW's, on its own and on random directions, as shares of ‖W‖, logarithmic.
 
