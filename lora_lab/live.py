@@ -104,7 +104,7 @@ class LiveFigure(w.VBox):
         """In the handler of `error`: put it where the caption is."""
         self.error = error
         shown = html.escape(traceback.format_exc(limit=-2))
-        self._caption.value = f"{ASLEEP}<pre style='color:#b00020'>{shown}</pre>"
+        self._caption.value = f"{ASLEEP}<pre style='color:var(--jp-error-color1, #b00020)'>{shown}</pre>"
 
     def _redraw(self) -> None:
         if not self._keep:
