@@ -227,12 +227,13 @@ def _pure(call: ast.Call) -> bool:
     return False
 
 
-def _touches(code: ast.AST, imported: set[str]) -> set[str]:
+def _touches(code: ast.AST, imported: set[str], trusted: Mapping[str, int] | None = None) -> set[str]:
     """Names whose object the code may change without binding the name anew: layer.merge(), train(m), d["x"] = 1.
 
-    Careful on the safe side: a call that is not known to be pure may change everything it is given.
+    Careful on the safe side: a call that is not known to be pure may change everything it is given. trusted: {name of
+    a function: how many of its first arguments it may change}.
     """
-    touched: set[str] = set()
+    touched, trusted = set(), trusted or {}
     functions = [f for f in ast.walk(code) if isinstance(f, (ast.FunctionDef, ast.Lambda))]
     inside = {n for f in functions for n in ast.walk(f) if n is not f}
     for n in ast.walk(code):
@@ -241,7 +242,10 @@ def _touches(code: ast.AST, imported: set[str]) -> set[str]:
         if isinstance(n, ast.Call) and not _pure(n):
             if isinstance(n.func, ast.Attribute):
                 touched |= {_root(n.func)} - {None}
-            for argument in (*n.args, *(k.value for k in n.keywords)):
+            given = (*n.args, *(k.value for k in n.keywords))
+            if isinstance(n.func, ast.Name) and n.func.id in trusted:
+                given = n.args[: trusted[n.func.id]]
+            for argument in given:
                 if not isinstance(argument, (ast.Constant, ast.Call)):
                     touched |= _names(argument).needs
         elif isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del)):
@@ -311,7 +315,8 @@ class KeptTrainings:
         key = f"{self.cell}.{self.calls}"
         self.calls += 1
         kept = self.about.get(key)
-        if not kept or kept["settings"] != json.loads(json.dumps(settings)):
+        # Results that were kept before `train` had lr_ratio belong to its default.
+        if not kept or {"lr_ratio": 1.0} | kept["settings"] != json.loads(json.dumps(settings)):
             return None
         tensors = {name: self.tensors.get(f"{key}/{name}") for name in trainable}
         if any(t is None or t.shape != trainable[n].shape for n, t in tensors.items()):
@@ -391,5 +396,8 @@ def catch_up(point: str, namespace: dict | None = None) -> None:
             del namespace[name]
         namespace.update(before)
         raise
+    from . import order
+
+    order.caught_up(page, section.at)
     took = time.perf_counter() - start
     print(f"You are at {section.number}, “{section.title}”: go on with the cells below that heading. ({took:.0f} s)")

@@ -150,6 +150,24 @@ def _coalesce(outputs: list) -> list:
     return merged
 
 
+def descriptions(nb) -> Iterator[tuple[int, object, str]]:
+    """(cell, output, what it shows in words) of every picture: a panel's own line, else what its cell printed."""
+    for i, cell in enumerate(nb.cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                printed = "".join(o.text for o in cell.outputs if o.get("name") == "stdout")
+                yield i, output, " ".join((data["text/plain"] if WIDGET in data else printed).split())
+
+
+def describe(nb) -> nbformat.NotebookNode:
+    """A copy whose pictures carry that text as metadata, image/png: alt, which is where nbconvert looks for it."""
+    nb = copy.deepcopy(nb)
+    for _, output, text in descriptions(nb):
+        output.metadata["image/png"] = {**output.metadata.get("image/png", {}), "alt": text}
+    return nb
+
+
 def as_text(nb) -> str:
     """The file's text, written as JupyterLab writes it, so that saving an unchanged page changes little."""
     return nbformat.v4.writes(nb) + "\n"
