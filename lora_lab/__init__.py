@@ -37,6 +37,7 @@ _HOME = {  # public name -> the file that explains it
     "diagnose": ("diagnose",),
     "latecomer": ("catch_up",),
     "exercises": ("claim", "check", "hint", "solution", "progress"),
+    "predictions": ("predict",),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
 _SUBMODULES = (

@@ -47,9 +47,18 @@ class Section(NamedTuple):
     at: int
 
 
+CARD = "lora_lab.predict("  # a prediction's card asks and computes nothing: no part of the page's code
+
+
 def _cells(page: Path) -> list[tuple[str, str]]:
     nb = json.loads(page.read_text(encoding="utf-8"))
     return [(c["cell_type"], "".join(c["source"])) for c in nb["cells"]]
+
+
+def code_of(page: str) -> dict[int, str]:
+    """{index of the cell: source} of the code of page "04", without the cards."""
+    cells = _cells(find_page(page))
+    return {i: source for i, (kind, source) in enumerate(cells) if kind == "code" and not source.startswith(CARD)}
 
 
 def find_page(number: str) -> Path:
@@ -272,8 +281,8 @@ def needed_cells(sources: Mapping[int, str], start: int) -> list[int]:
 
 
 def fingerprint(sources: Mapping[int, str]) -> str:
-    """Of a page's code: kept results belong to exactly this text."""
-    return hashlib.sha256(json.dumps(sorted(sources.items())).encode()).hexdigest()[:16]
+    """Of a page's code: kept results belong to exactly this text, wherever prose and cards stand between its cells."""
+    return hashlib.sha256(json.dumps([sources[i] for i in sorted(sources)]).encode()).hexdigest()[:16]
 
 
 class KeptTrainings:
@@ -293,8 +302,9 @@ class KeptTrainings:
                     self.about = about
                     self.tensors = {name: f.get_tensor(name) for name in f.keys()}
 
-    def enter(self, cell: int) -> None:
-        self.cell, self.calls = cell, 0
+    def enter(self, sources: Mapping[int, str], i: int) -> None:
+        """Code cell i is about to run. Results are kept by the number of the code cell."""
+        self.cell, self.calls = sorted(sources).index(i), 0
 
     def stand_in(self, trainable: Mapping, settings: Mapping, train: object) -> object | None:
         """Fill `trainable` {name: parameter} and return the History, or None if nothing fits."""
@@ -356,7 +366,7 @@ def run_cells(sources: Mapping[int, str], cells: Sequence[int], namespace: dict,
     training.stand_in = kept.stand_in
     try:
         for i in cells:
-            kept.enter(i)
+            kept.enter(sources, i)
             with quietly():
                 exec(compile(sources[i], f"<cell {i} of the page>", "exec"), namespace)
     finally:
@@ -374,7 +384,7 @@ def catch_up(point: str, namespace: dict | None = None) -> None:
     if namespace is None:
         namespace = sys._getframe(1).f_globals
     page = section.number[:2]
-    sources = {i: source for i, (kind, source) in enumerate(_cells(find_page(page))) if kind == "code"}
+    sources = code_of(page)
     start = time.perf_counter()
     kept = KeptTrainings(page, fingerprint(sources))
     cells = needed_cells(sources, section.at)

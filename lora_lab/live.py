@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as w
 import torch
+from IPython import get_ipython
 from matplotlib.figure import Figure
 
 from . import plots
@@ -25,6 +26,19 @@ ASLEEP = (
     "<div class='lora-lab-asleep' style='font-weight: bold'>This is a still picture: "
     "<i>Run ▸ Run All Cells</i> wakes the sliders.</div>"
 )
+
+
+_made: dict[str, tuple[str, list[LiveFigure]]] = {}  # by each cell of the page: in which run, which panels
+
+
+def _close(widget: w.Widget) -> None:
+    """Close a widget and all that it is made of."""
+    for name in widget.keys:
+        value = getattr(widget, name)
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(part, w.Widget):
+                _close(part)
+    widget.close()
 
 
 class LiveFigure(w.VBox):
@@ -60,6 +74,7 @@ class LiveFigure(w.VBox):
         for control in self._controls.values():
             control.observe(self._moved, "value")
         self._redraw()  # an error in the first drawing is raised in the cell
+        self._replace()
 
     @property
     def values(self) -> dict[str, object]:
@@ -170,6 +185,22 @@ class LiveFigure(w.VBox):
         finally:
             if before is not None:
                 self._controls[name].value = before
+
+    def _replace(self) -> None:
+        """Close what an earlier run of this cell has made: the kernel and the saved page would keep it all."""
+        kernel = getattr(get_ipython(), "kernel", None)
+        parent = kernel.get_parent() if kernel else {}
+        cell = parent.get("metadata", {}).get("cellId")  # JupyterLab sends it; elsewhere nothing is closed
+        if cell is None:
+            return
+        run, panels = parent["header"]["msg_id"], []
+        if cell in _made:
+            last, panels = _made[cell]
+            if last != run:
+                for panel in panels:
+                    _close(panel)
+                panels = []
+        _made[cell] = run, [*panels, self]
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         bundle = super()._repr_mimebundle_(**kwargs)

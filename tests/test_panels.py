@@ -4,9 +4,10 @@ import ipywidgets as w
 import numpy as np
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 from matplotlib.colors import to_hex
 
-from lora_lab import panels, plots, tasks, theory
+from lora_lab import live, panels, plots, tasks, theory
 from lora_lab.layers import LoRALinear
 from lora_lab.live import TrainingFigure
 from lora_lab.panels import Film, LiveFigure, LowRankView
@@ -119,6 +120,35 @@ def test_a_panel_without_its_kernel_says_how_to_wake_it():
     for r in (1, 3):  # beside an error, too
         panel._controls["r"].value = r
         assert "Run All Cells" in panel._caption.value and "Run All Cells" not in panel.caption
+
+
+class FakeShell:
+    """A kernel that runs cells as JupyterLab asks for it."""
+
+    def __init__(self):
+        self.kernel, self.parent = self, {}
+
+    def get_parent(self):
+        return self.parent
+
+    def run(self, cell, run):
+        self.parent = {"metadata": {"cellId": cell}, "header": {"msg_id": run}}
+        return simple()
+
+
+def test_a_cell_that_runs_again_closes_the_panels_of_its_last_run_and_no_others(monkeypatch):
+    shell = FakeShell()
+    monkeypatch.setattr(live, "get_ipython", lambda: shell)
+    monkeypatch.setattr(live, "_made", {})
+    count = len(_instances)
+    one, two, other = shell.run("a", "1"), shell.run("a", "1"), shell.run("b", "2")
+    assert len({one.model_id, two.model_id, other.model_id}) == 3
+    each = (len(_instances) - count) / 3
+    again = shell.run("a", "3")
+    assert one.comm is None and two.comm is None and other.comm and again.comm
+    assert len(_instances) - count == 2 * each  # with all their parts
+    shell.parent = {}  # a script, or a front end that names no cells
+    assert simple().comm and again.comm and again.set(r=2) == "r=2 alpha=1"
 
 
 def test_callbacks_leave_gradients_and_the_random_state_alone():

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..predictions.book import voted
+
 if TYPE_CHECKING:
     from .engine import Exercise
 
@@ -139,3 +141,5 @@ def progress() -> None:
         marks = [f"{n} {MARKS[kept.get(n, 'open')]}" for n in numbers if n.split(".")[0] == str(int(page))]
         print(f"page {page}:  " + "   ".join(marks))
     print(f"{sum(kept.get(n) == 'right' for n in numbers)} of {len(numbers)} solved")
+    if made := voted():
+        print(f"predictions made in this session: {', '.join(made)}")
