@@ -75,6 +75,8 @@ window.__lab = (() => {
       for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
     }
     const controls = {};
+    for (const s of node.querySelectorAll(".widget-checkbox"))
+      controls[trim(s)] = { kind: "check", value: s.querySelector("input").checked };
     for (const s of node.querySelectorAll(".widget-hslider")) {
       const handle = s.querySelector(".noUi-handle");
       const at = (name) => Number(handle.getAttribute(`aria-value${name}`));
@@ -87,8 +89,6 @@ window.__lab = (() => {
         kind: "menu", value: select.selectedOptions.length ? plain(select.selectedOptions[0]) : null,
         options: [...select.options].map(plain) };
     }
-    for (const s of node.querySelectorAll(".widget-checkbox"))
-      controls[trim(s)] = { kind: "check", value: s.querySelector("input").checked };
     const img = node.querySelector("img.widget-image");
     let picture = null;
     if (img && img.src) {

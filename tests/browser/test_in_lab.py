@@ -172,3 +172,15 @@ def test_run_all_wakes_a_reopened_page(page):
     for panel in page.panels():
         assert not panel.settle().asleep
         panel.follow("rank r")
+
+
+@pytest.mark.of_pages("00")
+def test_a_second_run_all_leaves_no_panel_of_the_first_behind(page):
+    count = "len(__import__('ipywidgets').widgets.widget._instances)"
+    before = page.ask(count)
+    page.start_run()
+    page.finish_run()
+    assert page.ask(count) == before
+    for panel in page.panels():
+        panel.follow("rank r")
+    assert not page.console and not page.dead_boxes()
