@@ -1,10 +1,12 @@
-"""Run the tests under other versions, settings and circumstances: python tests/everywhere.py [--rows NAME ...] [--list]
+"""Run the tests under other versions, settings and circumstances.
 
-Each row runs in a fresh clone of the last commit: the unit tests, pages 00 and 02 under strict nbval, and the preflight.
-Rows about versions run every unit test, those about threads and CPUs all that compute numbers, the others those that
-meet files, processes, text and the network (SURROUNDINGS). "oldest" and "newest" make an environment of their own with pip; the row
-"python" runs in the environment it is started with, whatever that is, and is kept under its version: start it with
-each Python there is. All other rows need requirements.txt installed.
+    python tests/everywhere.py [--rows NAME ...] [--tests all | numbers | surroundings ...] [--list]
+
+Each row runs in a fresh clone of the last commit: unit tests, pages 00 and 02 under strict nbval, and the preflight.
+Rows about versions run every unit test, those about threads and CPUs the ones that compute, the others the ones that
+meet files, processes, text and the network (SELECTIONS; the record says which). "oldest" and "newest" make themselves
+an environment with pip; the row "python" runs in the environment it is started with, whatever that is, and is kept
+under its version: start it with each Python there is. All other rows need requirements.txt installed.
 
 torch is not exchanged by "oldest" and "newest" (on Linux most of its builds bring several GB of CUDA): its oldest and
 newest versions are those of the "python" rows. The result is kept in everywhere.json beside this file, which
@@ -24,7 +26,7 @@ import time
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -35,11 +37,13 @@ RECORD = Path(__file__).with_suffix(".json")
 PAGES = ("notebooks/00_start_here.ipynb", "notebooks/02_low_rank_decomposition.ipynb")
 # This file's own test starts the same circumstances once more, and judges the record that is being made.
 NEVER = ("tests/test_everywhere.py",)
-# What a row runs: everything, all that computes, or all that meets files, folders, processes, text and the network.
-SURROUNDINGS = ("package", "preflight", "project", "pages", "files", "exercises", "claim", "latecomer", "language",
-                "tasks_bases", "sweeps", "panels", "costs")
-NO_NUMBERS = ("page_budget", "learners", "slides", "teaching", "project", "hub", "pages", "latecomer", "security",
-              "transformer_records", "preflight", "package", "claim", "wild")
+# Test files that compute what a page shows, and those that meet files, folders, processes, text and the network.
+SELECTIONS = {
+    "numbers": ("adapters", "adapter_set", "costs", "diagnose", "digits", "exercises", "files", "gallery", "gpt",
+                "language", "layers", "lstm", "sweeps", "tasks_bases", "theory", "training", "two_layers", "variants"),
+    "surroundings": ("claim", "exercises", "files", "language", "latecomer", "package", "pages", "preflight",
+                     "project"),
+}
 # What decides the result and must not leak in from the shell that starts this.
 SETTINGS = ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "MKL_CBWR", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING",
             "PYTHONCOERCECLOCALE", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_NUMERIC", "LOCPATH", "TMPDIR",
@@ -84,7 +88,7 @@ class Row:
     what: str
     holds: Callable[[dict], bool]
     env: Mapping[str, str] = field(default_factory=dict)
-    tests: str = "surroundings"  # or "numbers", "all"
+    tests: str = "surroundings"  # "all", or names of SELECTIONS
     folder: str = "lora-lab"  # of the clone
     home: str = "new"  # or "read-only", "missing"
     read_only: bool = False  # the clone
@@ -228,10 +232,8 @@ def permissions(folder: Path, write: bool) -> None:
 def chosen(row: Row, place: Path) -> list[str]:
     """The test files of a row, relative to the clone."""
     files = sorted(f"tests/{path.name}" for path in (place / "tests").glob("test_*.py"))
-    names = {file: file[len("tests/test_"):-len(".py")] for file in files}
-    wants = {"all": lambda name: True, "numbers": lambda name: name not in NO_NUMBERS,
-             "surroundings": lambda name: name in SURROUNDINGS}[row.tests]
-    return [file for file in files if wants(names[file]) and file not in NEVER]
+    names = {f"tests/test_{name}.py" for selection in row.tests.split() for name in SELECTIONS.get(selection, ())}
+    return [file for file in files if file not in NEVER and ("all" in row.tests or file in names)]
 
 
 def count(xml: Path) -> dict:
@@ -282,9 +284,8 @@ def run_row(row: Row, work: Path) -> dict:
         shown = " ".join(f"{k}={v}" for k, v in row.env.items())
         return {
             "what": row.what, "command": f"{shown} python -m pytest".strip(),
-            "tests": row.tests,
-            **result, "preflight": preflight.returncode, "seconds": round(time.perf_counter() - start),
-            "in effect": seen, "versions": json.loads(versions.stdout.splitlines()[-1]),
+            "tests": row.tests, **result, "preflight": preflight.returncode,
+            "seconds": round(time.perf_counter() - start), "in effect": seen, "versions": json.loads(versions.stdout.splitlines()[-1]),
         }
     finally:
         (scratch / "home").is_dir() and (scratch / "home").chmod(0o755)
@@ -296,6 +297,7 @@ def run_row(row: Row, work: Path) -> dict:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="by default all but 'python'")
+    parser.add_argument("--tests", nargs="+", choices=["all", *SELECTIONS], help="instead of what the rows say")
     parser.add_argument("--list", action="store_true", help="name the rows, and why one cannot run here")
     parser.add_argument("--folder", type=Path, help="keep the environments of 'oldest' and 'newest' here")
     args = parser.parse_args(argv)
@@ -314,7 +316,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="everywhere-") as temporary:
         work = args.folder or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        for row in ROWS:
+        for row in (replace(row, tests=" ".join(args.tests or [row.tests])) for row in ROWS):
             if row.name not in (args.rows or [n for n in names if n != "python"]):
                 continue
             name = this_python() if row.name == "python" else row.name
