@@ -285,7 +285,8 @@ def run_row(row: Row, work: Path) -> dict:
         return {
             "what": row.what, "command": f"{shown} python -m pytest".strip(),
             "tests": row.tests, **result, "preflight": preflight.returncode,
-            "seconds": round(time.perf_counter() - start), "in effect": seen, "versions": json.loads(versions.stdout.splitlines()[-1]),
+            "seconds": round(time.perf_counter() - start), "in effect": seen,
+            "versions": json.loads(versions.stdout.splitlines()[-1]),
         }
     finally:
         (scratch / "home").is_dir() and (scratch / "home").chmod(0o755)

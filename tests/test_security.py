@@ -1,4 +1,4 @@
-"""What could hurt a learner: a server that others reach, a file that runs when it is read, a write in a foreign place."""
+"""What could hurt a learner: an open server, a file that runs when it is read, a write in a foreign place."""
 
 import ast
 import copy
@@ -144,7 +144,7 @@ ALLOWED = {
     ("lora_lab/gallery.py", "compile"): "the same",
     ("lora_lab/gallery.py", "eval"): "an expression written in this very file",
     ("09_in_the_wild.ipynb", "peft.PeftModel.from_pretrained"): "from a folder that the page has just written",
-    ("09_in_the_wild.ipynb", "transformers.AutoModelForCausalLM.from_pretrained"): "the same, or the learner's own folder",
+    ("09_in_the_wild.ipynb", "transformers.AutoModelForCausalLM.from_pretrained"): "the same, or the learner's own",
 }
 
 
