@@ -251,8 +251,24 @@ def count(xml: Path) -> dict:
     return result
 
 
-def run_row(row: Row, work: Path) -> dict:
-    """The row's record: versions, what the probe saw, tests passed, failed and skipped, the preflight, seconds."""
+def again(before: dict, now: dict, commit: str) -> dict:
+    """The record `before`, corrected by a run of the files in which something had failed."""
+    better = len(before["failures"]) - len(now["failures"])
+    return {**before, "passed": before["passed"] + better, "failed": len(now["failures"]), "failures": now["failures"],
+            "preflight": now["preflight"], "run again": {"commit": commit, "tests": now["tests"]}}
+
+
+def files_of(failures: list[str]) -> list[str]:
+    """The files of "tests.test_lstm::test_x" and "notebooks.02_name.ipynb::Cell 1"."""
+    names = {f.partition("::")[0].replace(".", "/", 1) for f in failures}
+    return sorted(name if name.endswith(".ipynb") else f"{name}.py" for name in names)
+
+
+def run_row(row: Row, work: Path, files: list[str]) -> dict:
+    """The row's record: versions, what the probe saw, tests passed, failed and skipped, the preflight, seconds.
+
+    files: what to run instead of the row's own choice.
+    """
     scratch = Path(tempfile.mkdtemp(prefix="row-", dir=work))
     place, xml = scratch / row.folder, scratch / "result.xml"
     start = time.perf_counter()
@@ -277,8 +293,8 @@ def run_row(row: Row, work: Path) -> dict:
         seen = json.loads(probe.stdout.splitlines()[-1])
         if not row.holds(seen):
             raise RuntimeError(f"the circumstance is not in effect: {seen}")
-        tests = ["-m", "pytest", "-q", "--color=no", f"--junit-xml={xml}", *chosen(row, place),
-                 *PAGES[: 1 if row.tests == "surroundings" else 2]]
+        own = [*chosen(row, place), *PAGES[: 1 if row.tests == "surroundings" else 2]]
+        tests = ["-m", "pytest", "-q", "--color=no", f"--junit-xml={xml}", *(files or own)]
         done, preflight = run(*tests), run("-m", "lora_lab")
         result = count(xml)
         if done.returncode or preflight.returncode:
@@ -288,7 +304,7 @@ def run_row(row: Row, work: Path) -> dict:
         shown = " ".join(f"{k}={v}" for k, v in row.env.items())
         return {
             "what": row.what, "command": f"{shown} python -m pytest".strip(),
-            "tests": row.tests, **result, "preflight": preflight.returncode,
+            "tests": " ".join(files) or row.tests, **result, "preflight": preflight.returncode,
             "seconds": round(time.perf_counter() - start), "in effect": seen,
             "versions": json.loads(versions.stdout.splitlines()[-1]),
         }
@@ -303,6 +319,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="by default all but 'python'")
     parser.add_argument("--tests", nargs="+", choices=["all", *SELECTIONS], help="instead of what the rows say")
+    parser.add_argument("--again", action="store_true", help="of each row, only the files in which a test failed")
     parser.add_argument("--list", action="store_true", help="name the rows, and why one cannot run here")
     parser.add_argument("--folder", type=Path, help="keep the environments of 'oldest' and 'newest' here")
     args = parser.parse_args(argv)
@@ -328,13 +345,18 @@ def main(argv: list[str] | None = None) -> int:
             if why := row.needs():
                 print(f"{name:18} not run: {why}", flush=True)
                 continue
-            result = run_row(row, work.resolve())
+            rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else {}
+            files = files_of(rows.get(name, {}).get("failures", [])) if args.again else []
+            if args.again and not files:
+                continue
+            result = run_row(row, work.resolve(), files)
             result |= {"commit": commit, "date": datetime.date.today().isoformat(), "machine": machine()["cpu"]}
+            if files:
+                result = again(rows[name], result, commit)
             green = set(result["failures"]) <= KNOWN.keys() and not result["preflight"]
             failed |= not green
             print(f"{name:18} {result['passed']:5} passed {result['failed']:3} failed {result['skipped']:4} skipped, "
                   f"preflight {result['preflight']}, {result['seconds']} s", flush=True)
-            rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else {}
             text = json.dumps({"rows": dict(sorted({**rows, name: result}.items()))}, indent=1, ensure_ascii=False)
             RECORD.write_text(text + "\n", encoding="utf-8", newline="\n")
     return int(failed)
