@@ -354,3 +354,15 @@ def test_progress_is_the_learners_own_and_leaves_nothing_behind(tmp_path, monkey
         file.symlink_to(theirs)
         book.keep("0.1", "right")
         assert theirs.read_text(encoding="utf-8") == "{}" and not file.is_symlink()
+
+
+# ---- advisories ---------------------------------------------------------------------------------------------------
+def test_no_pinned_version_has_a_known_advisory_and_what_is_undecided_is_said():
+    """advisories.json says how it was found, and by which control that the answer was a real one."""
+    record = json.loads((ROOT / "tests" / "advisories.json").read_text(encoding="utf-8"))
+    assert record["advisories found"] == {} and all(record["control"].values())
+    clear, undecided = record["none known"], record["not decided, the installed version is not the newest"]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for name, version in (re.match(r"([\w-]+)==(\S+)", line).groups() for line in lines if "==" in line):
+        known = clear.get(name) == version or undecided.get(name, "").split(" ")[0] == version
+        assert known, f"{name} {version} was never looked up: {record['command']}"
