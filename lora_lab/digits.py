@@ -51,14 +51,11 @@ class Digits(NamedTuple):
         return torch.bincount(self.test_y, minlength=10).tolist()
 
 
-def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
-    """scikit-learn's 1797 digits, each digit shuffled by `seed` and halved; pretraining sees `keep` of the weak one.
+def images() -> tuple[Tensor, Tensor]:
+    """scikit-learn's 1797 digits: X (1797, 64), ink from 0 to 1, row by row of 8 x 8; y (1797,), 0 to 9.
 
-    Needs no network: the images come with scikit-learn. Raises ImportError with a sentence where that is missing,
-    ValueError for a share outside [0, 1] or a digit that is none.
+    Needs no network: they come with scikit-learn. Raises ImportError with a sentence where that is missing.
     """
-    if not 0 <= keep <= 1 or weak not in range(10):
-        raise ValueError(f"keep={keep!r}, weak={weak!r}: keep is a share from 0 to 1, weak a digit from 0 to 9.")
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -68,8 +65,17 @@ def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
             name="sklearn",
         ) from None
     data = load_digits()
-    X = torch.tensor(data.data / 16, dtype=torch.float32)  # (1797, 64)
-    y = torch.tensor(data.target, dtype=torch.int64)
+    return torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target, dtype=torch.int64)
+
+
+def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
+    """scikit-learn's 1797 digits, each digit shuffled by `seed` and halved; pretraining sees `keep` of the weak one.
+
+    Raises ImportError without scikit-learn, ValueError for a share outside [0, 1] or a digit that is none.
+    """
+    if not 0 <= keep <= 1 or weak not in range(10):
+        raise ValueError(f"keep={keep!r}, weak={weak!r}: keep is a share from 0 to 1, weak a digit from 0 to 9.")
+    X, y = images()
     generator = torch.Generator().manual_seed(seed)
     train_rows, test_rows, seen = [], [], []
     for digit in range(10):

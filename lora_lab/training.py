@@ -219,7 +219,8 @@ def train(
                 if position == 0:
                     order = torch.randperm(n, generator=batches)
                 rows = order[position * batch_size : (position + 1) * batch_size]
-                value = loss(forward(X[rows]), y[rows])
+                # X[rows] is the same, and two to three times slower for rows of a thousand numbers.
+                value = loss(forward(X.index_select(0, rows)), y.index_select(0, rows))
                 number = value.item()
                 if not math.isfinite(number):
                     history.diverged_at = step

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .digits import images
 from .layers import LoRALinear
 from .tasks import normal
 from .training import History, train
@@ -214,12 +215,9 @@ class TurnedDigits(NamedTuple):
 
 def turned_digits(seed: int = 0) -> TurnedDigits:
     """1797 handwritten digits, halved by `seed`. They come with scikit-learn: nothing is downloaded."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    X, y = torch.tensor(data.images / 16, dtype=torch.float32), torch.tensor(data.target)  # (1797, 8, 8)
+    X, y = images()
     order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
-    X, y = X[order], y[order]
+    X, y = X[order].unflatten(1, (8, 8)), y[order]  # (1797, 8, 8)
     turned, X = X.rot90(1, (1, 2)).flatten(1), X.flatten(1)  # (1797, 64) each
     first, second = slice(len(X) // 2), slice(len(X) // 2, None)
     return TurnedDigits(

@@ -80,7 +80,7 @@ def test_readme_starts_with_the_two_commands():
     prepare = ["python3 -m venv .venv", ". .venv/bin/activate"]
     first, second = chains()[:2]
     assert first == [*prepare, install, "jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb"]
-    assert second == [*prepare, f"{install} peft==0.21.2", "python -m pytest"]
+    assert second == [*prepare, f"{install} peft==0.21.2 playwright==1.65.2", "python -m pytest"]
     assert README.index(" && ".join(second)) < 2500, "the two commands belong on the first screen"
 
 
