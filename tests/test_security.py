@@ -347,6 +347,11 @@ def test_progress_is_the_learners_own_and_leaves_nothing_behind(tmp_path, monkey
     file.write_text('{"somebody\'s": "right"}', encoding="utf-8")  # our form, but no number of an exercise
     book.keep("0.2", "right")
     assert [p.name for p in tmp_path.iterdir()] == ["progress.json"]
+    with monkeypatch.context() as disk_full:
+        disk_full.setattr(book.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("No space left on device")))
+        file.write_text("{}", encoding="utf-8")
+        book.keep("0.2", "right")
+    assert [p.name for p in tmp_path.iterdir()] == ["progress.json"]
     if os.name == "posix":
         theirs = tmp_path / "theirs"
         theirs.write_text("{}", encoding="utf-8")
