@@ -258,6 +258,10 @@ def again(before: dict, now: dict, commit: str) -> dict:
             "preflight": now["preflight"], "run again": {"commit": commit, "tests": now["tests"]}}
 
 
+def kept_rows() -> dict[str, dict]:
+    return json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else {}
+
+
 def files_of(failures: list[str]) -> list[str]:
     """The files of "tests.test_lstm::test_x" and "notebooks.02_name.ipynb::Cell 1"."""
     names = {f.partition("::")[0].replace(".", "/", 1) for f in failures}
@@ -345,19 +349,18 @@ def main(argv: list[str] | None = None) -> int:
             if why := row.needs():
                 print(f"{name:18} not run: {why}", flush=True)
                 continue
-            rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else {}
-            files = files_of(rows.get(name, {}).get("failures", [])) if args.again else []
+            files = files_of(kept_rows().get(name, {}).get("failures", [])) if args.again else []
             if args.again and not files:
                 continue
             result = run_row(row, work.resolve(), files)
             result |= {"commit": commit, "date": datetime.date.today().isoformat(), "machine": machine()["cpu"]}
             if files:
-                result = again(rows[name], result, commit)
+                result = again(kept_rows()[name], result, commit)
             green = set(result["failures"]) <= KNOWN.keys() and not result["preflight"]
             failed |= not green
             print(f"{name:18} {result['passed']:5} passed {result['failed']:3} failed {result['skipped']:4} skipped, "
                   f"preflight {result['preflight']}, {result['seconds']} s", flush=True)
-            text = json.dumps({"rows": dict(sorted({**rows, name: result}.items()))}, indent=1, ensure_ascii=False)
+            text = json.dumps({"rows": dict(sorted({**kept_rows(), name: result}.items()))}, indent=1, ensure_ascii=False)
             RECORD.write_text(text + "\n", encoding="utf-8", newline="\n")
     return int(failed)
 
