@@ -360,7 +360,8 @@ def main(argv: list[str] | None = None) -> int:
             failed |= not green
             print(f"{name:18} {result['passed']:5} passed {result['failed']:3} failed {result['skipped']:4} skipped, "
                   f"preflight {result['preflight']}, {result['seconds']} s", flush=True)
-            text = json.dumps({"rows": dict(sorted({**kept_rows(), name: result}.items()))}, indent=1, ensure_ascii=False)
+            rows = dict(sorted({**kept_rows(), name: result}.items()))
+            text = json.dumps({"rows": rows}, indent=1, ensure_ascii=False)
             RECORD.write_text(text + "\n", encoding="utf-8", newline="\n")
     return int(failed)
 
