@@ -77,8 +77,9 @@ def test_a_range_without_a_lower_bound_is_refused(requirement):
 
 
 def test_a_second_run_of_what_failed_corrects_the_record_and_says_so():
-    before = {"failures": ["tests.test_a::x", "notebooks.02_n.ipynb::Cell 1"], "passed": 10, "failed": 2, "preflight": 0}
-    assert everywhere.files_of(before["failures"]) == ["notebooks/02_n.ipynb", "tests/test_a.py"]
+    failures = ["tests.test_a::x", "notebooks.02_n.ipynb::Cell 1"]
+    before = {"failures": failures, "passed": 10, "failed": 2, "preflight": 0}
+    assert everywhere.files_of(failures) == ["notebooks/02_n.ipynb", "tests/test_a.py"]
     now = {"failures": ["tests.test_a::x"], "tests": "tests/test_a.py", "preflight": 1}
     after = everywhere.again(before, now, "abc")
     assert (after["passed"], after["failed"], after["failures"], after["preflight"]) == (11, 1, now["failures"], 1)
