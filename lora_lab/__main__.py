@@ -59,12 +59,12 @@ def check_python() -> Iterator[Finding]:
 
 
 def ask(python: str, code: str) -> str:
-    """What `code` prints in another Python process, in an empty folder."""
+    """What `code` prints in another Python process, in an empty folder. Paths arrive whole, whatever the locale."""
     with tempfile.TemporaryDirectory() as folder:
-        run = subprocess.run([python, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
+        run = subprocess.run([python, "-X", "utf8", "-c", code], cwd=folder, capture_output=True, timeout=60)
     if run.returncode:
-        raise RuntimeError((run.stderr.strip().splitlines() or ["no message"])[-1])
-    return run.stdout.strip()
+        raise RuntimeError((os.fsdecode(run.stderr).strip().splitlines() or ["no message"])[-1])
+    return os.fsdecode(run.stdout).strip()
 
 
 def check_lora_lab() -> Iterator[Finding]:
@@ -148,15 +148,16 @@ def check_torch() -> Iterator[Finding]:
 # JupyterLab: its server shows the sliders, its kernel computes
 
 PROBE = """
-import json, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.paths import jupyter_path
 folders = [Path(folder, "@jupyter-widgets", "jupyterlab-manager") for folder in jupyter_path("labextensions")]
 python, prefix = KernelSpecManager().get_kernel_spec("python3").argv[0], sys.prefix
 if python not in ("python", "python3", "python%i.%i" % sys.version_info[:2]):  # these stand for the server's Python
-    prefix = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True).strip()
-print(json.dumps([any((folder / "package.json").is_file() for folder in folders), prefix]))
+    command = [python, "-X", "utf8", "-c", "import sys; print(sys.prefix)"]
+    prefix = os.fsdecode(subprocess.check_output(command)).strip()
+print(json.dumps([any((folder / "package.json").is_file() for folder in folders), prefix], ensure_ascii=False))
 """
 
 

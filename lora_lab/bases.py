@@ -105,7 +105,7 @@ def two_layer_base(
 
 def record(name: str) -> dict:
     """A recorded experiment of lora_lab/data, made by the script that the record itself names."""
-    return json.loads((DATA / f"{name}.json").read_text())
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def recorded_s1_losses() -> dict[int, float]:

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error,
+           MemoryError)  # a header that claims a thousand billion numbers
 
 
 def write_whole(path: Path, content: bytes) -> None:

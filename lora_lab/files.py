@@ -326,8 +326,11 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
         _write(new / WEIGHTS, weights)
         _write(new / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
         for name in entries - {CONFIG, WEIGHTS, PICKLE}:  # a README beside an adapter stays
-            copy = shutil.copytree if (folder / name).is_dir() else shutil.copy2
-            copy(folder / name, new / name)
+            there = folder / name  # a link stays a link: what it points to is not ours to copy
+            if there.is_dir() and not there.is_symlink():
+                shutil.copytree(there, new / name, symlinks=True)
+            else:
+                shutil.copy2(there, new / name, follow_symlinks=False)
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             os.replace(folder, previous)
@@ -355,7 +358,7 @@ def _read_config(folder: Path) -> dict:
         raise ValueError(f"{folder.name} holds no {CONFIG}, so r, alpha and the scaling rule are unknown.")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as e:  # JSON and UTF-8 errors
+    except (ValueError, RecursionError) as e:  # no JSON, no UTF-8, or a hundred thousand brackets in one another
         raise ValueError(f"{CONFIG} in {folder.name} is not readable JSON ({e}); the file may be cut off.") from None
     if not isinstance(config, dict):
         raise ValueError(f"{CONFIG} in {folder.name} holds a {type(config).__name__}, not PEFT's fields.")
@@ -407,7 +410,7 @@ def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
         tensors = from_bytes(data)
         header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
         note = json.loads(header.get("__metadata__", {}).get("lora_lab", "{}"))
-    except (SafetensorError, ValueError, KeyError, struct.error) as e:
+    except (SafetensorError, ValueError, KeyError, RecursionError, struct.error) as e:
         # How zip files, hence torch.save's, and bare pickles begin; the ninth byte of a safetensors file is "{".
         if data[:2] == b"PK" or data[:1] == b"\x80" and data[8:9] != b"{":
             raise ValueError(

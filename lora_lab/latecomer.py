@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,11 +63,17 @@ def code_of(page: str) -> dict[int, str]:
 
 
 def find_page(number: str) -> Path:
-    """The page "04". Raises ValueError that names those there are."""
-    found = sorted(PAGES.glob("[0-9][0-9]_*.ipynb"))
-    for page in found:
-        if page.stem[:2] == number:
-            return page
+    """The page "04". Raises ValueError that names those there are, or two that claim the number.
+
+    A copy beside the page is none: JupyterLab's Duplicate makes 04_rank_and_alpha-Copy1.ipynb.
+    """
+    found = sorted(p for p in PAGES.glob("*.ipynb") if re.fullmatch(r"\d\d_[a-z0-9_]+\.ipynb", p.name))
+    chosen = [page for page in found if page.stem[:2] == number]
+    if len(chosen) > 1:
+        names = " and ".join(page.name for page in chosen)
+        raise ValueError(f"{PAGES.name}/ has two pages {number!r}: {names}. Move away the one that is not ours.")
+    if chosen:
+        return chosen[0]
     there = ", ".join(p.stem[:2] for p in found)
     cure = f"the course has {there}" if there else f"there is no {PAGES.name}/ beside the package: use a clone"
     raise ValueError(f"there is no page {number!r}; {cure}.")
@@ -378,6 +385,7 @@ def catch_up(point: str, namespace: dict | None = None) -> None:
 
     The names of all cells above that are used below exist afterwards, with the values they would have. namespace: where
     to put them; by default the notebook's (or the caller's globals). What else a learner has defined stays.
+    What runs is the page as it lies in notebooks/, its owner's changes included, as Run All would run it.
     Raises ValueError for a section that does not exist, with the list of those that do, and changes nothing then.
     """
     section = find_section(point)

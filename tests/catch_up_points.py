@@ -142,9 +142,10 @@ def main() -> int:
             subprocess.run([sys.executable, "-c", f"import catch_up_points as c; c.keep({page!r})"], check=True,
                            cwd=pages.ROOT / "tests", env=os.environ)
             continue
-        record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
         record[path.stem] = check(page)
-        RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(dict(sorted(record.items())), indent=1, ensure_ascii=False) + "\n"
+        RECORD.write_text(text, encoding="utf-8", newline="\n")
         bad += sum("error" in p or bool(p["different"]) for p in record[path.stem]["points"].values())
     return 1 if bad else 0
 

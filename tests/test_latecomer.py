@@ -77,7 +77,7 @@ def course(tmp_path, monkeypatch):
         md("## Third"), code("print(history.losses[-1], layer.lora_B.norm())"),
     ]
     path = tmp_path / "notebooks" / "07_page.ipynb"
-    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=cells)), encoding="utf-8")
     return path
 
 
@@ -123,9 +123,21 @@ def test_without_the_notebooks_there_is_a_sentence(monkeypatch, tmp_path):
         latecomer.catch_up("07.1")
 
 
+def test_a_copy_beside_the_page_is_not_run_and_two_pages_of_one_number_are_refused(course, capsys):
+    """JupyterLab's Duplicate: the copy comes before the page in the alphabet, and what it holds must not run."""
+    copy = course.with_name("07_page-Copy1.ipynb")
+    copy.write_text(course.read_text(encoding="utf-8").replace("n=64", "n=0 / 0"), encoding="utf-8")
+    assert sorted(course.parent.iterdir())[0] == copy
+    latecomer.catch_up("07.3", {})
+    assert "07.3" in capsys.readouterr().out
+    copy.rename(course.with_name("07_a_foreign_page.ipynb"))
+    with pytest.raises(ValueError, match="two pages '07': 07_a_foreign_page.ipynb and 07_page.ipynb"):
+        latecomer.catch_up("07.3", {})
+
+
 def test_an_error_half_way_leaves_the_notebook_as_it_was(course):
-    text = course.read_text().replace("epochs=2", "epochs=0")
-    course.write_text(text)
+    text = course.read_text(encoding="utf-8").replace("epochs=2", "epochs=0")
+    course.write_text(text, encoding="utf-8")
     space = {"task": "mine", "other": 1}
     with pytest.raises(ValueError, match="epochs"):
         latecomer.catch_up("07.3", space)
@@ -175,11 +187,11 @@ def test_a_kept_training_is_not_repeated_and_gives_the_same(kept, monkeypatch):
 def test_other_settings_or_another_page_text_train_anew(kept, course, monkeypatch):
     no_training(monkeypatch)
     for old, new in (("lr=1e-2", "lr=2e-2"), ("'drawn'", "'painted'")):
-        before = course.read_text()
-        course.write_text(before.replace(old, new))
+        before = course.read_text(encoding="utf-8")
+        course.write_text(before.replace(old, new), encoding="utf-8")
         with pytest.raises(AssertionError, match="trained"):
             latecomer.catch_up("07.3", {})
-        course.write_text(before)
+        course.write_text(before, encoding="utf-8")
 
 
 def test_a_card_or_prose_between_the_cells_changes_nothing(kept, course, monkeypatch, capsys):
@@ -233,7 +245,7 @@ def test_every_point_has_been_reached_and_what_follows_printed_the_same(page):
     """Recorded by `python tests/catch_up_points.py --check`, which takes minutes; here: is the record of this page?"""
     import catch_up_points
 
-    record = json.loads(catch_up_points.RECORD.read_text())[page.stem]
+    record = json.loads(catch_up_points.RECORD.read_text(encoding="utf-8"))[page.stem]
     again = f"run python tests/catch_up_points.py {page.stem[:2]}, then the same with --check"
     assert record["text"] == latecomer.fingerprint(latecomer.code_of(page.stem[:2])), again
     assert list(record["points"]) == [s.number for s in latecomer.sections(page.stem[:2])], again

@@ -128,9 +128,9 @@ def test_the_numbers_are_the_same_on_old_and_new_processors():
         )
         for capability in ("default", "avx2")
     ]
-    old, new = (process.communicate(timeout=120)[0].split() for process in started)
-    assert old[0] == "DEFAULT"
-    if new[0] == "DEFAULT":
+    old, new = (process.communicate(timeout=120)[0].rsplit(None, 1) for process in started)
+    assert old[0] in ("DEFAULT", "NO AVX")  # torch 2.6 says the latter
+    if new[0] == old[0]:
         pytest.skip("this processor has no AVX2 to compare with")
     assert old[1] == new[1]
 

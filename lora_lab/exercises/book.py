@@ -126,10 +126,14 @@ def keep(number: str, verdict: str) -> None:
         if kept.get(number) == "right" or kept.get(number) == verdict:
             return
         kept[number] = verdict
+        text = json.dumps(dict(sorted(kept.items(), key=lambda item: [int(x) for x in item[0].split(".")])), indent=1)
         fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(fd, "w", encoding="utf-8") as f:
-            json.dump(dict(sorted(kept.items(), key=lambda item: [int(x) for x in item[0].split(".")])), f, indent=1)
-        os.replace(temporary, path)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as f:
+                f.write(text)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
     except (OSError, ValueError, RuntimeError):
         return
 
