@@ -17,7 +17,7 @@ import builtins
 import contextlib
 import sys
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from .latecomer import _cells, _names, _touches, find_page
 
@@ -151,6 +151,16 @@ def notice(names: list[str]) -> str:
     return f"(Not the page's order: {listed} may not be what the page means here. Run All puts it right.)"
 
 
+def _quietly(hook: Callable[[object], None]) -> Callable[[object], None]:
+    """A luxury: no page may fail, or show a traceback, because of it."""
+
+    def call(about: object) -> None:
+        with contextlib.suppress(Exception):
+            hook(about)
+
+    return call
+
+
 class Watcher:
     """Keeps a Book of what an IPython shell runs, and prints the notices."""
 
@@ -161,12 +171,13 @@ class Watcher:
         self._names: list[str] = []
         self._before: dict[str, int] = {}
         self._stamps: dict[str, object] = {}
-        shell.events.register("pre_run_cell", self.before)
-        shell.events.register("post_run_cell", self.after)
+        self._hooks = {"pre_run_cell": _quietly(self.before), "post_run_cell": _quietly(self.after)}
+        for event, hook in self._hooks.items():
+            shell.events.register(event, hook)
 
     def stop(self) -> None:
-        self.shell.events.unregister("pre_run_cell", self.before)
-        self.shell.events.unregister("post_run_cell", self.after)
+        for event, hook in self._hooks.items():
+            self.shell.events.unregister(event, hook)
 
     def before(self, info) -> None:
         self._names, values = [], self.shell.user_ns
@@ -195,7 +206,7 @@ _watching: Watcher | None = None
 def watch(page: str) -> None:
     """Keep book of this page in this kernel. Does nothing outside a notebook, or where the pages are not there."""
     global _watching
-    with contextlib.suppress(Exception):  # a luxury: no page may fail because of it
+    with contextlib.suppress(Exception):  # as in _quietly
         from IPython import get_ipython
 
         shell = get_ipython()

@@ -39,7 +39,7 @@ def shown_panels(path: Path) -> list[Shown]:
         if cell.cell_type != "code":
             continue
         number += 1
-        if any(pages.WIDGET in output.get("data", {}) for output in cell.outputs):
+        if any(pages.WIDGET in output.get("data", {}) for output in cell.outputs) and not pages.asks(cell):
             last = ast.parse(cell.source).body[-1]
             name = ast.unparse(last.value) if isinstance(last, ast.Expr) else "?"
             found.append(Shown(path.stem[:2], i, number, name, cell.source))
@@ -56,8 +56,7 @@ class Page:
     def __init__(self, number: str) -> None:
         self.path = pages.find_page(number)
         self.shown = shown_panels(self.path)
-        cells = latecomer._cells(self.path)
-        self.sources = {i: text for i, (kind, text) in enumerate(cells) if kind == "code"}
+        self.sources = latecomer.code_of(self.path.stem[:2])
         self._kept = latecomer.KeptTrainings(self.path.stem[:2], latecomer.fingerprint(self.sources))
         self._namespace: dict = {"__name__": "__main__"}
         self._ran: set[int] = set()
