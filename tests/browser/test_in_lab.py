@@ -35,6 +35,9 @@ def test_every_panel_is_a_live_picture(page):
 
 def test_every_control_moves_its_picture(page):
     for panel in page.panels():
+        for label, control in panel.settle().controls.items():
+            if control["kind"] == "menu":  # page 09's box changes nothing beside a right answer, which its page gives
+                panel.choose(label, control["options"][0])
         for label in panel.settle().controls:
             panel.follow(label)
     assert not page.console
