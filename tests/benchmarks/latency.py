@@ -43,13 +43,16 @@ _controls = {k: ipywidgets.SelectionSlider(options=c.options, value=c.value, des
 ipywidgets.VBox([*_controls.values(), ipywidgets.interactive_output(_draw_it, _controls)])
 """
 
-# Notes when a key goes down, when the frame that shows a new picture is done, and at every frame what is there.
+# Notes when a key goes down, when the frame that shows a new picture is done, and at every frame whether a picture has
+# its place. naturalWidth is no measure of that: in 100 exchanges of an <img>'s source it was 0 in 10 of 762 frames, but
+# none of the 111 frames that Chromium recorded was blank: it keeps the old picture on the screen until the new one is
+# decoded. An output that is taken away and put back, as by clear_output, does show here.
 WATCH = r"""
 (id) => {
   const node = document.querySelector(`[data-panel="${id}"]`), cell = node.closest(".jp-Cell");
   const scroller = node.closest(".jp-WindowedPanel-outer") || node.closest(".jp-Notebook");
   const w = window.__watch = { key: 0, painted: [], frames: [], on: true };
-  const picture = () => [...node.querySelectorAll("img")].some((i) => i.complete && i.naturalWidth && i.width > 100);
+  const picture = () => [...node.querySelectorAll("img")].some((i) => i.getBoundingClientRect().height > 100);
   document.addEventListener("keydown", () => { w.key = performance.now(); w.painted = []; }, true);
   node.addEventListener("load", (e) => {
     if (e.target.tagName === "IMG") requestAnimationFrame(() => setTimeout(() => w.painted.push(performance.now())));
@@ -141,7 +144,8 @@ def judge(row: dict) -> str:
     wrong = {
         f"median above {LIMIT_MS} ms": row["median_ms"] > LIMIT_MS,
         "moves without a picture": row["moves_without_picture"] > 0,
-        "flicker": row["frames_without_picture"] > 0 or len(row["cell_heights"]) > 1,
+        f"{row['frames_without_picture']} frames without a picture": row["frames_without_picture"] > 0,
+        f"the height changes: {row['cell_heights']}": len(row["cell_heights"]) > 1,
         "the page jumps": row["scroll_positions"] > 1,
         "errors in the browser": bool(row["browser_errors"]),
     }
