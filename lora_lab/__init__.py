@@ -37,6 +37,7 @@ _HOME = {  # public name -> the file that explains it
     "diagnose": ("diagnose",),
     "latecomer": ("catch_up",),
     "exercises": ("claim", "check", "hint", "solution", "progress"),
+    "predictions": ("predict",),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
 _SUBMODULES = (
@@ -92,13 +93,16 @@ def begin(page: str) -> None:
     server) a small step takes many times longer. `python -m lora_lab` measures it on your machine. To choose
     otherwise, set OMP_NUM_THREADS before starting Jupyter, or call torch.set_num_threads after this call.
 
+    In a notebook it also keeps book of which cells have run: a cell that runs out of order says so (`lora_lab.order`).
+
     It is a call and not a side effect of the import: a program of yours that imports lora_lab keeps its threads.
     """
     import torch
 
-    from . import plots
+    from . import order, plots
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     plots.use_style()
+    order.watch(page)
     print(f"LoRA Lab, page {page}: ready")

@@ -50,9 +50,18 @@ class Section(NamedTuple):
     at: int
 
 
+CARD = "lora_lab.predict("  # a prediction's card asks and computes nothing: no part of the page's code
+
+
 def _cells(page: Path) -> list[tuple[str, str]]:
     nb = json.loads(page.read_text(encoding="utf-8"))
     return [(c["cell_type"], "".join(c["source"])) for c in nb["cells"]]
+
+
+def code_of(page: str) -> dict[int, str]:
+    """{index of the cell: source} of the code of page "04", without the cards."""
+    cells = _cells(find_page(page))
+    return {i: source for i, (kind, source) in enumerate(cells) if kind == "code" and not source.startswith(CARD)}
 
 
 def find_page(number: str) -> Path:
@@ -227,12 +236,13 @@ def _pure(call: ast.Call) -> bool:
     return False
 
 
-def _touches(code: ast.AST, imported: set[str]) -> set[str]:
+def _touches(code: ast.AST, imported: set[str], trusted: Mapping[str, int] | None = None) -> set[str]:
     """Names whose object the code may change without binding the name anew: layer.merge(), train(m), d["x"] = 1.
 
-    Careful on the safe side: a call that is not known to be pure may change everything it is given.
+    Careful on the safe side: a call that is not known to be pure may change everything it is given. trusted: {name of
+    a function: how many of its first arguments it may change}.
     """
-    touched: set[str] = set()
+    touched, trusted = set(), trusted or {}
     functions = [f for f in ast.walk(code) if isinstance(f, (ast.FunctionDef, ast.Lambda))]
     inside = {n for f in functions for n in ast.walk(f) if n is not f}
     for n in ast.walk(code):
@@ -241,7 +251,10 @@ def _touches(code: ast.AST, imported: set[str]) -> set[str]:
         if isinstance(n, ast.Call) and not _pure(n):
             if isinstance(n.func, ast.Attribute):
                 touched |= {_root(n.func)} - {None}
-            for argument in (*n.args, *(k.value for k in n.keywords)):
+            given = (*n.args, *(k.value for k in n.keywords))
+            if isinstance(n.func, ast.Name) and n.func.id in trusted:
+                given = n.args[: trusted[n.func.id]]
+            for argument in given:
                 if not isinstance(argument, (ast.Constant, ast.Call)):
                     touched |= _names(argument).needs
         elif isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del)):
@@ -277,8 +290,8 @@ def needed_cells(sources: Mapping[int, str], start: int) -> list[int]:
 
 
 def fingerprint(sources: Mapping[int, str]) -> str:
-    """Of a page's code: kept results belong to exactly this text."""
-    return hashlib.sha256(json.dumps(sorted(sources.items())).encode()).hexdigest()[:16]
+    """Of a page's code: kept results belong to exactly this text, wherever prose and cards stand between its cells."""
+    return hashlib.sha256(json.dumps([sources[i] for i in sorted(sources)]).encode()).hexdigest()[:16]
 
 
 class KeptTrainings:
@@ -298,8 +311,9 @@ class KeptTrainings:
                     self.about = about
                     self.tensors = {name: f.get_tensor(name) for name in f.keys()}
 
-    def enter(self, cell: int) -> None:
-        self.cell, self.calls = cell, 0
+    def enter(self, sources: Mapping[int, str], i: int) -> None:
+        """Code cell i is about to run. Results are kept by the number of the code cell."""
+        self.cell, self.calls = sorted(sources).index(i), 0
 
     def stand_in(self, trainable: Mapping, settings: Mapping, train: object) -> object | None:
         """Fill `trainable` {name: parameter} and return the History, or None if nothing fits."""
@@ -310,7 +324,8 @@ class KeptTrainings:
         key = f"{self.cell}.{self.calls}"
         self.calls += 1
         kept = self.about.get(key)
-        if not kept or kept["settings"] != json.loads(json.dumps(settings)):
+        # Results that were kept before `train` had lr_ratio belong to its default.
+        if not kept or {"lr_ratio": 1.0} | kept["settings"] != json.loads(json.dumps(settings)):
             return None
         tensors = {name: self.tensors.get(f"{key}/{name}") for name in trainable}
         if any(t is None or t.shape != trainable[n].shape for n, t in tensors.items()):
@@ -360,7 +375,7 @@ def run_cells(sources: Mapping[int, str], cells: Sequence[int], namespace: dict,
     training.stand_in = kept.stand_in
     try:
         for i in cells:
-            kept.enter(i)
+            kept.enter(sources, i)
             with quietly():
                 exec(compile(sources[i], f"<cell {i} of the page>", "exec"), namespace)
     finally:
@@ -379,7 +394,7 @@ def catch_up(point: str, namespace: dict | None = None) -> None:
     if namespace is None:
         namespace = sys._getframe(1).f_globals
     page = section.number[:2]
-    sources = {i: source for i, (kind, source) in enumerate(_cells(find_page(page))) if kind == "code"}
+    sources = code_of(page)
     start = time.perf_counter()
     kept = KeptTrainings(page, fingerprint(sources))
     cells = needed_cells(sources, section.at)
@@ -391,5 +406,8 @@ def catch_up(point: str, namespace: dict | None = None) -> None:
             del namespace[name]
         namespace.update(before)
         raise
+    from . import order
+
+    order.caught_up(page, section.at)
     took = time.perf_counter() - start
     say(f"You are at {section.number}, “{section.title}”: go on with the cells below that heading. ({took:.0f} s)")

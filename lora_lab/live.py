@@ -10,14 +10,37 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as w
 import torch
+from IPython import get_ipython
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from . import plots
+
+# Shown by the browser alone, when the panel's comm is gone: a page reopened, a kernel restarted or shut down.
+ASLEEP = (
+    "<style>.lora-lab-asleep {display: none} .jupyter-widgets-disconnected .lora-lab-asleep {display: block}</style>"
+    "<div class='lora-lab-asleep' style='font-weight: bold'>This is a still picture: "
+    "<i>Run ▸ Run All Cells</i> wakes the sliders.</div>"
+)
+
+
+_made: dict[str, tuple[str, list[LiveFigure]]] = {}  # by each cell of the page: in which run, which panels
+
+
+def _close(widget: w.Widget) -> None:
+    """Close a widget and all that it is made of."""
+    for name in widget.keys:
+        value = getattr(widget, name)
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(part, w.Widget):
+                _close(part)
+    widget.close()
 
 
 class LiveFigure(w.VBox):
@@ -53,6 +76,7 @@ class LiveFigure(w.VBox):
         for control in self._controls.values():
             control.observe(self._moved, "value")
         self._redraw()  # an error in the first drawing is raised in the cell
+        self._replace()
 
     @property
     def values(self) -> dict[str, object]:
@@ -63,10 +87,16 @@ class LiveFigure(w.VBox):
         """The line of text under the controls: the figure's numbers."""
         return self._text
 
-    def _moved(self, _change: object) -> None:
+    def _moved(self, change: Mapping | None) -> None:
+        if change and change["new"] is None:  # a menu without a choice: no browser sends it, ipywidgets takes it
+            change["owner"].value = change["old"]
+            return
         self.error = None
         try:
             self._redraw()
+        except KeyboardInterrupt as e:  # Kernel > Interrupt, just now
+            self.error = e
+            self._say("Interrupted while drawing: this picture is of an earlier position. Move a control.")
         except Exception as e:
             self._show(e)
 
@@ -74,19 +104,41 @@ class LiveFigure(w.VBox):
         """In the handler of `error`: put it where the caption is."""
         self.error = error
         shown = html.escape(traceback.format_exc(limit=-2))
-        self._caption.value = f"<pre style='color:#b00020'>{shown}</pre>"
+        self._caption.value = f"{ASLEEP}<pre style='color:var(--jp-error-color1, #b00020)'>{shown}</pre>"
 
     def _redraw(self) -> None:
         if not self._keep:
             self._figure.clear()
+        try:
+            text, png = self._drawn(self._figure, self.values)
+        except BaseException:  # what is half drawn is not built on: the next move begins anew
+            self._figure.clear()
+            raise
+        self._text = text
+        self._picture.value = png
+        self._say(text)
+
+    def _drawn(self, figure: Figure, values: Mapping[str, object]) -> tuple[str, bytes]:
         # Callbacks may run in another thread than the cells: no gradients, and nothing shared is changed.
         with torch.no_grad(), plots.matplotlib.rc_context(plots.STYLE):
-            text = self._draw(self._figure, **self.values)
+            text = self._draw(figure, **values)
             buffer = io.BytesIO()
-            self._figure.savefig(buffer, format="png", metadata={"Software": None})
-        self._text = text
-        self._picture.value = buffer.getvalue()
-        self._caption.value = f"<div style='font-size:110%; line-height:1.4'>{html.escape(text)}</div>"
+            # The least compression: a tenth more bytes, a tenth less time.
+            figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+        return text, buffer.getvalue()
+
+    def _say(self, text: str) -> None:
+        self._caption.value = f"{ASLEEP}<div style='font-size:110%; line-height:1.4'>{html.escape(text)}</div>"
+
+    def fresh(self, **values: object) -> tuple[str, bytes]:
+        """(caption, png) at these positions, drawn on a new Figure; the panel itself stays as it is.
+
+        What the panel must show there, however it got there. Controls that are not named stand where they stand.
+        """
+        if unknown := [name for name in values if name not in self._controls]:
+            raise ValueError(f"this panel has no control {unknown[0]!r}; it has {', '.join(self._controls)}.")
+        figure = Figure(figsize=self._figure.get_size_inches(), dpi=self._figure.dpi)
+        return self._drawn(figure, {**self.values, **values})
 
     def set(self, **values: object) -> str:
         """Move controls from code, as the mouse would; returns the caption. Raises what the drawing raised."""
@@ -136,25 +188,56 @@ class LiveFigure(w.VBox):
             if before is not None:
                 self._controls[name].value = before
 
+    def _replace(self) -> None:
+        """Close what an earlier run of this cell has made: the kernel and the saved page would keep it all."""
+        kernel = getattr(get_ipython(), "kernel", None)
+        parent = kernel.get_parent() if kernel else {}
+        cell = parent.get("metadata", {}).get("cellId")  # JupyterLab sends it; elsewhere nothing is closed
+        if cell is None:
+            return
+        run, panels = parent["header"]["msg_id"], []
+        if cell in _made:
+            last, panels = _made[cell]
+            if last != run:
+                for panel in panels:
+                    _close(panel)
+                panels = []
+        _made[cell] = run, [*panels, self]
+
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, tuple):
             bundle = bundle[0]
         shown = ", ".join(f"{k} = {v}" for k, v in self.values.items())
         bundle["text/plain"] = f"[{self._name}: {shown}] {self._text}"
-        bundle["image/png"] = base64.b64encode(self._picture.value).decode()
+        bundle["image/png"] = base64.b64encode(self._still(bundle["text/plain"])).decode()
         return bundle
+
+    def _still(self, line: str) -> bytes:
+        """The picture with a line of text above it, wrapped: GitHub and nbconvert show neither sliders nor caption."""
+        width, height = self._figure.get_size_inches()
+        lines = textwrap.wrap(line, int(11.5 * width))
+        top = height + 0.2 * len(lines) + 0.1  # inches
+        with plots.matplotlib.rc_context(plots.STYLE):
+            place = {"x": 0.1 / width, "y": (top - 0.05) / height, "ha": "left", "va": "top"}
+            text = self._figure.text(**place, s="\n".join(lines), fontsize=11, color=plots.COLOURS["base"])
+            box, buffer = Bbox.from_extents(0, 0, width, top), io.BytesIO()
+            self._figure.savefig(buffer, format="png", metadata={"Software": None}, bbox_inches=box)
+            text.remove()
+        return buffer.getvalue()
 
 
 class TrainingFigure(LiveFigure):
     """A LiveFigure with a button that trains for real: `train_now` does the work and returns the caption.
 
-    A second press while it trains does nothing. What the training raises, an interrupt included, is shown in place of
-    the caption and kept in `error`; the panel stays usable.
+    A second press while it trains does nothing. What the training raises is shown in place of the caption and kept in
+    `error`, an interrupt as a sentence before it; the panel stays usable. pins: {point: result} of what has been
+    trained here; the drawing shows them.
     """
 
     def __init__(self, *args, label: str, tooltip: str, **kwargs) -> None:
         self._busy, self._label = False, label
+        self.pins: dict = {}
         self.button = w.Button(description=label, tooltip=tooltip)
         self.button.on_click(self._pressed)
         super().__init__(*args, **kwargs)
@@ -163,6 +246,18 @@ class TrainingFigure(LiveFigure):
     def train_now(self) -> str:
         raise NotImplementedError
 
+    def _pin(self, key: object, result: object) -> str:
+        """Keep a result and show it; returns the caption. Interrupted while drawing, it is not kept."""
+        before = dict(self.pins)
+        self.pins[key] = result
+        self.error = None
+        try:
+            self._redraw()
+        except BaseException:
+            self.pins = before
+            raise
+        return self._text
+
     def _pressed(self, _button: w.Button) -> None:
         if self._busy:
             return
@@ -170,7 +265,10 @@ class TrainingFigure(LiveFigure):
         self.button.disabled, self.button.description = True, "training …"
         try:
             self.train_now()
-        except (Exception, KeyboardInterrupt) as e:
+        except KeyboardInterrupt as e:  # Kernel > Interrupt
+            self.error = e
+            self._say(f"Interrupted: this run was not kept. {self._text}")
+        except Exception as e:
             self._show(e)
         finally:
             self._busy, self.button.disabled, self.button.description = False, False, self._label

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -25,8 +24,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from .bar import progress_bar
 from .cache import key_of, load, store, write_whole
 from .layers import LoRALinear, check_hyperparameters
 from .theory import scaling_of
@@ -240,8 +239,7 @@ def _run(result: Sweep, progress: str | None) -> None:
 
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     per_epoch, done = math.ceil(n / size), 0
-    hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))
-    bar = tqdm(total=steps, desc=progress, unit="step", leave=False, delay=1.0, disable=hidden)
+    bar = progress_bar(steps, progress)
     try:
         for step in range(steps):
             position = step % per_epoch

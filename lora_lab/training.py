@@ -8,7 +8,6 @@ filling the plot, and the frozen base's output on fixed data is computed once wh
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from numbers import Real
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from .adapters import adapted
+from .bar import progress_bar
 from .layers import LoRALinear
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -207,8 +206,7 @@ def train(
     _hold_statistics(model)
     batches = torch.Generator().manual_seed(seed)
     start = time.perf_counter()
-    hidden = progress is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look at it itself
-    bar = tqdm(total=total, desc=progress, unit="step", leave=False, delay=1.0, disable=hidden)
+    bar = progress_bar(total, progress)
     try:
         with torch.random.fork_rng(range(torch.cuda.device_count())):  # dropout is seeded; the caller sees nothing
             torch.manual_seed(seed)

@@ -53,7 +53,10 @@ class Experiment:
         d_in, hidden, d_out = SHAPES[shape]
         self.seed = seed
         old = tasks.linear_task(tasks.normal(d_out, d_in, seed=1000 + seed), 2000, seed)
-        self.base: TwoLayer = two_layer_base(old, hidden, seed=seed, progress=None).model
+        self.base: TwoLayer
+        self.base, history = two_layer_base(old, hidden, seed=seed, progress=None)
+        if history.interrupted:  # of a base that is half trained, every number would be wrong
+            raise KeyboardInterrupt
         self.task = tasks.linear_task(old.theta + tasks.shift(change, d_out, d_in, seed), 2000, seed + 1)
         self.wanted = self.task.theta - self.base.end_to_end()  # (d_out, d_in), the base's own residual included
         self.before = evaluate(self.base, self.task.X, self.task.y)

@@ -61,13 +61,8 @@ class Recorder(latecomer.KeptTrainings):
         return history
 
 
-def sources_of(page: str) -> dict[int, str]:
-    cells = latecomer._cells(latecomer.find_page(page))
-    return {i: source for i, (kind, source) in enumerate(cells) if kind == "code"}
-
-
 def keep(page: str) -> None:
-    sources = sources_of(page)
+    sources = latecomer.code_of(page)
     text = latecomer.fingerprint(sources)
     recorder = Recorder(page, text="nothing")
     os.chdir(pages.NOTEBOOKS)
@@ -98,12 +93,13 @@ def reach(point: str) -> dict:
 
     different = []
     page = section.number[:2]
-    kept = latecomer.KeptTrainings(page, latecomer.fingerprint(sources_of(page)))
+    sources = latecomer.code_of(page)
+    kept = latecomer.KeptTrainings(page, latecomer.fingerprint(sources))
     training.stand_in = kept.stand_in
     for i, cell in enumerate(pages.read(path).cells):
-        if cell.cell_type != "code" or i < section.at:
+        if i not in sources or i < section.at:
             continue
-        kept.enter(i)
+        kept.enter(sources, i)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(cell.source, f"<cell {i}>", "exec"), namespace)
@@ -125,7 +121,7 @@ def check(page: str) -> dict:
         else:
             found[section.number] = json.loads(done.stdout.splitlines()[-1])
         print(section.number, found[section.number])
-    return {"text": latecomer.fingerprint(sources_of(page)), "points": found}
+    return {"text": latecomer.fingerprint(latecomer.code_of(page)), "points": found}
 
 
 def main() -> int:

@@ -54,7 +54,7 @@ def execute(path: Path, timeout: int = pages.CELL_TIMEOUT) -> Run:
             for i, cell in enumerate(nb.cells):
                 _execute_cell(client, cell, i)
             seconds, cpu = time.perf_counter() - start, _cpu_seconds(km)
-    return Run(pages.normalise(nb), seconds, cpu)
+    return Run(pages.describe(pages.normalise(nb)), seconds, cpu)
 
 
 def _execute_cell(client: NotebookClient, cell, i: int) -> None:

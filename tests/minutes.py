@@ -79,7 +79,7 @@ def sections(path: Path) -> list[Section]:
                 out.append(Section(path.stem, m[1]))
                 start = m.end()
             _add_prose(out[-1], source[start:])
-        elif "lora_lab.begin(" not in cell.source:
+        elif "lora_lab.begin(" not in cell.source and not pages.asks(cell):  # a card: its prompt is counted
             _add_code(out[-1], cell)
     return out
 

@@ -85,6 +85,11 @@ def code_cells(nb) -> list:
     return [c for c in nb.cells if c.cell_type == "code"]
 
 
+def asks(cell) -> bool:
+    """Whether a code cell is a prediction's card: it asks the room, and shows nothing of the answer."""
+    return cell.cell_type == "code" and cell.source.startswith("lora_lab.predict(")
+
+
 def title(nb) -> str:
     """The first heading's text, or ''."""
     for cell in nb.cells:
@@ -143,6 +148,24 @@ def _coalesce(outputs: list) -> list:
         if output.output_type == "stream":
             output.text = re.sub(r"^.*\r(?=[^\n])", "", output.text, flags=re.MULTILINE)
     return merged
+
+
+def descriptions(nb) -> Iterator[tuple[int, object, str]]:
+    """(cell, output, what it shows in words) of every picture: a panel's own line, else what its cell printed."""
+    for i, cell in enumerate(nb.cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                printed = "".join(o.text for o in cell.outputs if o.get("name") == "stdout")
+                yield i, output, " ".join((data["text/plain"] if WIDGET in data else printed).split())
+
+
+def describe(nb) -> nbformat.NotebookNode:
+    """A copy whose pictures carry that text as metadata, image/png: alt, which is where nbconvert looks for it."""
+    nb = copy.deepcopy(nb)
+    for _, output, text in descriptions(nb):
+        output.metadata["image/png"] = {**output.metadata.get("image/png", {}), "alt": text}
+    return nb
 
 
 def as_text(nb) -> str:
@@ -327,5 +350,6 @@ def _code_problems(cell) -> Iterator[str]:
         if TQDM.search(text):
             yield "stores the text of a progress bar, which differs in every run."
         data = output.get("data", {})
-        if WIDGET in data and not ("image/png" in data and "text/plain" in data):
-            yield "shows a widget without image/png and text/plain beside it: a dead box for who has no kernel."
+        still = {"text/plain"} if asks(cell) else {"image/png", "text/plain"}  # a question is text, without a picture
+        if WIDGET in data and not still <= data.keys():
+            yield f"shows a widget without {' and '.join(sorted(still))} beside it: a dead box for who has no kernel."

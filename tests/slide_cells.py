@@ -73,9 +73,10 @@ def slide_types(nb) -> list[str]:
     """A slide type for each cell.
 
     A heading begins a slide; the second cell, a prediction, an exercise and a cell with folded answers begin one below
-    it. The first code cell after a prediction is a fragment: it appears when the room has answered. Whatever does not
-    fit begins a slide of its own. For the speaker's notes: the imports, cells that show nothing (a class is shown: it
-    is what is taught), and cells higher than a slide (`too_high`: split them where a picture is lost by that).
+    it. A prediction's card stays with its question; the first code cell after them is a fragment: it appears when the
+    room has answered. Whatever does not fit begins a slide of its own. For the speaker's notes: the imports, cells that
+    show nothing (a class is shown: it is what is taught), and cells higher than a slide (`too_high`: split them where a
+    picture is lost by that).
     """
     types, used, waiting = [], 0, False
     for i, cell in enumerate(nb.cells):
@@ -92,14 +93,14 @@ def slide_types(nb) -> list[str]:
             kind = "notes"
         elif used + height > ROOM or prose and waiting:
             kind = "subslide"
-        elif waiting:
+        elif waiting and not pages.asks(cell):
             kind = "fragment"
         else:
             kind = "-"
         types.append(kind)
         if kind not in ("notes", "skip"):
             used = height if kind.endswith("slide") else used + height
-            waiting = prose and bool(PREDICT.search(cell.source))
+            waiting = bool(PREDICT.search(cell.source)) if prose else waiting and pages.asks(cell)
     return types
 
 

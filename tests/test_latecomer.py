@@ -194,6 +194,23 @@ def test_other_settings_or_another_page_text_train_anew(kept, course, monkeypatc
         course.write_text(before, encoding="utf-8")
 
 
+def test_a_card_or_prose_between_the_cells_changes_nothing(kept, course, monkeypatch, capsys):
+    """A prediction's card is not run, and what is kept is still used."""
+    nb = nbformat.read(course, as_version=4)
+    before = latecomer.fingerprint(latecomer.code_of("07"))
+    card = nbformat.v4.new_code_cell('lora_lab.predict("7.2")')  # lora_lab is no name of this page: a NameError if run
+    nb.cells[3:3] = [nbformat.v4.new_markdown_cell("**Predict 7.2:** what?"), card]
+    course.write_text(nbformat.writes(nb))
+    assert latecomer.fingerprint(latecomer.code_of("07")) == before
+    no_training(monkeypatch)
+    space: dict = {}
+    latecomer.catch_up("07.3", space)
+    assert len(space["history"].losses) == 2 and "07.3" in capsys.readouterr().out
+    nb.cells.append(nbformat.v4.new_code_cell("x = 1"))
+    course.write_text(nbformat.writes(nb))
+    assert latecomer.fingerprint(latecomer.code_of("07")) != before
+
+
 @pytest.mark.parametrize("damage", ["truncate", "remove", "other"])
 def test_a_damaged_file_costs_time_and_nothing_else(kept, damage):
     if damage == "truncate":
@@ -230,7 +247,7 @@ def test_every_point_has_been_reached_and_what_follows_printed_the_same(page):
 
     record = json.loads(catch_up_points.RECORD.read_text(encoding="utf-8"))[page.stem]
     again = f"run python tests/catch_up_points.py {page.stem[:2]}, then the same with --check"
-    assert record["text"] == latecomer.fingerprint(catch_up_points.sources_of(page.stem[:2])), again
+    assert record["text"] == latecomer.fingerprint(latecomer.code_of(page.stem[:2])), again
     assert list(record["points"]) == [s.number for s in latecomer.sections(page.stem[:2])], again
     wrong = {n: p for n, p in record["points"].items() if p.get("error") or p["different"]}
     assert not wrong, again
@@ -239,10 +256,8 @@ def test_every_point_has_been_reached_and_what_follows_printed_the_same(page):
 @pytest.mark.parametrize("page", pages.page_files(), ids=lambda p: p.stem)
 def test_kept_trainings_are_those_of_the_page_as_it_is(page):
     """A page with long trainings has their results, and they belong to the page's present text."""
-    import catch_up_points
-
     path = latecomer.KEPT / f"{page.stem[:2]}.safetensors"
-    kept = latecomer.KeptTrainings(page.stem[:2], latecomer.fingerprint(catch_up_points.sources_of(page.stem[:2])))
+    kept = latecomer.KeptTrainings(page.stem[:2], latecomer.fingerprint(latecomer.code_of(page.stem[:2])))
     assert bool(kept.about) == path.exists(), f"run python tests/catch_up_points.py {page.stem[:2]}"
 
 

@@ -167,6 +167,16 @@ def test_written_reasons_and_long_cells_are_allowed(tmp_path):
     assert planted(tmp_path, nb) == []
 
 
+def test_a_predictions_card_needs_its_question_as_text_and_no_picture(tmp_path):
+    nb = good_page()
+    del nb.cells[3].outputs[0].data["image/png"]
+    assert any("without image/png and text/plain beside it" in found for found in planted(tmp_path, nb))
+    nb.cells[3].source = 'lora_lab.predict("1.2")'
+    assert planted(tmp_path, nb) == []
+    del nb.cells[3].outputs[0].data["text/plain"]
+    assert any("without text/plain beside it" in found for found in planted(tmp_path, nb))
+
+
 def test_a_file_that_is_no_notebook_gives_a_sentence(tmp_path):
     (tmp_path / "00_x.ipynb").write_text("{", encoding="utf-8")
     assert "is no valid notebook" in pages.problems(tmp_path / "00_x.ipynb")[0]

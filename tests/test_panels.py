@@ -4,9 +4,10 @@ import ipywidgets as w
 import numpy as np
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 from matplotlib.colors import to_hex
 
-from lora_lab import panels, plots, tasks, theory
+from lora_lab import live, panels, plots, tasks, theory
 from lora_lab.layers import LoRALinear
 from lora_lab.live import TrainingFigure
 from lora_lab.panels import Film, LiveFigure, LowRankView
@@ -101,6 +102,53 @@ def test_the_same_position_gives_the_same_picture_however_it_was_reached():
     one.set(target="full rank", r=4)
     one.set(target="rank-4", r=1)
     assert one._picture.value == straight
+
+
+def test_fresh_draws_what_a_move_would_show_and_moves_nothing():
+    targets = {kind: tasks.shift(kind, 20, 30) for kind in ("rank-4", "full rank")}
+    panel = panels.rank_panel(targets, ranks=(1, 2, 4))
+    before = panel.caption, panel._picture.value
+    fresh = panel.fresh(target="full rank", r=4)
+    assert (panel.caption, panel._picture.value) == before == panel.fresh()
+    assert (panel.set(target="full rank", r=4), panel._picture.value) == fresh != before
+    with pytest.raises(ValueError, match="no control 'rank'; it has target, r"):
+        panel.fresh(rank=4)
+
+
+def test_a_panel_without_its_kernel_says_how_to_wake_it():
+    panel = simple()
+    for r in (1, 3):  # beside an error, too
+        panel._controls["r"].value = r
+        assert "Run All Cells" in panel._caption.value and "Run All Cells" not in panel.caption
+
+
+class FakeShell:
+    """A kernel that runs cells as JupyterLab asks for it."""
+
+    def __init__(self):
+        self.kernel, self.parent = self, {}
+
+    def get_parent(self):
+        return self.parent
+
+    def run(self, cell, run):
+        self.parent = {"metadata": {"cellId": cell}, "header": {"msg_id": run}}
+        return simple()
+
+
+def test_a_cell_that_runs_again_closes_the_panels_of_its_last_run_and_no_others(monkeypatch):
+    shell = FakeShell()
+    monkeypatch.setattr(live, "get_ipython", lambda: shell)
+    monkeypatch.setattr(live, "_made", {})
+    count = len(_instances)
+    one, two, other = shell.run("a", "1"), shell.run("a", "1"), shell.run("b", "2")
+    assert len({one.model_id, two.model_id, other.model_id}) == 3
+    each = (len(_instances) - count) / 3
+    again = shell.run("a", "3")
+    assert one.comm is None and two.comm is None and other.comm and again.comm
+    assert len(_instances) - count == 2 * each  # with all their parts
+    shell.parent = {}  # a script, or a front end that names no cells
+    assert simple().comm and again.comm and again.set(r=2) == "r=2 alpha=1"
 
 
 def test_callbacks_leave_gradients_and_the_random_state_alone():
@@ -226,6 +274,7 @@ def test_a_training_that_fails_is_shown_and_the_panel_stays_usable(error):
 
     panel = Broken(lambda fig, r: f"r={r}", {"r": panels.choice("r", (1, 2))}, label="train", tooltip="")
     panel.button.click()
-    assert panel.error is error and type(error).__name__ in panel._caption.value
+    said = "Interrupted: this run was not kept. r=1" if isinstance(error, KeyboardInterrupt) else "no layer is checked"
+    assert panel.error is error and said in panel._caption.value
     assert not panel.button.disabled and panel.button.description == "train"
     assert panel.set(r=2) == "r=2" and panel.error is None and panel._caption.value.endswith("r=2</div>")

@@ -195,7 +195,8 @@ def test_an_error_is_shown_and_the_panel_goes_on(panel, monkeypatch, error):
     monkeypatch.setattr(RankAlphaMap, "train_point", fail)
     panel.button.click()
     assert panel.error is error and not panel.button.disabled and not panel.pins
-    assert type(error).__name__ in panel._caption.value and "<here>" not in panel._caption.value
+    said = "Interrupted: this run was not kept." if isinstance(error, KeyboardInterrupt) else "no memory &lt;here&gt;"
+    assert said in panel._caption.value
     monkeypatch.undo()
     panel.button.click()
     assert panel.error is None and panel.caption.startswith(before) and len(panel.pins) == 1
@@ -213,7 +214,8 @@ def test_an_interrupted_run_is_not_pinned(panel, monkeypatch, capsys):
 
     monkeypatch.setattr(torch, "randperm", randperm)
     panel.button.click()
-    assert not panel.pins and panel.error is None and "trained live" not in panel.caption
+    assert not panel.pins and "trained live" not in panel.caption and panel.caption in panel._caption.value
+    assert "Interrupted: this run was not kept." in panel._caption.value and not panel.button.disabled
     assert "interrupted" in capsys.readouterr().out
 
 

@@ -110,7 +110,8 @@ def test_a_second_press_takes_the_next_seed(panel, monkeypatch):
 def test_interrupted_runs_are_not_pinned(panel, monkeypatch):
     fake(monkeypatch, lambda seed: Result([5.0], seed, interrupted=True))
     panel._pressed(panel.button)
-    assert not panel.pins and panel.error is None
+    assert not panel.pins and "Interrupted: this run was not kept." in panel._caption.value
+    assert not panel.button.disabled and panel.set(r=4) and panel.error is None
 
 
 def test_an_error_of_the_training_is_shown_and_the_panel_lives_on(panel, monkeypatch):

@@ -79,8 +79,9 @@ def test_variant_panel_draws_both_bands_the_live_run_and_all_dots():
     for method, line in drawn.items():
         assert list(line.get_xdata()) == RECORD["methods"][method]["loss"]
     colours = {method: line.get_color() for method, line in drawn.items()}
-    assert colours["PiSSA"] == plots.COLOURS["full"] and colours["LoRA"] == plots.COLOURS["LoRA"]
-    assert list(colours.values()).count(plots.COLOURS["base"]) == len(colours) - 2
+    assert colours["PiSSA"] == plots.COLOURS["variant"] and colours["LoRA"] == plots.COLOURS["LoRA"]
+    assert colours["full"] == plots.COLOURS["full"]
+    assert list(colours.values()).count(plots.COLOURS["rest"]) == len(colours) - 3
     panel.set(method="DoRA")
     assert np.isnan(left.lines[2].get_ydata()).all(), "no live run of this one"
-    assert drawn["PiSSA"].get_color() == plots.COLOURS["base"]
+    assert drawn["PiSSA"].get_color() == plots.COLOURS["rest"]

@@ -72,6 +72,9 @@ def test_headings_predictions_exercises_and_answers():
     assert types(ask, printing(2), new_markdown_cell("So."), printing(2)) == ["subslide", "fragment", "-", "-"]
     assert types(new_markdown_cell("**Predict:** what?"), new_code_cell("y = 1"), printing(1)) == [
         "subslide", "fragment", "-"]
+    card = new_code_cell('lora_lab.predict("1.1")')  # stays with its question; the answer still waits
+    assert types(ask, card, printing(2), printing(2)) == ["subslide", "-", "fragment", "-"]
+    assert types(printing(1), card, printing(1)) == ["-", "-", "-"]
     assert types(new_markdown_cell("**Exercise 1.1, x.** y"), printing(1)) == ["subslide", "-"]
     assert types(new_markdown_cell("**Think 1.1.**\n<details>\n" + "x\n" * 90 + "</details>"), printing(1)) == [
         "subslide", "-"]

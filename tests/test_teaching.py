@@ -107,6 +107,7 @@ def test_minutes_of_a_written_page(tmp_path):
         new_markdown_cell("# 00 · A page\n\n" + "word " * 129),
         new_code_cell("import torch\nlora_lab.begin('00')"),
         new_markdown_cell("The end of the first section.\n\n## Next\n\n**Predict 0.1:** $$a = b$$ one [two](a-b.html)"),
+        new_code_cell('lora_lab.predict("0.1")', outputs=[new_output("execute_result", data=panel)]),
         new_code_cell("a\n\nb", outputs=[new_output("stream", name="stdout", text="1\n2\n")]),
         new_code_cell("c", outputs=[new_output("display_data", data={"image/png": "", "text/plain": "x"}),
                                     new_output("execute_result", data=panel),
@@ -210,6 +211,7 @@ OWN = {"02": {"819"}}
 def test_numbers_in_the_book_are_the_pages_numbers(path):
     """A number that changes on a page must change in the book."""
     nb, number = pages.read(path), path.stem[:2]
+    nb.cells = [c for c in nb.cells if not pages.asks(c)]  # a card has wrong answers on its buttons
     texts = [c.source for c in nb.cells]  # and what cells print, unless it is a machine's own (times, versions)
     texts += [text for c in pages.code_cells(nb) for values in pages.compared_text(c).values() for text in values]
     exercises = [book.find(n) for n in book.all_numbers()]

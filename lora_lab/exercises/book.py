@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..predictions.book import voted
 from .claims import say
 
 if TYPE_CHECKING:
@@ -145,3 +146,5 @@ def progress() -> None:
         marks = [f"{n} {MARKS[kept.get(n, 'open')]}" for n in numbers if n.split(".")[0] == str(int(page))]
         say(f"page {page}:  " + "   ".join(marks))
     say(f"{sum(kept.get(n) == 'right' for n in numbers)} of {len(numbers)} solved")
+    if made := voted():
+        say(f"predictions made in this session: {', '.join(made)}")

@@ -13,6 +13,7 @@ from .. import plots
 from ..digits import Digits, Update, errors, logits
 from ..live import LiveFigure, choice, menu
 
+FRAME = plots.FILLS["frame"]  # around a pixel to click
 LAMS = tuple(i / 10 for i in range(11))
 
 
@@ -31,7 +32,7 @@ def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, fl
         wrong = errors(logits(base, digits.test_X, updates[r, replay], lam), digits.test_y)
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.88})
-            ax.bar(range(10), before, 0.8, color="#cccccc", label="base")
+            ax.bar(range(10), before, 0.8, color=plots.COLOURS["base"], label="base")
             ax.bar(range(10), wrong, 0.5, color=plots.COLOURS["LoRA"], label="base + λ ΔW")
             ax.set(xlabel="digit", ylabel="wrong test images", ylim=(0, max(counts) + 12))
             ax.set_xticks(range(10), range(10))
@@ -73,7 +74,7 @@ def _draw_answer(fig: Figure, image: Tensor, before: Tensor, now: Tensor, title:
         margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28}
         left, right = fig.subplots(1, 2, gridspec_kw=margins | {"width_ratios": (1, 2.1)})
         plots.ink(left, image)
-        right.bar(range(10), [0] * 10, 0.8, color="#cccccc", label="base")
+        right.bar(range(10), [0] * 10, 0.8, color=plots.COLOURS["base"], label="base")
         right.bar(range(10), [0] * 10, 0.5, color=plots.COLOURS["LoRA"], label="base + λ ΔW")
         right.set(ylim=(0, 1.18), xlabel="digit", ylabel="probability")
         right.set_xticks(range(10), range(10))
@@ -115,15 +116,15 @@ class DrawPanel(LiveFigure):
     ink: the image as it stands, (64,).
     """
 
-    SHADES = ((0.0, "#ffffff"), (0.5, "#999999"), (1.0, "#222222"))
+    SHADES = tuple(zip((0.0, 0.5, 1.0), (plots.FILLS[k] for k in ("paper", "weights", "ink"))))
 
     def __init__(self, base: nn.Module, update: Update, images: Mapping[str, Tensor]) -> None:
         self._base, self._update, self._images = base, update, dict(images)
         self.ink = torch.zeros(64)
-        small = {"width": "30px", "height": "30px", "padding": "0", "margin": "0", "border": "1px solid #cccccc"}
+        small = {"width": "30px", "height": "30px", "padding": "0", "margin": "0", "border": f"1px solid {FRAME}"}
         self.pixels = [w.Button(layout=w.Layout(**small)) for _ in range(64)]
         self._start = menu("start from", ["empty", *self._images])
-        self._start.observe(lambda change: self.begin(change["new"]), "value")
+        self._start.observe(lambda change: self.begin(change["new"] or "empty"), "value")
         for i, pixel in enumerate(self.pixels):
             pixel.on_click(lambda _, i=i: self.press(i))
         lam = choice("λ", LAMS, 1.0)

@@ -64,7 +64,7 @@ def film_panel(
             )
             plots.heatmap(delta, left, limit=limit)
             plots.loss_curves({"LoRA": curve}, right, xlabel="epoch", floor=lowest if floors else None)
-            right.plot([], [], "o", ms=10, color=plots.COLOURS["full"])
+            right.plot([], [], "o", ms=11, color=plots.COLOURS["chosen"], mec=plots.FILLS["paper"], mew=2)
             right.set_ylim(lowest, highest)
             if floors and right.get_legend():
                 right.get_legend().remove()  # it costs more than the curve; the title says what is dashed

@@ -96,7 +96,7 @@ class MapPanel(TrainingFigure):
     """
 
     def __init__(self, map_: RankAlphaMap) -> None:
-        self.map, self.pins = map_, {}
+        self.map = map_
         middle = [values[len(values) // 2] for values in (map_.ranks, map_.alphas, map_.lrs)]
         controls = {
             "target": menu("target", list(map_.sweeps)),
@@ -124,11 +124,11 @@ class MapPanel(TrainingFigure):
             where = {"left": 0.06, "right": 0.985, "bottom": 0.16, "top": 0.89, "wspace": 0.5}
             left, middle, right = fig.subplots(1, 3, gridspec_kw=where | {"width_ratios": (1.25, 0.95, 1)})
             plots.loss_map(m.ranks, m.alphas, m.losses(target, lr), left, low=low, high=high)
-            left.plot([], [], "*", ms=15, color="white", mec="black")
-            left.plot([], [], "o", ms=12, mfc="none", mec="#ff2a00", mew=3)
+            left.plot([], [], "*", ms=15, color=plots.FILLS["paper"], mec=plots.COLOURS["chosen"])
+            plots.ring(left, 12)
             plots.loss_curves({"LoRA": losses}, middle)
             middle.set_ylabel("")
-            middle.plot([], [], color=plots.COLOURS["full"], lw=1.2)
+            middle.plot([], [], color=plots.COLOURS["other"], lw=1.5)
             middle.plot([], [], ls="--", lw=1.5, color=plots.COLOURS["floor"])
             plots.heatmap(delta, right, limit=limit, colorbar=False)
         left, middle, right = fig.axes[:3]
@@ -159,7 +159,7 @@ class MapPanel(TrainingFigure):
     def train_point(self) -> str:
         """What the button does: train the dot's point with the next seed, pin it, and return the caption.
 
-        An interrupted run is not pinned. Raises what the training raised; the panel stays as it was.
+        An interrupted run is not pinned: KeyboardInterrupt. Raises what the training raised; the panel stays as it was.
         """
         key = tuple(self.values[name] for name in ("target", "r", "alpha", "lr"))
         i = self.map.index(*key)
@@ -167,10 +167,9 @@ class MapPanel(TrainingFigure):
         seed = (before.seed if before else self.map.sweeps[key[0]].points[i].seed) + 1
         with torch.enable_grad():  # a callback may run in a thread with other settings
             pin = self.map.train_point(*key, seed)
-        if not pin.interrupted:
-            self.pins[key] = pin
-        self._moved(None)
-        return self._text
+        if pin.interrupted:
+            raise KeyboardInterrupt
+        return self._pin(key, pin)
 
     def train_now(self) -> str:
         return self.train_point()

@@ -27,17 +27,19 @@ def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
         rows = {way: row for way, row in table[task].items() if way != "before"}
         chosen, full = rows[f"{where} r={r}"], rows["full"]
         keys = {"task": f"{task}: above the floor", "voices": "other voices: forgotten"}
-        if fig.get_label() != task:  # else only the rings move
-            fig.clear()
-            fig.set_label(task)
+        axes = [ax for ax in fig.axes if ax.get_label() == task]
+        if not axes:  # drawn once for each task; then only the rings move
             grid = {"left": 0.08, "right": 0.985, "bottom": 0.15, "top": 0.9, "wspace": 0.25}
             axes = fig.subplots(1, 2, gridspec_kw=grid)
             for ax, (key, title) in zip(axes, keys.items()):
                 plots.ways({way: (row["trained"], mean(row[key])) for way, row in rows.items()}, ax, title=title)
                 ax.axhline(mean(full[key]), lw=1, ls=":", color=plots.COLOURS["full"])
-                ax.plot([], [], "o", ms=17, mfc="none", mec="#ff2a00", mew=3)
+                plots.ring(ax, 17)
+                ax.set_label(task)
             axes[1].get_legend().remove()
-        for ax, key in zip(fig.axes, keys):
+        for ax in fig.axes:
+            ax.set_visible(ax.get_label() == task)
+        for ax, key in zip(axes, keys):
             ax.lines[-1].set_data([chosen["trained"]], [mean(chosen[key])])
         share = 100 * chosen["trained"] / full["trained"]
         return (
@@ -66,18 +68,17 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence
         phi, d = phis[pair], width[pair]
         i, j = min(i, phi.shape[0]), min(j, phi.shape[1])
         value, chance = float(phi[i - 1, j - 1]), theory.random_similarity(i, j, d)
-        if fig.get_label() != pair:  # else only the mark and the bars move
-            fig.clear()
-            fig.set_label(pair)
+        if not fig.axes:
             grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
             plots.phi_map(phi, left, title="φ(i, j)")
-            left.plot([], [], "o", ms=13, mfc="none", mec="#ff2a00", mew=3, clip_on=False)
-            right.bar(["these two", "chance"], [0, 0], color=[plots.COLOURS["LoRA"], plots.COLOURS["weights"]])
+            plots.ring(left, 13)
+            right.bar(["these two", "chance"], [0, 0], color=[plots.COLOURS["LoRA"], plots.COLOURS["rest"]])
             for x in (0, 1):
                 right.text(x, 0, "", ha="center", va="bottom")
             right.set(ylim=(0, 1.1))
         left, right = fig.axes[:2]
+        plots.update_phi_map(left, phi)
         left.lines[0].set_data([j], [i])
         right.set_title(f"i = {i}, j = {j}")
         for bar, label, height in zip(right.patches, right.texts, (value, chance)):
@@ -137,20 +138,28 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
 
     def draw(fig: Figure, adapter: str, lam: float) -> str:
         now = said[adapter, lam]
-        left = fig.add_axes((0.07, 0.18, 0.33, 0.7))
-        for label, key, colour in (("its task", "task", "LoRA"), ("other voices", "voices", "full")):
-            left.plot(lams, [getattr(said[adapter, x], key) for x in lams], label=label, color=plots.COLOURS[colour])
-        left.axvline(lam, lw=1.5, color="#ff2a00")
-        left.set(title=f"adapter {adapter}", xlabel="λ", ylabel="nats above the floor", ylim=(0, highest))
-        left.legend(loc="upper center")
-        for k, (record, text) in enumerate(zip(records, now.texts)):
-            y = 0.84 - 0.26 * k
-            fig.text(0.44, y, " ".join(w for w in record if w != "-"), color=plots.COLOURS["base"], fontsize=11)
-            fig.text(0.45, y - 0.1, text, fontsize=13, color=plots.COLOURS["LoRA"] if lam else "black")
+        if not fig.axes:
+            left = fig.add_axes((0.07, 0.18, 0.33, 0.7))
+            for label, colour in (("its task", "LoRA"), ("other voices", "other")):
+                left.plot(lams, [0] * len(lams), label=label, color=plots.COLOURS[colour])
+            left.axvline(lam, lw=1.2, color=plots.COLOURS["chosen"])
+            left.set(xlabel="λ", ylabel="nats above the floor", ylim=(0, highest))
+            left.legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")  # over the line at λ
+            for k, record in enumerate(records):
+                y = 0.84 - 0.26 * k
+                fig.text(0.44, y, " ".join(w for w in record if w != "-"), color=plots.COLOURS["base"], fontsize=11)
+                fig.text(0.45, y - 0.1, "", fontsize=13)
+        (left,) = fig.axes
+        left.set_title(f"adapter {adapter}")
+        for line, key in zip(left.lines, ("task", "voices")):
+            line.set_ydata([getattr(said[adapter, x], key) for x in lams])
+        left.lines[2].set_xdata([lam, lam])
+        for text, sentence in zip(fig.texts[1::2], now.texts):
+            text.set(text=sentence, color=plots.COLOURS["LoRA"] if lam else plots.COLOURS["base"])
         return (
             f"“{now.texts[0]}” task {plots.short(now.task)}, others {plots.short(now.voices)}, "
             f"right {100 * now.right:.0f} %"
         )
 
     controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 1.0)}
-    return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.4))
+    return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.4), keep=True)

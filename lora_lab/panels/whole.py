@@ -53,7 +53,7 @@ class LayerPanel(TrainingFigure):
     """
 
     def __init__(self) -> None:
-        self.runs, self.pins, self._experiments = recorded_runs(), {}, {}
+        self.runs, self._experiments = recorded_runs(), {}
         controls = {
             "model": menu("model", list(SHAPES)),
             "change": menu("change", list(CHANGES)),
@@ -92,7 +92,7 @@ class LayerPanel(TrainingFigure):
             where = {"left": 0.09, "right": 0.985, "bottom": 0.15, "top": 0.89, "wspace": 0.12}
             left, right = fig.subplots(1, 2, sharey=True, gridspec_kw=where | {"width_ratios": (1.2, 1)})
             curves = {"LoRA": [1.0], "live": [1.0]}
-            plots.loss_curves(curves, left, xlabel="epoch", colours={"live": plots.COLOURS["full"]})
+            plots.loss_curves(curves, left, xlabel="epoch", colours={"live": plots.COLOURS["other"]})
             left.get_legend().remove()
             left.plot([], [], ls="--", lw=1.5, color=plots.COLOURS["floor"])
             left.plot([], [], lw=1.2, color=plots.COLOURS["base"])
@@ -100,8 +100,8 @@ class LayerPanel(TrainingFigure):
             for _ in CHOICES:
                 right.plot([], [], "o", ms=7, color=plots.COLOURS["LoRA"])
                 right.plot([], [], "_", ms=11, mew=2, color=plots.COLOURS["floor"])
-            right.plot([], [], "*", ms=15, color=plots.COLOURS["full"], mec="black")
-            right.add_patch(Rectangle((0, LOW / 2), 0.9, 2 * HIGH, color="#cfe3f1", lw=0, zorder=0))
+            right.plot([], [], "*", ms=15, color=plots.COLOURS["other"], mec=plots.COLOURS["chosen"])
+            right.add_patch(Rectangle((0, LOW / 2), 0.9, 2 * HIGH, color=plots.FILLS["picked"], lw=0, zorder=0))
             right.set_xticks(range(len(CHOICES)), list(CHOICES))
             right.set(xlim=(-0.5, 2.5), title="five seeds, floors dashed")
             right.tick_params(length=0, labelleft=False)
@@ -127,7 +127,8 @@ class LayerPanel(TrainingFigure):
     def train_choice(self) -> str:
         """What the button does: train the choice with the next seed that is not recorded, pin it, return the caption.
 
-        Raises ValueError when no layer is checked, and what the training raises; the panel stays as it was.
+        Raises ValueError when no layer is checked, KeyboardInterrupt when the run was interrupted, and what the
+        training raises; the panel stays as it was.
         """
         model, change, r, layers = key = self._key()
         if layers is None:
@@ -138,10 +139,9 @@ class LayerPanel(TrainingFigure):
                 self._experiments[model, change] = Experiment(model, change, seed=len(self.runs[key].loss))
             experiment = self._experiments[model, change]
             pin: Result = experiment.train(layers, r, seed=(before.seed if before else experiment.seed - 1) + 1)
-        if not pin.interrupted:
-            self.pins[key] = pin
-        self._moved(None)
-        return self._text
+        if pin.interrupted:
+            raise KeyboardInterrupt
+        return self._pin(key, pin)
 
     def train_now(self) -> str:
         return self.train_choice()

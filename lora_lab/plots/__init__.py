@@ -1,7 +1,8 @@
 """Every figure of the course, one function each: data and an optional Axes in, the Axes out.
 
 Colours mean the same on every page: base grey, LoRA blue, full fine-tuning orange, floor black and dashed,
-published figures green circles (Okabe and Ito's palette, told apart by colour-blind readers too).
+published figures green circles (from Okabe and Ito's palette, told apart by colour-blind readers too); style.py has
+them all, and no other file names a colour.
 A matrix of weights is drawn with a diverging map centred at zero; matrices that are compared share its limits.
 """
 
@@ -14,8 +15,22 @@ from .digits import class_shifts, confusions, digit_errors, digit_rows, ink, mar
 from .gallery import symptom
 from .maps import loss_map, update_loss_map
 from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
-from .style import COLOURS, CYCLE, STYLE, array, axes_of, limit_of, short, thinned, thinned_curve, use_style
-from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, ways
+from .style import (
+    COLOURS,
+    CYCLE,
+    FILLS,
+    STYLE,
+    array,
+    axes_of,
+    limit_of,
+    lines_for,
+    ring,
+    short,
+    thinned,
+    thinned_curve,
+    use_style,
+)
+from .transformer import beside, learned_forgotten, phi_map, projections, rank_lines, update_phi_map, ways
 from .whole import layer_choices, stops_at_the_base, two_phases, ways_compared, words_that_moved, written_sentences
 from .wild import (
     bill_bars,
@@ -32,6 +47,7 @@ from .wild import (
 __all__ = [
     "COLOURS",
     "CYCLE",
+    "FILLS",
     "STYLE",
     "array",
     "axes_of",
@@ -51,6 +67,7 @@ __all__ = [
     "layer_choices",
     "learned_forgotten",
     "limit_of",
+    "lines_for",
     "loss_curves",
     "loss_map",
     "margins",
@@ -65,6 +82,7 @@ __all__ = [
     "ratio_bars",
     "repair_curves",
     "repair_dots",
+    "ring",
     "short",
     "spectra",
     "stops_at_the_base",
@@ -75,6 +93,7 @@ __all__ = [
     "update_bills",
     "update_heatmap",
     "update_loss_map",
+    "update_phi_map",
     "update_variant",
     "use_style",
     "variant_axes",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from .style import COLOURS, axes_of
+from .style import COLOURS, FILLS, axes_of, kind_of
 
 
 def memory_bars(
@@ -21,7 +21,7 @@ def memory_bars(
     for part, colour, hatch in parts:
         width = np.array([getattr(bars[label], part) for label in labels]) / unit
         shown = {"weights": "weights", "gradients": "gradients", "adam": "Adam's two moments"}[part]
-        ax.barh(labels, width, left=left, color=COLOURS[colour], label=shown, hatch=hatch, edgecolor="white")
+        ax.barh(labels, width, left=left, color=FILLS[colour], label=shown, hatch=hatch, edgecolor=FILLS["paper"])
         left += width
     ax.invert_yaxis()
     ax.set(title=title, xlabel=name)
@@ -30,13 +30,16 @@ def memory_bars(
 
 
 def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None, *, title: str = "") -> Axes:
-    """Times as bars relative to `baseline`. {name: seconds}."""
+    """Times as bars relative to `baseline`. {name: seconds}. Hatched: LoRA that forms BA."""
     ax = axes_of(ax, (8, 0.5 * len(times) + 1))
     ratios = {name: t / times[baseline] for name, t in times.items()}
-    kinds = ["full" if "full" in n else "LoRA" if "factored" in n or "merged" in n else "base" for n in ratios]
-    colours = [COLOURS[kind] for kind in kinds]
-    ax.bar_label(ax.barh(list(ratios), list(ratios.values()), color=colours), fmt="%.2f", padding=3)
+    colours = [COLOURS[kind_of(name) or "LoRA"] for name in ratios]
     ax.axvline(1, lw=1, color=COLOURS["base"])
+    bars = ax.barh(list(ratios), list(ratios.values()), color=colours, edgecolor=FILLS["paper"], lw=0)
+    for bar, name in zip(bars, ratios):
+        bar.set_hatch("//" if "materialised" in name or "parametrization" in name else "")
+    room = {"facecolor": FILLS["paper"], "edgecolor": "none", "pad": 1}  # the line at 1 ends before the number
+    ax.bar_label(bars, fmt="%.2f", padding=4, bbox=room)
     ax.invert_yaxis()
     ax.set(title=title, xlabel=f"time, {baseline} = 1")
     return ax

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from .style import COLOURS, axes_of, thinned_curve
+from .style import COLOURS, axes_of, lines_for, shades, thinned_curve
 
 
 def loss_curves(
@@ -27,11 +26,11 @@ def loss_curves(
     log: bool = True,
 ) -> Axes:
     """Loss against step. curves: {label: losses} or {label: (x, losses)}; floor: a dashed line; levels: named lines;
-    published: (x, losses) as open circles."""
+    published: (x, losses) as open circles. colours: {label: colour}, for what its label does not say."""
     ax = axes_of(ax, (7.5, 4))
-    for label, curve in curves.items():
+    for (label, curve), look in zip(curves.items(), lines_for(curves, colours)):
         x, y = curve if isinstance(curve, tuple) else (range(1, len(curve) + 1), curve)
-        ax.plot(*thinned_curve(x, y), label=label, color=(colours or COLOURS).get(label))
+        ax.plot(*thinned_curve(x, y), label=label, **look)
     if published:
         ax.plot(*published, "o", mfc="none", mew=2, ms=8, color=COLOURS["published"], label="published (S1)")
     for name, level in (levels or {}).items():
@@ -56,11 +55,14 @@ def spectra(
 ) -> Axes:
     """Singular values, largest first. {label: values}."""
     ax = axes_of(ax, (7.5, 4))
-    for marker, (label, values) in zip("osD^v", matrices.items(), strict=False):
+    for marker, (label, values), look in zip("osD^v", matrices.items(), lines_for(matrices), strict=False):
         values = np.asarray(values)
-        ax.plot(np.arange(1, len(values) + 1), values, marker=marker if len(values) <= 40 else None, label=label)
+        look["marker"] = marker if len(values) <= 40 else None
+        ax.plot(np.arange(1, len(values) + 1), values, label=label, **look)
     if log:
         ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.set(title=title, xlabel="index i", ylabel="singular value σᵢ")
     if len(matrices) > 1:
         ax.legend()
@@ -80,9 +82,8 @@ def early_curves(
     fig, axes = plt.subplots(1, len(groups), figsize=figsize, sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.08, right=0.88, bottom=0.16, top=0.9, wspace=0.08)
     for ax, (title, curves) in zip(axes[0], groups.items()):
-        shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(curves)))
         widths = np.linspace(5, 1.5, len(curves))  # so that a curve is seen under one that coincides with it
-        for shade, width, (label, losses) in zip(shades, widths, curves.items()):
+        for shade, width, (label, losses) in zip(shades(len(curves)), widths, curves.items()):
             ax.plot(np.arange(len(losses)), losses, color=shade, lw=width, label=label)
         if at is not None:
             ax.axvline(at, lw=1, ls=":", color=COLOURS["base"])

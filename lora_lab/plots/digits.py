@@ -11,17 +11,15 @@ from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from ..digits_record import Result
-from .style import COLOURS, array, plt
-
-GOOD, BAD = COLOURS["published"], COLOURS["full"]
+from .style import COLOURS, COUNTS, FILLS, INK, array, kind_of, plt
 
 
 def ink(ax: Axes, image: Tensor | np.ndarray) -> Axes:
     """One digit (64 numbers from 0 to 1) as dark ink on white."""
-    ax.imshow(array(image).reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+    ax.imshow(array(image).reshape(8, 8), cmap=INK, vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
-    ax.spines[:].set_color("#bbbbbb")
+    ax.spines[:].set_color(FILLS["frame"])
     return ax
 
 
@@ -33,7 +31,7 @@ def digit_rows(
     fig = plt.figure(figsize=(0.98 * most + 0.2, 1.55 * len(rows)))
     parts = fig.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, images) in zip(parts, rows.items()):
-        colour = (colours or {}).get(title, "black")
+        colour = (colours or {}).get(title, COLOURS["floor"])
         part.suptitle(title, x=0.02, y=0.98, ha="left", fontsize=13, color=colour)
         where = {"left": 0.02, "right": 0.99, "bottom": 0.2, "top": 0.78}
         for i, ax in enumerate(part.subplots(1, most, squeeze=False, gridspec_kw=where)[0]):
@@ -73,12 +71,12 @@ def confusions(tables: Mapping[str, Tensor]) -> list[Axes]:
     wrong = {title: array(table) * (1 - np.eye(10)) for title, table in tables.items()}
     highest = max(table.max() for table in wrong.values()) or 1
     for ax, (title, table) in zip(axes[0], wrong.items()):
-        ax.imshow(table, cmap="Oranges", vmin=0, vmax=highest)
+        ax.imshow(table, cmap=COUNTS, vmin=0, vmax=highest)
         for row, column in zip(*table.nonzero()):
             n = int(table[row, column])
-            colour = "white" if n > highest / 2 else "black"
+            colour = FILLS["paper"] if n > highest / 2 else COLOURS["floor"]
             ax.text(column, row, n, ha="center", va="center", fontsize=11, color=colour)
-        ax.plot(range(10), range(10), "s", ms=4, color="#cccccc")
+        ax.plot(range(10), range(10), "s", ms=4, color=FILLS["frame"])
         ax.set(title=title, xlabel="answer", xticks=range(10), yticks=range(10))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(True)
@@ -91,9 +89,9 @@ def repair_dots(
 ) -> Axes:
     """A row per repair, a dot per seed: errors on the whole test half. base: drawn as a grey band from min to max."""
     fig, ax = plt.subplots(figsize=figsize or (9, 0.32 * len(results) + 1.2))
-    ax.axvspan(min(base.total), max(base.total), color="#dddddd", lw=0)
-    for i, result in enumerate(results.values()):
-        colour = {"full": "full", "LoRA": "LoRA"}.get(result.variant.method, "base")
+    ax.axvspan(min(base.total), max(base.total), color=FILLS["band"], lw=0)
+    for i, (label, result) in enumerate(results.items()):
+        colour = kind_of(label) or ("base" if result.variant.method == "base" else "other")
         ax.plot(result.total, [i] * len(result.total), "o", ms=7, alpha=0.6, color=COLOURS[colour])
         ax.plot(result.mean, i, "|", ms=17, mew=2.5, color=COLOURS[colour])
     ax.set(title=title, xscale="log", xlabel=f"errors on {n} test images (a dot per seed, a bar at the mean)")
@@ -102,7 +100,7 @@ def repair_dots(
     plain_ticks(ax.xaxis, [30, 50, 100, 200, 400, 800])
     ax.set_xlim(28, 950)
     ax.tick_params(axis="y", length=0)
-    band = plt.Rectangle((0, 0), 1, 1, facecolor="#dddddd", edgecolor="#888888")
+    band = plt.Rectangle((0, 0), 1, 1, facecolor=FILLS["band"], edgecolor=FILLS["weights"])
     ax.legend([band], ["base, before any repair (range)"], loc="upper right")
     fig.tight_layout()
     return ax
@@ -123,10 +121,10 @@ def repair_curves(
     """
     width = 2.8 if len(panels) > 2 else 4.4
     fig, axes = plt.subplots(1, len(panels), figsize=(width * len(panels), 3.9), sharey=True, squeeze=False)
-    fig.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.84, wspace=0.07)
+    fig.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.84, wspace=0.1)
     marks = {"LoRA": "o", "full": "s"}
     for ax, (name, curves) in zip(axes[0], panels.items()):
-        ax.axhspan(min(base.total), max(base.total), color="#dddddd", lw=0, label="base (range)")
+        ax.axhspan(min(base.total), max(base.total), color=FILLS["band"], lw=0, label="base (range)")
         for label, results in curves.items():
             x, method = list(results), next(iter(results.values())).variant.method
             colour = COLOURS[method] if label.split()[0] in ("LoRA", "full") else COLOURS["other"]
@@ -156,8 +154,8 @@ def margins(margin: Sequence[float], shift: Sequence[float], lost: Sequence[floa
     ax.bar(place + 0.2, shift, 0.4, color=COLOURS["LoRA"], label="adapter: push towards nine")
     top = max(*margin, *shift)
     for x, share in zip(place, lost):
-        ax.text(x, 1.04 * max(margin[x], shift[x]), f"{100 * share:.0f} %", ha="center", color=BAD)
-    ax.set(title="A digit is lost where the push exceeds its lead (orange: lost)", xlabel="digit", ylabel="logits")
+        ax.text(x, 1.04 * max(margin[x], shift[x]), f"{100 * share:.0f} %", ha="center", color=COLOURS["bad"])
+    ax.set(title="A digit is lost where the push exceeds its lead (red: lost)", xlabel="digit", ylabel="logits")
     ax.set_xticks(place, place)
     ax.set_ylim(0, 1.35 * top)
     ax.legend(loc="upper right", ncols=2)
@@ -171,7 +169,7 @@ def class_shifts(shifts: Mapping[str, Sequence[float]], *, colours: Mapping[str,
     for i, (label, values) in enumerate(shifts.items()):
         place = np.arange(10) + (i - (len(shifts) - 1) / 2) * width
         ax.bar(place, values, width, color=colours[label], label=label)
-    ax.axhline(0, color="black", lw=1)
+    ax.axhline(0, color=COLOURS["floor"], lw=1)
     ax.set(title="Mean change of the scores on images of other digits", xlabel="class", ylabel="logits")
     ax.set_xticks(range(10), range(10))
     ax.legend(loc="upper left")

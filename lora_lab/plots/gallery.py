@@ -7,7 +7,7 @@ from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from .matrices import heatmap, update_heatmap
-from .style import COLOURS, array
+from .style import COLOURS, FILLS, array
 
 LIMIT = 1.5  # of the heatmaps: what is to be drawn has entries 0 and 1
 
@@ -27,9 +27,9 @@ def symptom(
     if not fig.axes:
         grid = {"left": 0.07, "right": 0.99, "bottom": 0.28, "top": 0.9, "wspace": 0.22, "width_ratios": (1.7, 1, 1)}
         curves, right, wrong = fig.subplots(1, 3, gridspec_kw=grid)
-        for label, colour, width in (("correct", "base", 6), ("this one", "LoRA", 2)):  # seen where they coincide
+        for label, colour, width in (("correct", "LoRA", 6), ("this one", "bad", 2)):  # seen where they coincide
             curves.plot([], [], color=COLOURS[colour], lw=width, alpha=0.5 if width > 2 else 1, label=label)
-            curves.plot([], [], "D", ms=9, color=COLOURS[colour], mec="white")
+            curves.plot([], [], "D", ms=9, color=COLOURS[colour], mec=FILLS["paper"])
         curves.set(xlabel="step; ◆ the shipped model", ylabel="loss", yscale="log")
         curves.yaxis.set_minor_locator(NullLocator())
         curves.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
@@ -37,7 +37,7 @@ def symptom(
         heatmap(correct[2], right, title="correct ΔW", limit=LIMIT, colorbar=False)
         heatmap(broken[2], wrong, title="ΔW of this one", limit=LIMIT, colorbar=False)
         wrong.set_ylabel("")
-        for y, colour in ((0.095, "full"), (0.03, "published")):
+        for y, colour in ((0.095, "bad"), (0.03, "good")):
             fig.text(0.012, y, "", family="monospace", fontsize=11, color=COLOURS[colour])
     curves, right, wrong = fig.axes
     steps = len(correct[0])

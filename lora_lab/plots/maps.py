@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from .style import COLOURS, axes_of
+from .style import COLOURS, FILLS, LOSSES, axes_of
 
 
 def loss_map(
@@ -28,9 +28,9 @@ def loss_map(
     losses: (len(alphas), len(ranks)), not finite where diverged.
     """
     ax = axes_of(ax, (6, 4.4))
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad="#dddddd")
+    colours = matplotlib.colormaps[LOSSES].with_extremes(bad=FILLS["band"])
     image = ax.imshow(np.zeros(np.shape(losses)), cmap=colours, norm=LogNorm(low, high), origin="lower", aspect="auto")
-    ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["full"])
+    ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["bad"])
     update_loss_map(ax, losses)
     ax.set(title=title, xlabel="rank r", ylabel="α")
     ax.set_xticks(range(len(ranks)), [f"{r}" for r in ranks])

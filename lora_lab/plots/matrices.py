@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from mpl_toolkits.axes_grid1 import make_axes_locatable
 from torch import Tensor
 
-from .style import axes_of, limit_of, thinned
+from .style import DIVERGING, axes_of, limit_of, thinned
 
 
 def heatmap(
@@ -25,14 +26,20 @@ def heatmap(
     limit = limit_of(M) if limit is None else limit
     rows, cols = M.shape
     aspect = "equal" if cols > 2 * rows else cols / rows  # drawn square, unless it is a band
-    image = ax.imshow(thinned(M), cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(0, cols, rows, 0), aspect=aspect)
+    image = ax.imshow(thinned(M), cmap=DIVERGING, vmin=-limit, vmax=limit, extent=(0, cols, rows, 0), aspect=aspect)
     ax.set(title=title, xlabel="input", ylabel="output")
     ax.set_xticks([0, cols], [0, cols])
     ax.set_yticks([0, rows], [0, rows])
+    for ends, align in ((ax.get_xticklabels(), ("left", "right")), (ax.get_yticklabels(), ("top", "bottom"))):
+        for label, side in zip(ends, align):  # inside the frame, so that neighbours' numbers do not touch
+            label.set(**{"ha" if side in ("left", "right") else "va": side})
     ax.tick_params(length=0)
     ax.spines[:].set_visible(True)
     if colorbar:
-        ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
+        if aspect == "equal":  # a band: the bar as high as the picture, not as the Axes
+            ax.figure.colorbar(image, cax=make_axes_locatable(ax).append_axes("right", size="3%", pad=0.12))
+        else:
+            ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
     return ax
 
 

@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-COLOURS = {
-    "base": "#666666",
+# One meaning each, on every page. tests/test_looks.py holds their contrast and what colour-blind readers see of them.
+LINES = {
+    "base": "#4D4D4D",
     "LoRA": "#0072B2",
     "full": "#D55E00",
-    "floor": "#000000",
-    "published": "#009E73",
-    "other": "#CC79A7",
+    "floor": "#000000",  # dashed
+    "published": "#009E73",  # open circles
+    "other": "#CC79A7",  # neither LoRA nor full; a run made live
+    "LoRA2": "#3A9BDC",  # a second LoRA beside the first
+    "variant": "#7A4305",  # the method chosen from a menu, beside LoRA
+    "rest": "#949494",  # the methods that are not chosen
+    "good": "#009E73",
+    "bad": "#B2182B",
+    "marked": "#5E3C99",  # words the task changes
+    "chosen": "#000000",  # where the slider stands: a ring or a dot with a white edge
+}
+FILLS = {  # of bars and bands, never of lines: too light for that, so each has its own hatch or a label
     "weights": "#999999",
     "gradient": "#E69F00",
     "Adam": "#56B4E9",
+    "activations": "#CC79A7",
+    "band": "#dddddd",  # a range; a cell without a value
+    "picked": "#cfe3f1",
+    "frame": "#bbbbbb",
+    "grid": "#e6e6e6",
+    "paper": "#ffffff",
+    "ink": "#222222",
 }
-CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = LINES | FILLS
+CYCLE = ("#5E3C99", "#7A4305", "#009E73", "#CC79A7")  # for what has no colour of its own
+BESIDE = (COLOURS["other"], COLOURS["published"])  # the same, where LoRA or full is in the figure, too
+DASHES = ("-", "-.", ":", (0, (6, 1)))  # a dashed line is a floor
+DIVERGING, COUNTS, SHARES, LOSSES, INK = "RdBu_r", "Reds", "Blues", "viridis", "gray_r"
+KINDS = {  # what a label is, by its beginning; a target of full rank is no full fine-tuning
+    "LoRA": r"LoRA\b(?!\+)",
+    "full": r"full\b(?! rank)",
+    "base": r"base\b",
+}
 STYLE = {
     "font.size": 12,
     "axes.titlesize": 13,
@@ -40,6 +68,38 @@ STYLE = {
 }
 
 
+def kind_of(label: str) -> str | None:
+    """"LoRA, r = 4" -> "LoRA"; None for what is neither LoRA, nor full fine-tuning, nor the base."""
+    return next((kind for kind, pattern in KINDS.items() if re.match(pattern, label)), None)
+
+
+def shades(n: int) -> list[tuple]:
+    """Colours of an order, such as ranks: from green (dark enough for a line on white) to nearly black."""
+    return [tuple(c) for c in matplotlib.colormaps[LOSSES](np.linspace(0.58, 0, n))]
+
+
+def lines_for(labels: Sequence[str], colours: Mapping[str, str] | None = None) -> list[dict[str, object]]:
+    """Colour and dashes of a line for each label: by its meaning, by its rank if all are ranks, else a cycle.
+
+    A second line of one kind is dash-dotted. colours: {label: colour} goes first.
+    """
+    labels = list(labels)
+    if len(labels) > 1 and all(re.fullmatch(r"r = \d+", label) for label in labels):
+        return [{"color": shade, "linestyle": "-"} for shade in shades(len(labels))]
+    kinds = [kind_of(label) for label in labels]
+    others = BESIDE if any(kinds) else CYCLE
+    found, seen, rest = [], {}, 0
+    for label, kind in zip(labels, kinds):
+        if kind is None and label not in (colours or {}):
+            found.append({"color": others[rest % len(others)], "linestyle": DASHES[rest % len(DASHES)]})
+            rest += 1
+            continue
+        dashes = DASHES[min(seen.get(kind, 0), 1)]
+        found.append({"color": (colours or {}).get(label) or COLOURS[kind], "linestyle": dashes})
+        seen[kind] = seen.get(kind, 0) + (kind is not None)
+    return found
+
+
 def use_style() -> None:
     """Apply the course's style to all figures drawn from now on."""
     matplotlib.rcParams.update(STYLE)
@@ -47,6 +107,12 @@ def use_style() -> None:
 
 def axes_of(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=figsize)[1] if ax is None else ax
+
+
+def ring(ax: Axes, size: float) -> None:
+    """Where a slider stands: an empty black ring with a white edge, seen on every colour; the last of ax.lines."""
+    edge = [withStroke(linewidth=5.5, foreground=FILLS["paper"])]
+    ax.plot([], [], "o", ms=size, mfc="none", mec=COLOURS["chosen"], mew=2.5, clip_on=False, path_effects=edge)
 
 
 def array(M: Tensor | np.ndarray) -> np.ndarray:

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
-from .style import COLOURS, array, axes_of
+from .style import COLOURS, FILLS, SHARES, array, axes_of
 
 KINDS = {  # of ways to fine-tune: the beginning of their name, and how they are drawn
     "full": ("full", "D"),
     "q,v": ("LoRA", "o"),
-    "all linears": ("Adam", "s"),
-    "": ("base", "^"),
+    "all linears": ("LoRA2", "s"),
+    "": ("other", "^"),
 }
 
 
@@ -48,7 +49,9 @@ def ways(points: Mapping[str, tuple[int, float]], ax: Axes | None = None, *, tit
         if " r=" not in way:
             colour, marker = _kind(way)
             ax.plot(*point, marker, ms=9, color=COLOURS[colour])
-            ax.annotate(way, point, xytext=(0, 9), textcoords="offset points", ha="center", fontsize=11)
+            place = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+            edge = [withStroke(linewidth=4, foreground=FILLS["paper"])]  # lines end before the letters
+            ax.annotate(way, point, fontsize=11, path_effects=edge, **place)
     ax.set(title=title, xlabel="trained numbers", ylabel=ylabel, xscale="log", yscale="log")
     low, high = ax.get_ylim()
     ax.set_ylim(low, 1.5 * high)  # room for the names
@@ -82,7 +85,7 @@ def beside(
     left.invert_yaxis()
     right.set(title="the paper, GPT-3", xlabel="accuracy on WikiSQL, % (right is better)", xlim=limits)
     for ax in (left, right):
-        ax.grid(axis="y", lw=0.5, color="#dddddd")
+        ax.grid(axis="y", lw=0.5, color=FILLS["grid"])
         ax.tick_params(axis="y", length=0)
     fig.tight_layout()
     return [left, right]
@@ -98,12 +101,16 @@ def rank_lines(
 ) -> list[Axes]:
     """Table 6: loss above the floor against rank, a dot per seed (left), and the paper's accuracy (right)."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8))
+    tasks = list(dict.fromkeys(label.split(",")[0] for label in ours))
     for (label, by_rank), marker in zip(ours.items(), "os^D"):
-        (line,) = left.plot(list(by_rank), [np.mean(v) for v in by_rank.values()], "-", label=label)
+        task, _, way = label.partition(",")
+        look = {"color": COLOURS[_kind(way.strip())[0]], "ls": ("-", "-.", ":")[tasks.index(task) % 3]}
+        left.plot(list(by_rank), [np.mean(v) for v in by_rank.values()], label=label, marker=marker, ms=1, **look)
         for r, values in by_rank.items():
-            left.plot([r] * len(values), values, marker, ms=6, color=line.get_color())
-    for (label, by_rank), marker in zip(published.items(), "os^D"):
-        right.plot(list(by_rank), list(by_rank.values()), marker + "-", mfc="none", mew=2, label=label)
+            left.plot([r] * len(values), values, marker, ms=6, color=look["color"])
+    for (label, by_rank), marker, dashes in zip(published.items(), "os^D", ("-", "-.", ":", "-")):
+        look = {"color": COLOURS["published"], "ls": dashes, "marker": marker, "mfc": "none", "mew": 2}
+        right.plot(list(by_rank), list(by_rank.values()), label=label, **look)
     left.set(title="here", ylabel="nats above the floor", yscale="log")
     _plain_log(left)
     right.set(title="the paper, GPT-3, WikiSQL", ylabel="accuracy, %")
@@ -112,6 +119,8 @@ def rank_lines(
         ax.set_xticks((1, 2, 4, 8, 16, 64), ("1", "2", "4", "8", "16", "64"))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.legend()
+    for line in left.get_legend().get_lines():
+        line.set_markersize(7)
     fig.tight_layout()
     return [left, right]
 
@@ -122,11 +131,20 @@ def phi_map(phi: Tensor | np.ndarray, ax: Axes | None = None, *, title: str = ""
     phi = array(phi)[:, :most]
     rows, columns = phi.shape
     image = ax.imshow(
-        phi, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower", extent=(0.5, columns + 0.5, 0.5, rows + 0.5)
+        phi, cmap=SHARES, vmin=0, vmax=1, aspect="auto", origin="lower", extent=(0.5, columns + 0.5, 0.5, rows + 0.5)
     )
     ax.set(title=title, xlabel="j: directions of the second", ylabel="i: directions of the first")
     ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
     return ax
+
+
+def update_phi_map(ax: Axes, phi: Tensor | np.ndarray, most: int = 64) -> None:
+    """Show another φ, of any shape, in a map that is drawn already."""
+    phi = array(phi)[:, :most]
+    rows, columns = phi.shape
+    ax.images[0].set_data(phi)
+    ax.images[0].set_extent((0.5, columns + 0.5, 0.5, rows + 0.5))
+    ax.set(xlim=(0.5, columns + 0.5), ylim=(0.5, rows + 0.5))
 
 
 def projections(groups: Mapping[str, Mapping[str, float]], *, title: str = "") -> Axes:
@@ -135,7 +153,7 @@ def projections(groups: Mapping[str, Mapping[str, float]], *, title: str = "") -
     groups: {label: {"on_delta": ..., "on_own": ..., "on_random": ..., "norm": ...}}.
     """
     ax = axes_of(None, (10.5, 3.6))
-    kinds = {"on_own": ("W's own", "base"), "on_delta": ("ΔW's", "LoRA"), "on_random": ("random", "weights")}
+    kinds = {"on_own": ("W's own", "base"), "on_delta": ("ΔW's", "LoRA"), "on_random": ("random", "rest")}
     width = 0.27
     for k, (key, (label, colour)) in enumerate(kinds.items()):
         shares = [g[key] / g["norm"] for g in groups.values()]
@@ -146,7 +164,7 @@ def projections(groups: Mapping[str, Mapping[str, float]], *, title: str = "") -
             label=label,
             color=COLOURS[colour],
             hatch=("", "", "///")[k],
-            edgecolor="white",
+            edgecolor=FILLS["paper"],
         )
         ax.bar_label(bars, [f"{s:.2g}" if s >= 0.001 else f"{s:.1g}" for s in shares], fontsize=9, padding=1)
     ax.set(title=title, ylabel="‖projection of W‖ / ‖W‖", yscale="log", ylim=(1e-4, 4))
@@ -166,8 +184,9 @@ def learned_forgotten(points: Mapping[str, Mapping[str, Sequence[tuple[float, fl
         for way, runs in by_way.items():
             colour, marker = _kind(way)
             ax.plot(*zip(*runs), marker, ms=9, alpha=0.8, color=COLOURS[colour], label=way)
-        ax.set(title=task, xlabel="above the floor on the task (left: learned more)", xscale="log", yscale="log")
+        ax.set(title=task, xscale="log", yscale="log")
         _plain_log(ax, "x")
+    fig.supxlabel("above the floor on the task (left: learned more)", fontsize=12)
     axes[0, 0].set_ylabel("above it on other voices\n(down: forgot less)")
     _plain_log(axes[0, 0])
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from .style import COLOURS, array, axes_of, limit_of
+from .style import COLOURS, DIVERGING, FILLS, array, axes_of, kind_of, limit_of
 
 
 def _plain_log(axis) -> None:
@@ -100,13 +100,13 @@ def ways_compared(
     for ax, (name, ways) in zip(axes[0], tasks.items(), strict=True):
         ax.axvspan(min(before[name]), max(before[name]), color=COLOURS["base"], alpha=0.35, lw=0)
         for y, (way, losses) in enumerate(ways.items()):
-            kind = "LoRA" if way.startswith("LoRA") else "full" if way.startswith("full") else "other"
+            kind = kind_of(way) or "other"
             ax.plot([min(losses), max(losses)], [y, y], lw=1.5, color=COLOURS[kind])
             ax.plot(losses, [y] * len(losses), "o", ms=6, color=COLOURS[kind])
         ax.set(title=name, xscale="log")
         ax.set_yticks(range(len(ways)), list(ways))
         ax.tick_params(axis="y", length=0)
-        ax.grid(axis="y", color="#eeeeee")
+        ax.grid(axis="y", color=FILLS["grid"])
         ax.set_axisbelow(True)
         ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1])
         _plain_log(ax.xaxis)
@@ -118,25 +118,25 @@ def ways_compared(
 def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str], *, rows: int = 18) -> list[Axes]:
     """An embedding's update, words as rows: the longest rows as a heatmap, and the length of every row.
 
-    delta (words, width). changed: the words the source changed; their names and bars are orange.
+    delta (words, width). changed: the words the source changed; their names and bars are violet.
     """
     norms = array(delta.norm(dim=1))
     order = np.argsort(-norms)
     top, limit = order[:rows], limit_of(delta)
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5), gridspec_kw={"width_ratios": (1.1, 1)})
     fig.subplots_adjust(left=0.1, right=0.98, bottom=0.12, top=0.92, wspace=0.25)
-    image = left.imshow(array(delta)[top], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    image = left.imshow(array(delta)[top], cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     fig.colorbar(image, ax=left, fraction=0.046, pad=0.03)
     left.set_yticks(range(rows), [words[i] for i in top])
     for label, i in zip(left.get_yticklabels(), top):
         if words[i] in changed:
-            label.set(color=COLOURS["full"], fontweight="bold")
+            label.set(color=COLOURS["marked"], fontweight="bold")
     left.set(title=f"ΔW of the embedding, {rows} longest rows", xlabel="embedding dimension")
     left.tick_params(length=0)
-    colours = [COLOURS["full"] if words[i] in changed else COLOURS["weights"] for i in order]
+    colours = [COLOURS["marked"] if words[i] in changed else FILLS["weights"] for i in order]
     right.bar(range(len(order)), norms[order], width=1, color=colours)
-    right.plot([], [], "s", ms=9, color=COLOURS["full"], label="the source changed it")
-    right.plot([], [], "s", ms=9, color=COLOURS["weights"], label="it did not")
+    right.plot([], [], "s", ms=9, color=COLOURS["marked"], label="the source changed it")
+    right.plot([], [], "s", ms=9, color=FILLS["weights"], label="it did not")
     right.set(title="length of each word's row", xlabel="word, longest first", ylabel="‖row‖")
     right.legend()
     return [left, right]
@@ -145,9 +145,9 @@ def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str]
 def written_sentences(
     columns: Mapping[str, Sequence[str]], changed: Sequence[str], allowed: Callable[[str], bool]
 ) -> list[Axes]:
-    """Sentences side by side, {title: sentences}; words of `changed` in orange, × before what is not allowed."""
+    """Sentences side by side, {title: sentences}; words of `changed` in violet, × before what is not allowed."""
     longest = max(len(texts) for texts in columns.values())
-    width, size = 12.5, 10  # inches, points
+    width, size = 12.5, 11  # inches, points
     fig, axes = plt.subplots(1, len(columns), figsize=(width, 0.34 * longest + 0.6), squeeze=False)
     fig.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.5 / (0.34 * longest + 0.6), wspace=0.02)
     per_letter = 0.602 * size / 72 / (axes[0, 0].get_position().width * width)  # of a panel, in the monospaced font
@@ -157,9 +157,9 @@ def written_sentences(
         for y, text in enumerate(texts):
             column = 2
             if not allowed(text):
-                ax.text(0, y, "×", family="monospace", fontsize=size, color=COLOURS["other"], weight="bold")
+                ax.text(0, y, "×", family="monospace", fontsize=size, color=COLOURS["bad"], weight="bold")
             for word in text.split():
-                mark = {"color": COLOURS["full"], "weight": "bold"} if word in changed else {"color": "black"}
+                mark = {"color": COLOURS["marked"], "weight": "bold"} if word in changed else {}
                 ax.text(column * per_letter, y, word, family="monospace", fontsize=size, **mark)
                 column += len(word) + 1
     return list(axes[0])

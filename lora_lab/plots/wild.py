@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from .style import COLOURS, array, axes_of, plt
+from .style import COLOURS, CYCLE, DASHES, FILLS, INK, array, axes_of, plt
 
 PARTS = {  # of a Bill: colour, hatch, words
-    "weights": (COLOURS["weights"], "", "weights"),
-    "gradients": (COLOURS["gradient"], "///", "gradients"),
-    "optimizer": (COLOURS["Adam"], "...", "optimizer's state"),
-    "activations": (COLOURS["other"], "xx", "activations"),
+    "weights": (FILLS["weights"], "", "weights"),
+    "gradients": (FILLS["gradient"], "///", "gradients"),
+    "optimizer": (FILLS["Adam"], "...", "optimizer's state"),
+    "activations": (FILLS["activations"], "xx", "activations"),
 }
 
 
@@ -26,7 +26,7 @@ def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tup
     fig.subplots_adjust(left=0.12, right=0.99, bottom=0.02, top=0.88, wspace=0.1, hspace=0.1)
     for row, pictures in zip(axes, (first, second)):
         for ax, picture in zip(row, array(pictures)):
-            ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+            ax.imshow(picture.reshape(8, 8), cmap=INK, vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(True)
     for ax, label in zip(axes[0], labels):
@@ -42,7 +42,7 @@ def bill_bars(bills: Mapping[str, Sequence[float]], ax: Axes | None = None, *, u
     labels, left = list(bills), np.zeros(len(bills))
     for i, (colour, hatch, words) in enumerate(PARTS.values()):
         width = np.array([bill[i] for bill in bills.values()]) / unit
-        ax.barh(labels, width, left=left, color=colour, hatch=hatch, edgecolor="white", label=words)
+        ax.barh(labels, width, left=left, color=colour, hatch=hatch, edgecolor=FILLS["paper"], label=words)
         left += width
     ax.invert_yaxis()
     ax.set(xlabel=name)
@@ -72,13 +72,13 @@ def variant_axes(fig: Figure) -> tuple[Axes, Axes]:
 
 
 def variant_curves(record: Mapping, name: str, ax: Axes | None = None, *, live: Sequence[float] | None = None) -> Axes:
-    """Test loss against step: every recorded seed of one method in orange, of LoRA in blue, the live run in black."""
+    """Test loss against step: every recorded seed of one method in brown, of LoRA in blue, the live run dotted."""
     ax = axes_of(ax, (7, 4))
-    for method, colour in (("LoRA", COLOURS["LoRA"]), (name, COLOURS["full"])):
+    for method, colour in (("LoRA", COLOURS["LoRA"]), (name, COLOURS["variant"])):
         curves = np.array(record["methods"][method]["curves"])  # (seeds, points)
         ax.plot(record["steps"], np.median(curves, 0), color=colour, label=f"{method}: median and all seeds")
         ax.fill_between(record["steps"], curves.min(0), curves.max(0), color=colour, alpha=0.2, lw=0)
-    ax.plot(record["steps"], _or_nothing(record, live), ":", color=COLOURS["floor"], label="trained on this page")
+    ax.plot(record["steps"], _or_nothing(record, live), ":", color=COLOURS["chosen"], label="trained on this page")
     _log_loss(ax, (0.1, 0.3, 1, 3, 10))
     ax.set(title="test loss while training", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0.07, 30))
     ax.legend(handles=ax.lines, loc="upper right")  # "best" would search for a place at every redraw
@@ -96,7 +96,7 @@ def update_variant(axes: Sequence[Axes], record: Mapping, name: str, live: Seque
     left.lines[1].set_ydata(np.median(curves, 0))
     left.lines[2].set_ydata(_or_nothing(record, live))
     left.collections[1].remove()
-    left.fill_between(record["steps"], curves.min(0), curves.max(0), color=COLOURS["full"], alpha=0.2, lw=0)
+    left.fill_between(record["steps"], curves.min(0), curves.max(0), color=COLOURS["variant"], alpha=0.2, lw=0)
     left.get_legend().get_texts()[1].set_text(f"{name}: median and all seeds")
     for i, method in enumerate(record["methods"]):
         for line in right.lines[2 * i : 2 * i + 2]:
@@ -104,11 +104,11 @@ def update_variant(axes: Sequence[Axes], record: Mapping, name: str, live: Seque
 
 
 def _dot_colour(method: str, chosen: str | None) -> str:
-    return COLOURS["full"] if method == chosen else COLOURS["LoRA"] if method == "LoRA" else COLOURS["base"]
+    return COLOURS["variant"] if method == chosen else COLOURS.get(method, COLOURS["rest"])
 
 
 def variant_dots(record: Mapping, name: str | None = None, ax: Axes | None = None) -> Axes:
-    """The last test loss of every method, a dot per seed; the chosen one in orange, LoRA in blue."""
+    """The last test loss of every method, a dot per seed; the chosen one in brown, LoRA blue, full orange."""
     ax = axes_of(ax, (7, 4))
     methods = list(record["methods"])
     for row, method in enumerate(methods):
@@ -130,12 +130,12 @@ def variant_dots(record: Mapping, name: str | None = None, ax: Axes | None = Non
 def rate_curves(record: Mapping, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Mean test loss of the tuning runs against the learning rate; a filled dot at the rate that was chosen."""
     ax = axes_of(ax, (8.5, 4.2))
-    colours = iter(("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A", "#7A7A7A", "#5E3C99"))
+    rest = ((colour, dashes) for dashes in DASHES[:3] for colour in CYCLE)
     for marker, name in zip("os^vD<>Phd", names or record["methods"]):
         tuning = record["methods"][name]["tuning"]
         rates, losses = [float(k) for k in tuning], [np.mean(v) for v in tuning.values()]
-        colour = COLOURS[name] if name in ("LoRA", "full") else next(colours)
-        ax.plot(rates, losses, marker=marker, mfc="white", lw=1.5, label=name, color=colour)
+        colour, dashes = (COLOURS[name], "-") if name in COLOURS else next(rest)
+        ax.plot(rates, losses, marker=marker, mfc=FILLS["paper"], lw=1.5, ls=dashes, label=name, color=colour)
         best = int(np.argmin(losses))
         ax.plot(rates[best], losses[best], marker, ms=9, color=colour)
     _log_loss(ax, (0.1, 0.3, 1, 3, 10))
@@ -151,7 +151,7 @@ def rate_curves(record: Mapping, names: Sequence[str] | None = None, ax: Axes | 
 def rank_transfer(record: Mapping, ax: Axes | None = None) -> Axes:
     """Last test loss against rank with the learning rate found at r = 4, a dot per seed: alpha/r and alpha/sqrt r."""
     ax = axes_of(ax, (7, 3.8))
-    shown = {"LoRA": ("LoRA: α/r", COLOURS["LoRA"], -0.06), "rsLoRA": ("rsLoRA: α/√r", COLOURS["full"], 0.06)}
+    shown = {"LoRA": ("LoRA: α/r", COLOURS["LoRA"], -0.06), "rsLoRA": ("rsLoRA: α/√r", COLOURS["variant"], 0.06)}
     for name, (label, colour, aside) in shown.items():
         ranks = [int(r) for r in record["ranks"][name]]
         losses = np.array(list(record["ranks"][name].values()))  # (ranks, seeds)
