@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .exercises.claims import say
+
 PACKAGE = Path(__file__).resolve().parent
 PAGES = PACKAGE.parent / "notebooks"
 KEPT = PACKAGE / "data" / "catch_up"
@@ -408,4 +410,4 @@ def catch_up(point: str, namespace: dict | None = None) -> None:
 
     order.caught_up(page, section.at)
     took = time.perf_counter() - start
-    print(f"You are at {section.number}, “{section.title}”: go on with the cells below that heading. ({took:.0f} s)")
+    say(f"You are at {section.number}, “{section.title}”: go on with the cells below that heading. ({took:.0f} s)")

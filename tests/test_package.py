@@ -23,7 +23,8 @@ sys.meta_path.insert(0, Blocker())
 def python(code: str, **env: str) -> str:
     """Run code in a fresh interpreter, away from the checkout; what it printed."""
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"MPLBACKEND": "agg", **env}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], env=environment | {"PYTHONIOENCODING": "utf-8"},
+                          capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

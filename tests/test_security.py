@@ -66,8 +66,9 @@ def lab(tmp_path_factory):
         found = None
         for _ in range(600):
             found = TOKEN.search(log.read_text(encoding="utf-8", errors="replace"))
-            if found or process.poll() is not None:
-                break
+            with socket.socket() as knock:  # the address is printed a moment before anybody answers there
+                if found and knock.connect_ex(("127.0.0.1", int(found[2]))) == 0 or process.poll() is not None:
+                    break
             time.sleep(0.2)
         assert found, log.read_text(encoding="utf-8", errors="replace")[-2000:]
         yield psutil.Process(process.pid), f"http://127.0.0.1:{found[2]}", found[3]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..predictions.book import voted
+from .claims import say
 
 if TYPE_CHECKING:
     from .engine import Exercise
@@ -51,12 +52,12 @@ def check(number: str, answer: object = ...) -> None:
     try:
         exercise = find(number)
     except ValueError as e:
-        print(f"check: {e}")
+        say(f"check: {e}")
         return
     from .engine import examine  # here, because `claim` must be importable where torch is not
 
     verdict, sentence = examine(exercise, answer)
-    print(f"{MARKS[verdict]} Exercise {number}: {sentence}")
+    say(f"{MARKS[verdict]} Exercise {number}: {sentence}")
     if verdict != "open":
         keep(exercise.number, verdict)
 
@@ -66,12 +67,12 @@ def hint(number: str) -> None:
     try:
         exercise = find(number)
     except ValueError as e:
-        print(f"hint: {e}")
+        say(f"hint: {e}")
         return
     i = min(_hints_given.get(number, 0), len(exercise.hints) - 1)
     _hints_given[number] = i + 1
     more = "" if i + 1 == len(exercise.hints) else f' (lora_lab.hint("{number}") again for the next one)'
-    print(f"Hint {i + 1} of {len(exercise.hints)} for exercise {number}: {exercise.hints[i]}{more}")
+    say(f"Hint {i + 1} of {len(exercise.hints)} for exercise {number}: {exercise.hints[i]}{more}")
 
 
 class Solution:
@@ -94,7 +95,7 @@ def solution(number: str) -> Solution | None:
     try:
         return Solution(find(number))
     except ValueError as e:
-        print(f"solution: {e}")
+        say(f"solution: {e}")
 
 
 # ------------------------------------------------------------------------------------------------------ progress
@@ -143,7 +144,7 @@ def progress() -> None:
     kept, numbers = read_progress(), all_numbers()
     for page in PAGES:
         marks = [f"{n} {MARKS[kept.get(n, 'open')]}" for n in numbers if n.split(".")[0] == str(int(page))]
-        print(f"page {page}:  " + "   ".join(marks))
-    print(f"{sum(kept.get(n) == 'right' for n in numbers)} of {len(numbers)} solved")
+        say(f"page {page}:  " + "   ".join(marks))
+    say(f"{sum(kept.get(n) == 'right' for n in numbers)} of {len(numbers)} solved")
     if made := voted():
-        print(f"predictions made in this session: {', '.join(made)}")
+        say(f"predictions made in this session: {', '.join(made)}")

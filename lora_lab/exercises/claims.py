@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class ClaimError(AssertionError):
     """A claim on a page does not hold."""
@@ -27,4 +29,14 @@ def claim(text: str, truth: object) -> None:
         truth = bool(truth)
     if not truth:
         raise ClaimError(f"✗ {text}\n  This claim does not hold for the numbers above.")
-    print(f"✓ {text}")
+    say(f"✓ {text}")
+
+
+def say(line: str) -> None:
+    """Print a line. Outside Jupyter the output may be a file or a console that has no ✓ or ΔW: then a ? stands there,
+    because a claim that holds must not stop a program."""
+    try:
+        print(line)
+    except UnicodeEncodeError:  # raised before anything of the line is written
+        encoding = sys.stdout.encoding or "ascii"
+        print(line.encode(encoding, "replace").decode(encoding))
