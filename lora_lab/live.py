@@ -30,7 +30,7 @@ ASLEEP = (
 )
 
 
-_made: dict[str, tuple[str, list[LiveFigure]]] = {}  # by each cell of the page: in which run, which panels
+_made: dict[str, tuple[str, list[w.Widget]]] = {}  # by each cell of the page: in which run, which panels and cards
 
 
 def _close(widget: w.Widget) -> None:
@@ -41,6 +41,23 @@ def _close(widget: w.Widget) -> None:
             if isinstance(part, w.Widget):
                 _close(part)
     widget.close()
+
+
+def replace_last_run(widget: w.Widget) -> None:
+    """Close what an earlier run of this cell has made: the kernel and the saved page would keep it all."""
+    kernel = getattr(get_ipython(), "kernel", None)
+    parent = kernel.get_parent() if kernel else {}
+    cell = parent.get("metadata", {}).get("cellId")  # JupyterLab sends it; elsewhere nothing is closed
+    if cell is None:
+        return
+    run, made = parent["header"]["msg_id"], []
+    if cell in _made:
+        last, made = _made[cell]
+        if last != run:
+            for old in made:
+                _close(old)
+            made = []
+    _made[cell] = run, [*made, widget]
 
 
 class LiveFigure(w.VBox):
@@ -76,7 +93,7 @@ class LiveFigure(w.VBox):
         for control in self._controls.values():
             control.observe(self._moved, "value")
         self._redraw()  # an error in the first drawing is raised in the cell
-        self._replace()
+        replace_last_run(self)
 
     @property
     def values(self) -> dict[str, object]:
@@ -187,22 +204,6 @@ class LiveFigure(w.VBox):
         finally:
             if before is not None:
                 self._controls[name].value = before
-
-    def _replace(self) -> None:
-        """Close what an earlier run of this cell has made: the kernel and the saved page would keep it all."""
-        kernel = getattr(get_ipython(), "kernel", None)
-        parent = kernel.get_parent() if kernel else {}
-        cell = parent.get("metadata", {}).get("cellId")  # JupyterLab sends it; elsewhere nothing is closed
-        if cell is None:
-            return
-        run, panels = parent["header"]["msg_id"], []
-        if cell in _made:
-            last, panels = _made[cell]
-            if last != run:
-                for panel in panels:
-                    _close(panel)
-                panels = []
-        _made[cell] = run, [*panels, self]
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         bundle = super()._repr_mimebundle_(**kwargs)

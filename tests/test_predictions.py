@@ -14,7 +14,7 @@ from jupyter_client.manager import start_new_kernel
 from test_teaching import chapter, numbers
 
 import lora_lab
-from lora_lab import LoRALinear, costs, exercises, latecomer, tasks, theory
+from lora_lab import LoRALinear, costs, exercises, latecomer, live, tasks, theory
 from lora_lab.predictions import all_numbers, book, find, predict, votes
 from lora_lab.predictions.card import Card
 
@@ -289,3 +289,18 @@ def test_a_press_in_the_front_end_reaches_the_card_in_a_kernel(tmp_path, monkeyp
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def test_a_card_that_runs_again_closes_that_of_the_last_run(monkeypatch):
+    runs = iter("12")
+
+    class Shell:
+        kernel = property(lambda self: self)
+
+        def get_parent(self):
+            return {"metadata": {"cellId": "a"}, "header": {"msg_id": next(runs)}}
+
+    monkeypatch.setattr(live, "get_ipython", Shell)
+    monkeypatch.setattr(live, "_made", {})
+    first, again = Card(find("1.2")), Card(find("1.2"))
+    assert first.comm is None and first.buttons.comm is None and again.comm

@@ -7,6 +7,7 @@ import re
 
 import ipywidgets as w
 
+from ..live import replace_last_run
 from .book import Prediction, vote, votes
 
 BOX = "border-left: 4px solid {}; padding: 2px 12px; font-size: 110%; line-height: 1.45; max-width: 60em"
@@ -49,6 +50,7 @@ class Card(w.VBox):
             self._say()
         self.buttons.observe(self._chosen, "value")
         self.compare.on_click(self._settle)
+        replace_last_run(self)
 
     def choose(self, letter: str) -> str:
         """Press a button from code; returns what is said. Raises ValueError for a letter that is none."""
