@@ -86,16 +86,20 @@ sys.modules[__name__].__class__ = _Package
 
 
 def begin(page: str) -> None:
-    """Set up a page of the course: one torch thread, and the course's figure style. Prints one line.
+    """Set up a page of the course: one torch thread, torch's seed, and the course's figure style. Prints one line.
 
     Why one thread: the pages run many small steps. torch's default is a thread per core, and those threads wait for
     each other by spinning; as soon as anything else runs (a second kernel, the browser, thirty learners on one
     server) a small step takes many times longer. `python -m lora_lab` measures it on your machine. To choose
     otherwise, set OMP_NUM_THREADS before starting Jupyter, or call torch.set_num_threads after this call.
 
+    Why a seed: torch starts every process with a random one, and a new adapter's A is drawn from it. With the seed 0
+    a whole room sees the same run; `torch.manual_seed` in a cell of yours gives another.
+
     In a notebook it also keeps book of which cells have run: a cell that runs out of order says so (`lora_lab.order`).
 
-    It is a call and not a side effect of the import: a program of yours that imports lora_lab keeps its threads.
+    It is a call and not a side effect of the import: a program of yours that imports lora_lab keeps its threads and its
+    random state.
     """
     import torch
 
@@ -103,6 +107,7 @@ def begin(page: str) -> None:
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+    torch.manual_seed(0)
     plots.use_style()
     order.watch(page)
     print(f"LoRA Lab, page {page}: ready")

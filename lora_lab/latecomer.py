@@ -1,8 +1,8 @@
 """`catch_up("04.2")`: put somebody who came late, or whose kernel died, where the room is.
 
 The page's own cells above that section are run, quietly, but only those that the rest of the page needs; figures,
-claims and walks are left out. Trainings that take long are not repeated: their results lie in the package, put there
-by `python tests/catch_up_points.py`, and are used if page and settings are those they were made with.
+claims and walks are left out. Trainings and sweeps are not repeated: their results lie in the package, put there by
+`python tests/catch_up_points.py`, and are used if page and settings are those they were made with.
 """
 
 from __future__ import annotations
@@ -15,15 +15,21 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .exercises.claims import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .sweeps import Sweep
 
 PACKAGE = Path(__file__).resolve().parent
 PAGES = PACKAGE.parent / "notebooks"
 KEPT = PACKAGE / "data" / "catch_up"
+SHARED = "shared.safetensors"
 
 # Calls that change none of their arguments: what is only drawn, printed or measured need not be run to catch up.
 PURE_MODULES = {
@@ -39,6 +45,12 @@ PURE_METHODS = {
     *("walk", "line", "find", "along", "item", "tolist", "numel", "abs", "max", "min", "mean", "sum", "norm", "square"),
     *("clone", "detach", "items", "keys", "values", "join", "format", "split", "startswith", "delta_weight", "index"),
     *("sqrt", "std", "all", "any", "double", "float", "T", "view", "reshape", "flatten", "count", "delta", "error"),
+}
+
+TRUSTED = {  # a function: how many of its first arguments it may change, as in train(layer, X, y)
+    **dict.fromkeys(("train", "add_lora", "remove_lora", "merge", "unmerge", "set_scale"), 1),
+    **dict.fromkeys(("load_adapter", "load_adapter_state"), 1),
+    **dict.fromkeys(("LoRALinear", "save_adapter"), 0),
 }
 
 
@@ -279,10 +291,11 @@ def needed_cells(sources: Mapping[int, str], start: int) -> list[int]:
     above = sorted(i for i in trees if i < start)
     needed = []
     for i in reversed(above):
-        changes = _touches(trees[i], imported) & wanted
+        changes = _touches(trees[i], imported, TRUSTED) & wanted
         if names[i].binds & wanted or changes or i == above[0]:
             needed.append(i)
-            wanted = (wanted - names[i].sure) | names[i].needs | changes
+            # What it changes of its own making was not there before.
+            wanted = (wanted - names[i].sure) | names[i].needs | (changes - names[i].sure)
     return needed[::-1]
 
 
@@ -294,8 +307,22 @@ def fingerprint(sources: Mapping[int, str]) -> str:
     return hashlib.sha256(json.dumps([sources[i] for i in sorted(sources)]).encode()).hexdigest()[:16]
 
 
+def digest_of(tensor: Tensor) -> str:
+    """The name of a large tensor in the file that the pages share."""
+    said = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
+    return hashlib.sha256(said + tensor.detach().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def said_of(sweep: Sweep) -> str:
+    """What a sweep computes, but for the data: those are the page's."""
+    return hashlib.sha256(json.dumps([[list(p) for p in sweep.points], sweep.settings]).encode()).hexdigest()[:16]
+
+
 class KeptTrainings:
-    """Results of a page's long trainings. `stand_in` is what `train` asks before it trains."""
+    """Results of a page's trainings: what `train` and `sweep` ask (`stand_in`, `stand_in_sweep`) before they compute.
+
+    A large tensor lies in SHARED under its digest: several pages start from the same base.
+    """
 
     def __init__(self, page: str, text: str) -> None:
         self.cell, self.calls, self.used = 0, 0, 0
@@ -315,19 +342,42 @@ class KeptTrainings:
         """Code cell i is about to run. Results are kept by the number of the code cell."""
         self.cell, self.calls = sorted(sources).index(i), 0
 
+    def _next(self) -> str:
+        self.calls += 1
+        return f"{self.cell}.{self.calls - 1}"
+
+    def _tensor(self, name: str, about: Mapping) -> Tensor | None:
+        digest = about.get("shared", {}).get(name)
+        if digest is None:
+            return self.tensors.get(name)
+        with contextlib.suppress(Exception):
+            from safetensors import safe_open
+
+            with safe_open(KEPT / SHARED, "pt") as f:
+                tensor = f.get_tensor(digest)
+            return tensor if digest_of(tensor) == digest else None
+        return None
+
+    def stand_in_sweep(self, sweep: Sweep, run: Callable[[], None]) -> bool:
+        """Fill in a sweep's losses; its factors are computed when they are asked for. False if nothing fits."""
+        key = self._next()
+        if self.about.get(key, {}).get("sweep") != said_of(sweep):
+            return False
+        sweep.losses, sweep.final, sweep.ends = (self.tensors[f"{key}/{n}"] for n in ("losses", "final", "ends"))
+        self.used += 1
+        return True
+
     def stand_in(self, trainable: Mapping, settings: Mapping, train: object) -> object | None:
         """Fill `trainable` {name: parameter} and return the History, or None if nothing fits."""
         import torch
 
         from .training import History
 
-        key = f"{self.cell}.{self.calls}"
-        self.calls += 1
-        kept = self.about.get(key)
-        # Results that were kept before `train` had lr_ratio belong to its default.
-        if not kept or {"lr_ratio": 1.0} | kept["settings"] != json.loads(json.dumps(settings)):
+        key = self._next()
+        kept = self.about.get(key, {})
+        if kept.get("settings") != json.loads(json.dumps(settings)):
             return None
-        tensors = {name: self.tensors.get(f"{key}/{name}") for name in trainable}
+        tensors = {name: self._tensor(f"{key}/{name}", kept) for name in trainable}
         if any(t is None or t.shape != trainable[n].shape for n, t in tensors.items()):
             return None
         with torch.no_grad():
@@ -369,17 +419,17 @@ def quietly() -> Iterator[None]:
 
 def run_cells(sources: Mapping[int, str], cells: Sequence[int], namespace: dict, kept: KeptTrainings) -> None:
     """Run these cells of a page in `namespace`, quietly, with kept results in place of long trainings."""
-    from . import training
+    from . import sweeps, training
 
-    before = training.stand_in
-    training.stand_in = kept.stand_in
+    before = training.stand_in, sweeps.stand_in
+    training.stand_in, sweeps.stand_in = kept.stand_in, kept.stand_in_sweep
     try:
         for i in cells:
             kept.enter(sources, i)
             with quietly():
                 exec(compile(sources[i], f"<cell {i} of the page>", "exec"), namespace)
     finally:
-        training.stand_in = before
+        training.stand_in, sweeps.stand_in = before
 
 
 def catch_up(point: str, namespace: dict | None = None) -> None:

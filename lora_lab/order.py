@@ -19,14 +19,9 @@ import sys
 import types
 from collections.abc import Callable, Collection, Mapping
 
-from .latecomer import _cells, _names, _touches, find_page
+from .latecomer import TRUSTED, _cells, _names, _touches, find_page
 
 UNCHANGED = (int, float, complex, str, bytes, bool, type(None), tuple, type, types.FunctionType, types.ModuleType)
-TRUSTED = {  # a function: how many of its first arguments it may change, as in train(layer, X, y)
-    **dict.fromkeys(("train", "add_lora", "remove_lora", "merge", "unmerge", "set_scale"), 1),
-    **dict.fromkeys(("load_adapter", "load_adapter_state"), 1),
-    **dict.fromkeys(("LoRALinear", "save_adapter"), 0),
-}
 OWN = None  # in a history: a cell that is not of the page
 
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +32,8 @@ from .theory import scaling_of
 from .training import OPTIMIZERS, SCHEDULES, History, _check, train
 
 VERSION = 1  # of the numbers computed here: raise it, and what older code has cached is computed again
+# Somebody who knows a sweep's result already, as `catch_up` does: fills it in and returns True.
+stand_in: Callable[[Sweep, Callable[[], None]], bool] | None = None
 BETAS, EPS = (0.9, 0.999), 1e-8  # torch.optim.Adam's
 
 
@@ -97,6 +99,12 @@ class Sweep:
 
     def delta(self, i: int) -> Tensor:
         """The update s B A of point i after its last step, (d_out, d_in)."""
+        if self.A is None:  # `catch_up` brings a sweep's losses only
+            again = replace(self)
+            _run(again, None)
+            if again.interrupted:
+                raise KeyboardInterrupt
+            self.A, self.B = again.A, again.B
         S = len(self.A)
         row = sum(p.r for p in self.points[: i - i % S : S])
         own = (i % S, slice(row, row + self.points[i].r))
@@ -159,7 +167,8 @@ def sweep(
     _check_all(base, X, y, axes, settings)
     result = Sweep([Point(*values) for values in product(*axes.values())], (base, X, y), settings)
     if cache is None:
-        _run(result, progress)
+        if stand_in is None or not stand_in(result, lambda: _run(result, progress)):
+            _run(result, progress)
         return result
     S, R = len(axes["seed"]), sum(p.r for p in result.points) // len(axes["seed"])
     P, dtype = len(result.points), X.dtype

@@ -1,6 +1,6 @@
 """Keep the results of the pages' long trainings for `catch_up`, and see that every point can be reached.
 
-    python tests/catch_up_points.py [PAGE ...]           # run the pages' code, keep trainings over 0.4 CPU seconds
+    python tests/catch_up_points.py [PAGE ...]           # run the pages' code, keep trainings and sweeps
     python tests/catch_up_points.py [PAGE ...] --check   # reach every section in a fresh process, go on to the end
                                                          # of the page, and compare what is printed
 
@@ -20,21 +20,26 @@ import time
 
 import pages
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from lora_lab import latecomer, training
+from lora_lab import latecomer, sweeps, training
 
-LONG = 0.4  # CPU seconds
-LARGEST = 1_500_000  # bytes of one kept result
+LARGEST = 1_500_000  # bytes of one kept result, unless its training takes over LONG
+LONG = 1.0  # CPU seconds
+BIG = 1_000_000  # bytes of a tensor that the pages share
 RECORD = pages.ROOT / "tests" / "catch_up_points.json"
 
 
 class Recorder(latecomer.KeptTrainings):
-    """Trains for real, and keeps what took long."""
+    """Trains for real, and keeps the results."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(page, text="nothing")
+        self.big: dict[str, torch.Tensor] = {}
 
     def stand_in(self, trainable, settings, train):
-        key = f"{self.cell}.{self.calls}"
-        self.calls += 1
+        key = self._next()
         training.stand_in, start = None, time.process_time()
         try:
             history = train()
@@ -42,8 +47,10 @@ class Recorder(latecomer.KeptTrainings):
             training.stand_in = self.stand_in
         took = time.process_time() - start
         size = sum(p.numel() * p.element_size() for p in trainable.values()) * (1 + len(history.snapshots))
-        if took > LONG and size <= LARGEST:
+        if took > LONG or size <= LARGEST:
             tensors = {f"{key}/{name}": p.detach().clone() for name, p in trainable.items()}
+            shared = {n: latecomer.digest_of(t) for n, t in tensors.items() if t.numel() * t.element_size() > BIG}
+            self.big |= {digest: tensors.pop(name) for name, digest in shared.items()}
             for step, state in history.snapshots.items():
                 tensors |= {f"{key}/{name}@{step}": t.clone() for name, t in state.items()}
             tensors[f"{key}/losses"] = torch.tensor(history.losses, dtype=torch.float64)
@@ -56,24 +63,58 @@ class Recorder(latecomer.KeptTrainings):
                 "steps_per_epoch": history.steps_per_epoch,
                 "seconds": round(history.seconds, 2),
                 "diverged_at": history.diverged_at,
-            }
+            } | ({"shared": shared} if shared else {})
             print(f"  kept: cell {self.cell}, {took:.1f} s, {size / 1000:.0f} kB", file=sys.stderr)
         return history
 
+    def stand_in_sweep(self, sweep, run):
+        key = self._next()
+        run()
+        self.about[key] = {"sweep": latecomer.said_of(sweep)}
+        kept = {f"{key}/{name}": getattr(sweep, name).clone() for name in ("losses", "final", "ends")}
+        self.tensors |= kept
+        size = sum(t.numel() * t.element_size() for t in kept.values())
+        print(f"  kept: cell {self.cell}, a sweep, {size / 1000:.0f} kB", file=sys.stderr)
+        return True
+
 
 def keep(page: str) -> None:
+    """Train what some section of this page needs, and keep it."""
     sources = latecomer.code_of(page)
     text = latecomer.fingerprint(sources)
-    recorder = Recorder(page, text="nothing")
+    recorder = Recorder(page)
     os.chdir(pages.NOTEBOOKS)
-    latecomer.run_cells(sources, sorted(sources), {"__name__": "__main__"}, recorder)
+    points = [latecomer.needed_cells(sources, section.at) for section in latecomer.sections(page)]
+    latecomer.run_cells(sources, sorted(set().union(*points)), {"__name__": "__main__"}, recorder)
     path = latecomer.KEPT / f"{page}.safetensors"
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     if recorder.about:
-        save_file(recorder.tensors, path, {"text": text, "trainings": json.dumps(recorder.about, sort_keys=True)})
+        about = json.dumps(recorder.about, sort_keys=True)
+        write(path, recorder.tensors, {"text": text, "trainings": about})
+    share(recorder.big)
     size = path.stat().st_size / 1000 if path.exists() else 0
     print(f"{page}: {len(recorder.about)} trainings, {size:.0f} kB")
+
+
+def write(path, tensors: dict[str, torch.Tensor], about: dict[str, str] | None = None) -> None:
+    save_file(tensors, path, about)
+    path.chmod(0o644)
+
+
+def share(new: dict[str, torch.Tensor]) -> None:
+    """Put these among the tensors that the pages share, and drop what no page asks for any more."""
+    path, wanted = latecomer.KEPT / latecomer.SHARED, set()
+    for page in latecomer.KEPT.glob("[0-9][0-9].safetensors"):
+        with safe_open(page, "pt") as f:
+            wanted |= {d for kept in json.loads(f.metadata()["trainings"]).values()
+                       for d in kept.get("shared", {}).values()}
+    there = load_file(path) if path.exists() else {}
+    tensors = {digest: t for digest, t in sorted((there | new).items()) if digest in wanted}
+    if set(tensors) != set(there):
+        path.unlink(missing_ok=True)
+        if tensors:
+            write(path, tensors)
 
 
 def reach(point: str) -> dict:
@@ -95,7 +136,7 @@ def reach(point: str) -> dict:
     page = section.number[:2]
     sources = latecomer.code_of(page)
     kept = latecomer.KeptTrainings(page, latecomer.fingerprint(sources))
-    training.stand_in = kept.stand_in
+    training.stand_in, sweeps.stand_in = kept.stand_in, kept.stand_in_sweep
     for i, cell in enumerate(pages.read(path).cells):
         if i not in sources or i < section.at:
             continue

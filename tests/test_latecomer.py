@@ -34,6 +34,9 @@ IMPORTS = "import torch\nfrom lora_lab import train, plots, claim, panels"
         (("m = 1", "train(m, 1)", "print(m)"), 2, [0, 1]),
         (("m = 1", "claim('good', m > 0)", "plots.heatmap(m)", "print(m)"), 3, [0]),
         (("m = 1", "m.merge()", "print(m)"), 2, [0, 1]),
+        (("m = d = 1", "train(m, d)", "print(d)"), 2, [0]),  # train changes its model and nothing else
+        (("x = 1", "x = 2\nmodel(x)", "print(x)"), 2, [1]),  # what a cell changes of its own making
+        (("x = 1", "model(x)\nx = 2", "print(x)"), 2, [0, 1]),
         (("m = 1", "print(m.abs().max().item())", "print(m)"), 2, [0]),
         (("m = 1", "def f():\n    return m", "print(f())"), 2, [0, 1]),
         (("m = 1", "def f(m):\n    return m", "print(f(2))"), 2, [1]),
@@ -184,6 +187,77 @@ def test_a_kept_training_is_not_repeated_and_gives_the_same(kept, monkeypatch):
     assert second["layer"].lora_B.norm().item() > 0 and second["layer"].lora_B.requires_grad
 
 
+@pytest.fixture
+def sweeping(course, monkeypatch):
+    """The page sweeps, too, and its results are kept; every tensor counts as large."""
+    import catch_up_points
+
+    nb = nbformat.read(course, as_version=4)
+    nb.cells[5].source += ("\nfrom lora_lab.sweeps import sweep\n"
+                           "grid = sweep(base, task.X, task.y, r=[1, 2], alpha=1, lr=1e-2, steps=5, progress=None)")
+    nb.cells[-1].source += "\nprint(grid)"
+    course.write_text(nbformat.writes(nb), encoding="utf-8")
+    monkeypatch.setattr(catch_up_points, "BIG", 0)
+    monkeypatch.setattr(pages, "NOTEBOOKS", course.parent)
+    monkeypatch.chdir(course.parent)
+    catch_up_points.keep("07")
+    return latecomer.KEPT / latecomer.SHARED
+
+
+def test_a_kept_sweep_brings_its_losses_and_computes_its_factors_when_asked(sweeping, monkeypatch):
+    from lora_lab import sweeps
+
+    run, runs = sweeps._run, []
+    monkeypatch.setattr(sweeps, "_run", lambda *args: runs.append(args) or run(*args))
+    space: dict = {}
+    latecomer.catch_up("07.3", space)
+    grid = space["grid"]
+    assert not runs and grid.losses.shape == (2, 5) and grid.diverged_at == [None, None] and sweeps.stand_in is None
+    whole = sweeps.sweep(*grid.data, r=[1, 2], alpha=1, lr=1e-2, steps=5, progress=None)
+    losses = grid.losses.clone()
+    assert torch.equal(grid.delta(1), whole.delta(1)) and len(runs) == 2
+    assert torch.equal(grid.delta(0), whole.delta(0)) and len(runs) == 2 and torch.equal(grid.losses, losses)
+
+
+def test_an_interrupt_while_factors_are_computed_leaves_the_kept_losses(sweeping, monkeypatch, capsys):
+    from lora_lab import sweeps
+
+    space: dict = {}
+    latecomer.catch_up("07.3", space)
+    grid = space["grid"]
+
+    def interrupted(result, progress):
+        result.A, result.losses, result.interrupted = torch.zeros(1), torch.zeros(0, 0), True
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(sweeps, "_run", interrupted)
+        grid.delta(0)
+    assert grid.A is None and grid.losses.shape == (2, 5) and grid.delta(0).shape == (4, 5)
+
+
+def test_a_large_tensor_is_shared_and_one_that_no_page_asks_for_is_dropped(sweeping, course, monkeypatch):
+    import catch_up_points
+    from safetensors.torch import load_file, save_file
+
+    assert len(load_file(sweeping)) == 2  # A and B of the layer
+    no_training(monkeypatch)
+    space: dict = {}
+    latecomer.catch_up("07.3", space)
+    assert space["layer"].lora_B.norm().item() > 0
+    catch_up_points.share({"0123456789abcdef": torch.ones(3)})
+    assert len(load_file(sweeping)) == 2
+    save_file({name: t + 1 for name, t in load_file(sweeping).items()}, sweeping)  # not what its name says
+    with pytest.raises(AssertionError, match="trained"):
+        latecomer.catch_up("07.3", {})
+    sweeping.unlink()
+    with pytest.raises(AssertionError, match="trained"):
+        latecomer.catch_up("07.3", {})
+    course.write_text(course.read_text(encoding="utf-8").replace("history = train(", "history = None  # "))
+    monkeypatch.setattr(catch_up_points, "LONG", -1)
+    catch_up_points.keep("07")
+    assert not sweeping.exists()
+
+
 def test_other_settings_or_another_page_text_train_anew(kept, course, monkeypatch):
     no_training(monkeypatch)
     for old, new in (("lr=1e-2", "lr=2e-2"), ("'drawn'", "'painted'")):
@@ -251,6 +325,8 @@ def test_every_point_has_been_reached_and_what_follows_printed_the_same(page):
     assert list(record["points"]) == [s.number for s in latecomer.sections(page.stem[:2])], again
     wrong = {n: p for n, p in record["points"].items() if p.get("error") or p["different"]}
     assert not wrong, again
+    slow = {n: p["cpu_s"] for n, p in record["points"].items() if p["cpu_s"] > 5}
+    assert not slow, slow
 
 
 @pytest.mark.parametrize("page", pages.page_files(), ids=lambda p: p.stem)
@@ -258,7 +334,10 @@ def test_kept_trainings_are_those_of_the_page_as_it_is(page):
     """A page with long trainings has their results, and they belong to the page's present text."""
     path = latecomer.KEPT / f"{page.stem[:2]}.safetensors"
     kept = latecomer.KeptTrainings(page.stem[:2], latecomer.fingerprint(latecomer.code_of(page.stem[:2])))
-    assert bool(kept.about) == path.exists(), f"run python tests/catch_up_points.py {page.stem[:2]}"
+    again = f"run python tests/catch_up_points.py {page.stem[:2]}"
+    assert bool(kept.about) == path.exists(), again
+    for about in kept.about.values():
+        assert all(kept._tensor(name, about) is not None for name in about.get("shared", {})), again
 
 
 def test_the_name_is_public():

@@ -84,6 +84,13 @@ def test_begin_sets_one_thread_unless_told():
     assert out.splitlines() == ["2", "LoRA Lab, page 03: ready", "2", "LoRA Lab, page 03: ready", "1"]
 
 
+def test_begin_gives_everybody_the_same_start():
+    code = "import torch, lora_lab\n{}print(lora_lab.LoRALinear(torch.nn.Linear(2, 2), r=1).lora_A.tolist())"
+    seeded, unseeded = code.format("lora_lab.begin('03')\n"), code.format("")
+    assert python(seeded) == python(seeded)
+    assert python(unseeded) != python(unseeded)  # why begin has to: torch's own seed differs from process to process
+
+
 def test_without_torch_there_is_a_sentence():
     out = python(
         NO_TORCH
