@@ -67,6 +67,7 @@ class LiveFigure(w.VBox):
     With keep=True the Figure is not emptied between calls, and draw updates the artists it made in the first one:
     two to four times faster. controls: {argument of draw: a core ipywidget with a `value`}. An error while a slider
     moves is shown in place of the caption (JupyterLab hides it otherwise) and kept in `error`; the next move recovers.
+    lines: how many lines of text to leave room for, so that a longer caption does not push the picture down.
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class LiveFigure(w.VBox):
         figsize: tuple[float, float] = (9, 4),
         dpi: int = 100,
         keep: bool = False,
+        lines: int = 1,
     ) -> None:
         self._draw, self._controls, self._name, self._keep = draw, dict(controls), name, keep
         self.error: BaseException | None = None
-        self._caption, self._text = w.HTML(), ""
+        self._caption, self._text, self._lines = w.HTML(), "", lines
         self._figure = Figure(figsize=figsize, dpi=dpi)
         self._picture = w.Image(format="png", width=int(figsize[0] * dpi), height=int(figsize[1] * dpi))
         # The picture shrinks with a narrow window instead of being cut off.
@@ -145,7 +147,8 @@ class LiveFigure(w.VBox):
         return text, buffer.getvalue()
 
     def _say(self, text: str) -> None:
-        self._caption.value = f"{ASLEEP}<div style='font-size:110%; line-height:1.4'>{html.escape(text)}</div>"
+        style = f"font-size:110%; line-height:1.4; min-height:{1.4 * self._lines:.1f}em"
+        self._caption.value = f"{ASLEEP}<div style='{style}'>{html.escape(text)}</div>"
 
     def fresh(self, **values: object) -> tuple[str, bytes]:
         """(caption, png) at these positions, drawn on a new Figure; the panel itself stays as it is.

@@ -80,4 +80,4 @@ def gallery_panel(faults: Mapping[str, Fault] = FAULTS) -> LiveFigure:
                             layout=w.Layout(width="440px")),
         "reveal": w.Checkbox(value=False, description="show the line", indent=False),
     }  # fmt: skip
-    return LiveFigure(draw, controls, name="broken LoRA", figsize=(10.5, 4.2), keep=True)
+    return LiveFigure(draw, controls, name="broken LoRA", figsize=(10.5, 4.2), keep=True, lines=2)

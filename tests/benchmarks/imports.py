@@ -1,8 +1,9 @@
 """What importing the course costs beside what it is made of: python tests/benchmarks/imports.py
 
-CPU seconds and resident memory of a fresh process that imports torch and matplotlib, one that imports every file of
-lora_lab besides, and one that also makes its first optimizer: torch 2.13 then imports its compiler, compiled or not,
-which no page can avoid. The processes take turns. Writes imports.json.
+CPU seconds and resident memory of a fresh process that imports torch and matplotlib; of one that imports lora_lab
+besides, which loads its files when they are asked for; of one that imports every file, and one that imports ipywidgets
+instead, the larger part of that; and of one that makes its first optimizer: torch 2.13 then imports its compiler,
+compiled or not. The processes take turns. Writes imports.json.
 """
 
 import json
@@ -17,6 +18,8 @@ PEER = "import torch, matplotlib.figure, matplotlib.backends.backend_agg"
 EVERYTHING = "import importlib, lora_lab; [importlib.import_module(f'lora_lab.{n}') for n in lora_lab._SUBMODULES]"
 PROGRAMS = {
     "torch and matplotlib": PEER,
+    "import lora_lab": f"{PEER}; import lora_lab",
+    "torch, matplotlib, ipywidgets": f"{PEER}; import ipywidgets",
     "every file of lora_lab": f"{PEER}; {EVERYTHING}",
     "torch, matplotlib, an optimizer": f"{PEER}; torch.optim.SGD([torch.zeros(1)])",
 }
@@ -52,7 +55,16 @@ if __name__ == "__main__":
         }
         for name, found in runs.items()
     }
-    extra = rows["every file of lora_lab"]["cpu_s"] - rows["torch and matplotlib"]["cpu_s"]
-    record = {"machine": describe(), "rounds": 9, "programs": rows, "lora_lab_adds_s": round(extra, 2)}
+    def beyond(more: str, less: str) -> float:
+        return round(rows[more]["cpu_s"] - rows[less]["cpu_s"], 2)
+
+    record = {
+        "machine": describe(),
+        "rounds": 9,
+        "programs": rows,
+        "import_lora_lab_adds_s": beyond("import lora_lab", "torch and matplotlib"),
+        "every_file_adds_s": beyond("every file of lora_lab", "torch and matplotlib"),
+        "of_it_ipywidgets_s": beyond("torch, matplotlib, ipywidgets", "torch and matplotlib"),
+    }
     Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
