@@ -265,9 +265,9 @@ class TrainingFigure(LiveFigure):
     def _pressed(self, _button: w.Button) -> None:
         if self._busy:
             return
-        self._busy, self.error = True, None
-        self.button.disabled, self.button.description = True, "training …"
         try:
+            self._busy, self.error = True, None
+            self.button.disabled, self.button.description = True, "training …"  # an interrupt may come here, too
             self.train_now()
         except KeyboardInterrupt as e:  # Kernel > Interrupt
             self.error = e
@@ -275,7 +275,13 @@ class TrainingFigure(LiveFigure):
         except Exception as e:
             self._show(e)
         finally:
-            self._busy, self.button.disabled, self.button.description = False, False, self._label
+            try:
+                self._ready()
+            except KeyboardInterrupt:
+                self._ready()
+
+    def _ready(self) -> None:
+        self._busy, self.button.disabled, self.button.description = False, False, self._label
 
 
 # ------------------------------------------------------------------------------------------------ controls

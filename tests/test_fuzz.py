@@ -277,6 +277,23 @@ def test_an_interrupt_while_the_result_is_drawn_drops_the_result(monkeypatch):
     assert_usable(panel)
 
 
+@pytest.mark.parametrize("at", [True, False], ids=["when the button goes grey", "when it comes back"])
+def test_an_interrupt_while_the_button_changes(at):
+    panel = panels.map_panel(maps())
+    pressed = []
+
+    def interrupt(change):
+        if change["new"] is at and not pressed:
+            pressed.append(at)
+            raise KeyboardInterrupt
+
+    panel.button.observe(interrupt, "disabled")
+    fuzz.click(panel.button)
+    assert pressed
+    assert_usable(panel) if at else fuzz.click(panel.button)
+    assert panel.pins and not panel.button.disabled and panel.button.description == panel._label
+
+
 def test_a_base_that_is_half_trained_is_not_kept(monkeypatch, capsys):
     panel = panels.layer_panel()
     stop_at(monkeypatch, torch.Tensor, "backward", 5)
