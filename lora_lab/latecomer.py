@@ -361,9 +361,10 @@ class KeptTrainings:
     def stand_in_sweep(self, sweep: Sweep, run: Callable[[], None]) -> bool:
         """Fill in a sweep's losses; its factors are computed when they are asked for. False if nothing fits."""
         key = self._next()
-        if self.about.get(key, {}).get("sweep") != said_of(sweep):
+        kept = [self.tensors.get(f"{key}/{name}") for name in ("losses", "final", "ends")]
+        if self.about.get(key, {}).get("sweep") != said_of(sweep) or any(t is None for t in kept):
             return False
-        sweep.losses, sweep.final, sweep.ends = (self.tensors[f"{key}/{n}"] for n in ("losses", "final", "ends"))
+        sweep.losses, sweep.final, sweep.ends = kept
         self.used += 1
         return True
 

@@ -219,6 +219,19 @@ def test_a_kept_sweep_brings_its_losses_and_computes_its_factors_when_asked(swee
     assert torch.equal(grid.delta(0), whole.delta(0)) and len(runs) == 2 and torch.equal(grid.losses, losses)
 
 
+def test_a_kept_sweep_without_its_numbers_is_swept_anew(sweeping):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    file = latecomer.KEPT / "07.safetensors"
+    with safe_open(file, "pt") as f:
+        about, tensors = f.metadata(), {n: f.get_tensor(n) for n in f.keys() if not n.endswith("/final")}
+    save_file(tensors, file, about)
+    space: dict = {}
+    latecomer.catch_up("07.3", space)
+    assert space["grid"].final.shape == (2,) and space["grid"].A is not None
+
+
 def test_an_interrupt_while_factors_are_computed_leaves_the_kept_losses(sweeping, monkeypatch, capsys):
     from lora_lab import sweeps
 

@@ -2,7 +2,7 @@
 
 CPU seconds and resident memory of a fresh process that imports torch and matplotlib; of one that imports lora_lab
 besides, which loads its files when they are asked for; of one that imports every file, and one that imports ipywidgets
-instead, the larger part of that; and of one that makes its first optimizer: torch 2.13 then imports its compiler,
+instead, which is a part of that; and of one that makes its first optimizer: torch 2.13 then imports its compiler,
 compiled or not. The processes take turns. Writes imports.json.
 """
 
