@@ -39,7 +39,7 @@ from lora_lab.adapters import adapted
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:LSTM with projections")
 every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def same_state(a: nn.Module, b: nn.Module) -> bool:
