@@ -3,15 +3,13 @@
     from lora_lab import LoRALinear, add_lora, merge, claim      # the names that hold, see README
     lora_lab.begin("03")                                         # what a page of the course does first
 
-Figures and slider panels (`lora_lab.plots`, `lora_lab.panels`) load matplotlib and ipywidgets when first used.
+`lora_lab.figures` and `lora_lab.subjects` load matplotlib and ipywidgets when first used.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import sys
-import types
 
 __version__ = "0.1.0"
 
@@ -34,18 +32,15 @@ _HOME = {  # public name -> the file that explains it
     "adapter_set": ("AdapterSet", "combine", "combine_deltas", "truncate", "truncate_state"),
     "theory": ("rank_floor",),
     "training": ("train", "evaluate", "History"),
-    "diagnose": ("diagnose",),
-    "latecomer": ("catch_up",),
-    "exercises": ("claim", "check", "hint", "solution", "progress"),
-    "predictions": ("predict",),
+    "diagnosis.diagnose": ("diagnose",),
+    "classroom.catching_up": ("catch_up",),
+    "classroom.claims": ("claim",),
+    "classroom.exercises": ("check", "hint", "solution", "progress"),
+    "classroom.predictions": ("predict",),
 }
 _FILE_OF = {name: file for file, names in _HOME.items() for name in names}
-_SUBMODULES = (
-    *_HOME,
-    *("tasks", "sentences", "language", "digits", "digits_record", "bases", "two_layers", "lstm"),
-    *("gpt", "costs", "models", "paper", "sweeps", "timing", "plots", "panels", "gallery"),
-    *("variants", "wild"),
-)
+_SUBMODULES = ("layers", "adapters", "files", "adapter_set", "theory", "training", "sweeps", "costs", "published",
+               "diagnosis", "figures", "classroom", "subjects")
 __all__ = [*_FILE_OF, "begin"]
 
 
@@ -72,19 +67,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_SUBMODULES})
 
 
-class _Package(types.ModuleType):
-    """Python stores every imported file in its package: `lora_lab.diagnose` would be the function before the import
-    of diagnose.py and the module after it. Here the public name always wins."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if isinstance(value, types.ModuleType) and _FILE_OF.get(name) == name:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 def begin(page: str) -> None:
     """Set up a page of the course: one torch thread, torch's seed, and the course's figure style. Prints one line.
 
@@ -96,18 +78,15 @@ def begin(page: str) -> None:
     Why a seed: torch starts every process with a random one, and a new adapter's A is drawn from it. With the seed 0
     a whole room sees the same run; `torch.manual_seed` in a cell of yours gives another.
 
-    In a notebook it also keeps book of which cells have run: a cell that runs out of order says so (`lora_lab.order`).
-
     It is a call and not a side effect of the import: a program of yours that imports lora_lab keeps its threads and its
     random state.
     """
     import torch
 
-    from . import order, plots
+    from . import figures
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     torch.manual_seed(0)
-    plots.use_style()
-    order.watch(page)
+    figures.use_style()
     print(f"LoRA Lab, page {page}: ready")

@@ -13,27 +13,19 @@ its curve is that run's curve. First used on page 04.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .bar import progress_bar
-from .cache import key_of, load, store, write_whole
 from .layers import LoRALinear, check_hyperparameters
 from .theory import scaling_of
-from .training import OPTIMIZERS, SCHEDULES, History, _check, train
+from .training import OPTIMIZERS, SCHEDULES, History, _check, progress_bar, train
 
-VERSION = 1  # of the numbers computed here: raise it, and what older code has cached is computed again
-# Somebody who knows a sweep's result already, as `catch_up` does: fills it in and returns True.
-stand_in: Callable[[Sweep, Callable[[], None]], bool] | None = None
 BETAS, EPS = (0.9, 0.999), 1e-8  # torch.optim.Adam's
 
 
@@ -58,7 +50,7 @@ class Sweep:
     losses (points, steps): the minibatch loss before each step's update, as in `History`; NaN from a divergence on.
     final (points,): the loss on all data after the last step, inf where diverged. ends (points,): the step whose loss
     was not finite, or -1; such a point stops there, and the others go on. A, B: all factors, packed as (seeds, sum of
-    r, width). interrupted: stopped by hand, losses has fewer steps. cached: read from disk.
+    r, width). interrupted: stopped by hand, losses has fewer steps.
     """
 
     points: list[Point]
@@ -70,7 +62,6 @@ class Sweep:
     A: Tensor | None = None
     B: Tensor | None = None
     interrupted: bool = False
-    cached: bool = False
 
     def __repr__(self) -> str:
         bad = sum(end is not None for end in self.diverged_at)
@@ -99,12 +90,6 @@ class Sweep:
 
     def delta(self, i: int) -> Tensor:
         """The update s B A of point i after its last step, (d_out, d_in)."""
-        if self.A is None:  # `catch_up` brings a sweep's losses only
-            again = replace(self)
-            _run(again, None)
-            if again.interrupted:
-                raise KeyboardInterrupt
-            self.A, self.B = again.A, again.B
         S = len(self.A)
         row = sum(p.r for p in self.points[: i - i % S : S])
         own = (i % S, slice(row, row + self.points[i].r))
@@ -127,14 +112,6 @@ class Sweep:
             for step, loss in enumerate(losses[:end]):
                 yield {**point._asdict(), "step": step, "loss": loss}
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write `rows()` under a header line. The file appears whole or not at all."""
-        text = io.StringIO()
-        table = csv.DictWriter(text, [*Point._fields, "step", "loss"], lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows())
-        write_whole(Path(path), text.getvalue().encode())
-
 
 def sweep(
     base: nn.Linear,
@@ -151,40 +128,20 @@ def sweep(
     optimizer: str = "adam",
     schedule: str = "constant",
     std: float | None = None,
-    cache: str | Path | None = None,
     progress: str | None = "sweep",
 ) -> Sweep:
     """Train every combination of r, alpha, lr, rule and seed on (X, y) together. X (n, d_in), y (n, d_out).
 
     r, alpha, lr, rule, seed: one value or a list each. rule "alpha/r", "alpha/sqrt(r)" or "alpha" (see `scaling_of`).
     A starts as N(0, std^2), std 1/sqrt(d_in) unless given, B as zero; the rest is as in `training.train`.
-    cache: a folder; the same sweep on the same data is read from there the next time. A file there that is damaged,
-    or of something else, is replaced. Raises ValueError, before training, for whatever cannot be trained.
+    Raises ValueError, before training, for whatever cannot be trained.
     """
     given = {"r": r, "alpha": alpha, "lr": lr, "rule": rule, "seed": seed}
     axes = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else [v] for k, v in given.items()}
     settings = {"steps": steps, "batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "std": std}
     _check_all(base, X, y, axes, settings)
     result = Sweep([Point(*values) for values in product(*axes.values())], (base, X, y), settings)
-    if cache is None:
-        if stand_in is None or not stand_in(result, lambda: _run(result, progress)):
-            _run(result, progress)
-        return result
-    S, R = len(axes["seed"]), sum(p.r for p in result.points) // len(axes["seed"])
-    P, dtype = len(result.points), X.dtype
-    like = {"losses": ((P, steps), dtype), "final": ((P,), torch.float64), "ends": ((P,), torch.int64)}
-    like |= {"A": ((S, R, base.in_features), dtype), "B": ((S, R, base.out_features), dtype)}
-    data = [t for t in (base.weight, base.bias, X, y) if t is not None]
-    key = key_of([VERSION, [list(p) for p in result.points], settings], data)
-    file = Path(cache) / f"sweep-{key[:16]}.npz"
-    if stored := load(file, key, like):
-        result.cached = True
-        for name, tensor in stored.items():
-            setattr(result, name, tensor)
-    else:
-        _run(result, progress)
-        if not result.interrupted:
-            store(file, key, {name: getattr(result, name) for name in like})
+    _run(result, progress)
     return result
 
 

@@ -8,6 +8,7 @@ filling the plot, and the frozen base's output on fixed data is computed once wh
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,17 +17,13 @@ from numbers import Real
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from .adapters import adapted
-from .bar import progress_bar
 from .layers import LoRALinear
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 SCHEDULES = ("constant", "cosine")
-
-# Somebody who may know the result of a training already (latecomer.py): called with the trainable tensors by name, the
-# settings, and a function that does train; returns a History, having filled the tensors, or None to train as usual.
-stand_in: Callable[[dict[str, nn.Parameter], dict[str, object], Callable[[], History]], History | None] | None = None
 
 
 @dataclass
@@ -167,13 +164,6 @@ def train(
         if value not in known:
             raise ValueError(f"{name}={value!r} is not known here; choose one of {', '.join(map(repr, known))}.")
     trainable = _trainable(model)
-    if stand_in is not None:
-        how = {"epochs": epochs, "steps": steps, "lr": lr, "lr_ratio": lr_ratio, "batch_size": batch_size,
-               "optimizer": optimizer, "schedule": schedule, "seed": seed, **every}
-        rest = {"loss": loss, "cache_base": cache_base, "progress": progress}
-        known = stand_in(trainable, {"n": len(X), **how}, lambda: train(model, X, y, **how, **rest))
-        if known is not None:
-            return known
     forward = model
     if cache_base:
         bare = isinstance(model, LoRALinear) and not any(p.requires_grad for p in model.base.parameters())
@@ -247,3 +237,32 @@ def train(
         for m, mode in modes:
             m.training = mode
     return history
+
+
+class Bar(tqdm):
+    """tqdm's bar, removed from the page's outputs at its end.
+
+    In a notebook tqdm only closes its widget; the output that points to it stays, and a page that was saved and opened
+    again shows "Error displaying widget: model not found" there.
+    """
+
+    _handle = None
+
+    def display(self, *args, close: bool = False, check_delay: bool = True, **kwargs) -> None:
+        container = getattr(self, "container", None)
+        if container is None:  # in a terminal
+            super().display(*args, **kwargs)
+            return
+        if check_delay and not self.displayed:
+            from IPython.display import display
+
+            self._handle, self.displayed = display(container, display_id=True), True
+        super().display(*args, close=close, check_delay=check_delay, **kwargs)
+        if close and self._handle:
+            self._handle.update({}, raw=True)
+
+
+def progress_bar(total: int, title: str | None) -> Bar:
+    """A bar of `total` steps that appears after a second; None as title, or TQDM_DISABLE in the environment: never."""
+    hidden = title is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look at it itself
+    return Bar(total=total, desc=title, unit="step", leave=False, delay=1.0, disable=hidden)

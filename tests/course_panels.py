@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pages
 
-from lora_lab import latecomer
-from lora_lab.live import LiveFigure
+from lora_lab.classroom import catching_up
+from lora_lab.figures.live import LiveFigure
 
 
 @dataclass
@@ -56,20 +56,20 @@ class Page:
     def __init__(self, number: str) -> None:
         self.path = pages.find_page(number)
         self.shown = shown_panels(self.path)
-        self.sources = latecomer.code_of(self.path.stem[:2])
-        self._kept = latecomer.KeptTrainings(self.path.stem[:2], latecomer.fingerprint(self.sources))
+        self.sources = catching_up.code_of(self.path.stem[:2])
+        self._kept = catching_up.KeptTrainings(self.path.stem[:2], catching_up.fingerprint(self.sources))
         self._namespace: dict = {"__name__": "__main__"}
         self._ran: set[int] = set()
 
     def build(self, shown: Shown) -> LiveFigure:
         """The panel as this page shows it. In the order of the page; a later panel's cells may replace a name."""
         above = {i: s for i, s in self.sources.items() if i <= shown.cell}
-        needed = [i for i in latecomer.needed_cells(above, shown.cell) if i not in self._ran]
+        needed = [i for i in catching_up.needed_cells(above, shown.cell) if i not in self._ran]
         # A page may begin with panels of its own; its trainings print, and its paths are relative to notebooks/.
         before = os.getcwd()
         os.chdir(pages.NOTEBOOKS)
         try:
-            latecomer.run_cells(self.sources, [*needed, shown.cell], self._namespace, self._kept)
+            catching_up.run_cells(self.sources, [*needed, shown.cell], self._namespace, self._kept)
         finally:
             os.chdir(before)
         self._ran |= {*needed, shown.cell}

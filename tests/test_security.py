@@ -22,7 +22,6 @@ import requests
 import torch
 
 from lora_lab import add_lora, cache, load_adapter, save_adapter
-from lora_lab.exercises import book
 from lora_lab.files import CONFIG, WEIGHTS
 
 ROOT = pages.ROOT

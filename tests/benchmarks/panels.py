@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import course_panels  # noqa: E402
 import pages  # noqa: E402
 
-from lora_lab.live import LiveFigure  # noqa: E402
-from lora_lab.panels import DrawPanel  # noqa: E402
+from lora_lab.figures.live import LiveFigure
+from lora_lab.subjects.digits.panels import DrawPanel
 
 MOST_MS = 100  # the median of every panel
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from lora_lab.bases import linear_base
-from lora_lab.tasks import s1_task
+from lora_lab.subjects.linear_task.bases import linear_base
+from lora_lab.subjects.linear_task.tasks import s1_task
 
 OUT = Path(__file__).parents[2] / "lora_lab" / "data" / "s1_full_recipe.json"
 

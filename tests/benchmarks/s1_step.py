@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from machine import describe
 
-from lora_lab.timing import lora_steps, race
+from lora_lab.subjects.torch_layer.timing import lora_steps, race
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

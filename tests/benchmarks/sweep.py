@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lora_lab import LoRALinear, tasks, train
+from lora_lab import LoRALinear, train
+from lora_lab.subjects.linear_task import tasks
 from lora_lab.sweeps import sweep
 
 OUT = Path(__file__).with_suffix(".json")

@@ -5,7 +5,7 @@ import math
 import statistics
 from pathlib import Path
 
-from lora_lab import plots
+from lora_lab import figures
 
 HERE = Path(__file__).parent
 MARK = "<!-- tables: written by tables.py from the JSON files -->"
@@ -83,10 +83,10 @@ def step_tables(record: dict) -> list[str]:
 
 def draw_growth(rows: list[dict], path: Path) -> None:
     """One step of LoRALinear at 128 tokens against the rank and against the width; dashed: the FLOP model."""
-    plots.use_style()
-    fig, (left, right) = plots.plt.subplots(1, 2, figsize=(11, 4.2))
+    figures.use_style()
+    fig, (left, right) = figures.plt.subplots(1, 2, figsize=(11, 4.2))
     rows = [row for row in rows if row["tokens"] == 128]
-    for colour, d in zip(plots.CYCLE, sorted({row["d"] for row in rows})):
+    for colour, d in zip(figures.CYCLE, sorted({row["d"] for row in rows})):
         mine = sorted((row["r"], row["to_base"]["LoRALinear"]) for row in rows if row["d"] == d)
         ranks = [r for r, _ in mine]
         left.plot(ranks, [ratio for _, ratio in mine], "o-", color=colour, label=f"d = {d}")

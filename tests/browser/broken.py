@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from lora_lab.live import LiveFigure, choice
+from lora_lab.figures.live import LiveFigure, choice
 
 
 def draw(fig: Figure, r: int) -> str:

@@ -7,7 +7,7 @@ import time
 import torch
 from ipywidgets.widgets.widget import _instances
 
-from lora_lab.live import LiveFigure
+from lora_lab.figures.live import LiveFigure
 
 
 def _panel(model_id: str) -> LiveFigure:

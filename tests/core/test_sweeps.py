@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from lora_lab import LoRALinear, evaluate, sweeps, theory, train
+from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
 from lora_lab.sweeps import Point, sweep
-from lora_lab.tasks import linear_task, normal, shift
 
 D_OUT, D_IN, N = 6, 9, 70
 TASK = linear_task(normal(D_OUT, D_IN, seed=3) + shift("full rank", D_OUT, D_IN) / 3, N, seed=4)

@@ -12,7 +12,7 @@ import zoo
 from torch import nn
 
 from lora_lab import History, LoRALinear, adapters_disabled, add_lora, evaluate, lora_parameters, merge, train
-from lora_lab.tasks import linear_task, normal
+from lora_lab.subjects.linear_task.tasks import linear_task, normal
 
 D_OUT, D_IN, N = 5, 7, 50
 TASK = linear_task(normal(D_OUT, D_IN, seed=3), N, seed=4)

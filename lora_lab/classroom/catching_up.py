@@ -1,0 +1,102 @@
+"""`catch_up("04.2")`: put somebody who came late, or whose kernel died, where the room is.
+
+It runs the page's own code cells above that section, quietly: no text, no figures, no cards of predictions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .claims import say
+from .pages import Page, find_page
+
+
+class Section(NamedTuple):
+    """A `##` heading of a page: its number "04.2", its title, and the index of its first cell."""
+
+    number: str
+    title: str
+    first_cell: int
+
+
+def cells_of(page: Page) -> list[tuple[str, str]]:
+    """(kind, source) of the notebook's cells."""
+    notebook = json.loads(page.file.read_text(encoding="utf-8"))
+    return [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
+
+
+def sections(page: Page) -> list[Section]:
+    """The sections of a page in order, numbered from 1."""
+    found = []
+    for i, (kind, source) in enumerate(cells_of(page)):
+        if kind != "markdown":
+            continue
+        for line in source.splitlines():
+            if line.startswith("## "):
+                title = line[3:].strip().removeprefix(f"{int(page.number)}.{len(found) + 1} ")
+                found.append(Section(f"{page.number}.{len(found) + 1}", title, i))
+    return found
+
+
+def find_section(point: str) -> Section:
+    """Section "04.2" (or "4.2"). Raises ValueError that lists the page's sections."""
+    number, _, position = str(point).partition(".")
+    page = find_page(number)
+    there = sections(page)
+    for section in there:
+        if section.number == f"{page.number}.{position}":
+            return section
+    listed = "\n".join(f"   catch_up({s.number!r})   {s.title}" for s in there)
+    raise ValueError(f"{point!r} is no section of page {page.number}, which has\n{listed}")
+
+
+def code_above(section: Section) -> list[str]:
+    """The page's code cells above that section, without the cards that only ask a prediction."""
+    cells = cells_of(find_page(section.number[:2]))[: section.first_cell]
+    return [source for kind, source in cells if kind == "code" and not source.startswith("lora_lab.predict(")]
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Nothing is printed or displayed, and the figures made inside are closed."""
+    import matplotlib.pyplot as plt
+    from IPython.utils.capture import capture_output
+
+    before = plt.get_fignums()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), capture_output():
+            yield
+    finally:
+        for number in set(plt.get_fignums()) - set(before):
+            plt.close(number)
+
+
+def catch_up(point: str, namespace: dict | None = None) -> None:
+    """Put this kernel where the page is at the beginning of section `point`, such as "04.2" (page 04, section 2).
+
+    The names of all cells above exist afterwards, with the values that Run All gives them. namespace: where to put
+    them; by default the notebook's (or the caller's globals). Whatever else a learner has defined stays.
+    Raises ValueError for a section that does not exist, with the list of those that do. If a cell fails or is
+    interrupted, the names are as they were before the call.
+    """
+    section = find_section(point)
+    if namespace is None:
+        namespace = sys._getframe(1).f_globals
+    before = dict(namespace)
+    start = time.perf_counter()
+    try:
+        for source in code_above(section):
+            with quietly():
+                exec(compile(source, f"<page {section.number[:2]}>", "exec"), namespace)
+    except BaseException:
+        namespace.clear()
+        namespace.update(before)
+        raise
+    seconds = time.perf_counter() - start
+    say(f"You are at {section.number}, “{section.title}”: go on with the cells below that heading. ({seconds:.0f} s)")

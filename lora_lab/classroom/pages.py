@@ -1,0 +1,62 @@
+"""The one table of the course's pages: their order is their number, and each has a subject.
+
+A page's number, its notebook and the folder `lora_lab/subjects/<subject>` are looked up here and nowhere else. A page
+inserted after the fourth is one line inserted after the fourth: exercise, prediction and section numbers follow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import NamedTuple
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+class Page(NamedTuple):
+    """number "04", name "rank_and_alpha" (of the notebook, without the number), subject "rank_and_alpha"."""
+
+    number: str
+    name: str
+    subject: str
+
+    @property
+    def file(self) -> Path:
+        return NOTEBOOKS / f"{self.number}_{self.name}.ipynb"
+
+
+_NAMES_AND_SUBJECTS = (
+    ("start_here", "start_here"),
+    ("fine_tuning_objective", "objective"),
+    ("low_rank_decomposition", "low_rank"),
+    ("lora_in_torch", "torch_layer"),
+    ("rank_and_alpha", "rank_and_alpha"),
+    ("merging", "merging"),
+    ("two_layers", "two_layers"),
+    ("language_model", "language_model"),
+    ("digits", "digits"),
+    ("transformer", "transformer"),
+    ("files_and_costs", "files_and_costs"),
+    ("broken_lora", "broken"),
+    ("after_lora", "successors"),
+)
+PAGES = tuple(Page(f"{i:02d}", name, subject) for i, (name, subject) in enumerate(_NAMES_AND_SUBJECTS))
+
+
+def find_page(number: str) -> Page:
+    """The page "04" (or "4"). Raises ValueError that names those there are."""
+    for page in PAGES:
+        if str(number).zfill(2) == page.number:
+            return page
+    raise ValueError(f"there is no page {number!r}; the course has {PAGES[0].number} to {PAGES[-1].number}.")
+
+
+def open_subject(subject: str, part: str):
+    """The module `lora_lab.subjects.<subject>.<part>`, or None where the subject has no such part."""
+    name = f"lora_lab.subjects.{subject}.{part}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name == name:
+            return None
+        raise

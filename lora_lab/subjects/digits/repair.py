@@ -1,0 +1,256 @@
+"""S3's digit repair on scikit-learn's 8 x 8 digits: a network with one weak digit, and what adapters do to it.
+
+The protocol (page 07): an over-sized MLP sees 270 batches of 10 images with hardly any nines, so that its nine is weak.
+Then an adapter is trained on 100 batches of 10 images, nines only (S3) or nines mixed with replayed other digits.
+An update is a dictionary {parameter's name: change}, so that LoRA and full fine-tuning are judged by one function.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lora_lab.adapters import add_lora, delta_weights
+from lora_lab.training import train
+
+SIZES = (64, 256, 512, 10)  # like S3's 784, 1000, 2000, 10: over-sized, and no layer square
+LAYERS = ("first", "second", "last")
+WEAK = 9
+BATCH, PRETRAIN_STEPS, STEPS = 10, 270, 100
+
+Update = Mapping[str, Tensor]
+
+
+class Digits(NamedTuple):
+    """Images X (n, 64) with ink from 0 to 1 and labels y (n,), split in two halves of every digit.
+
+    seen: rows of the training half that pretraining uses (all of it but 90 % of the weak digit).
+    """
+
+    X: Tensor
+    y: Tensor
+    test_X: Tensor
+    test_y: Tensor
+    seen: Tensor
+
+    @property
+    def counts(self) -> list[int]:
+        """Test images of each digit."""
+        return torch.bincount(self.test_y, minlength=10).tolist()
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """scikit-learn's 1797 digits: X (1797, 64), ink from 0 to 1, row by row of 8 x 8; y (1797,), 0 to 9.
+
+    Needs no network: they come with scikit-learn. Raises ImportError with a sentence where that is missing.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ImportError(
+            "the digits come with scikit-learn, which is not installed here: "
+            "run `pip install scikit-learn`, or install the course's requirements.txt.",
+            name="sklearn",
+        ) from None
+    data = load_digits()
+    return torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target, dtype=torch.int64)
+
+
+def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
+    """scikit-learn's 1797 digits, each digit shuffled by `seed` and halved; pretraining sees `keep` of the weak one.
+
+    Raises ImportError without scikit-learn, ValueError for a share outside [0, 1] or a digit that is none.
+    """
+    if not 0 <= keep <= 1 or weak not in range(10):
+        raise ValueError(f"keep={keep!r}, weak={weak!r}: keep is a share from 0 to 1, weak a digit from 0 to 9.")
+    X, y = images()
+    generator = torch.Generator().manual_seed(seed)
+    train_rows, test_rows, seen = [], [], []
+    for digit in range(10):
+        rows = (y == digit).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        half = len(rows) // 2
+        start = sum(map(len, train_rows))
+        seen.append(torch.arange(start, start + (round(keep * half) if digit == weak else half)))
+        train_rows.append(rows[:half])
+        test_rows.append(rows[half:])
+    first, second = torch.cat(train_rows), torch.cat(test_rows)
+    return Digits(X[first], y[first], X[second], y[second], torch.cat(seen))
+
+
+# ------------------------------------------------------------------------------------------------- training
+
+
+def mlp(seed: int = 0, sizes: Sequence[int] = SIZES) -> nn.Sequential:
+    """64 -> 256 -> 512 -> 10 with ReLU; its linear layers are called first, second and last."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        first, second, last = (nn.Linear(i, o) for i, o in zip(sizes, sizes[1:]))
+    return nn.Sequential(OrderedDict(first=first, relu1=nn.ReLU(), second=second, relu2=nn.ReLU(), last=last))
+
+
+def fit(model: nn.Module, X: Tensor, y: Tensor, *, steps: int, lr: float = 1e-3, seed: int = 0) -> None:
+    """Adam on the cross-entropy in batches of 10, in place: the one way of training here."""
+    train(model, X, y, steps=steps, lr=lr, batch_size=BATCH, loss=F.cross_entropy, seed=seed, progress=None)
+
+
+def pretrain(digits: Digits, seed: int = 0, steps: int = PRETRAIN_STEPS, lr: float = 1e-3) -> nn.Sequential:
+    """The base: Adam on batches of 10 of the images that pretraining sees."""
+    model = mlp(seed)
+    fit(model, digits.X[digits.seen], digits.y[digits.seen], steps=steps, lr=lr, seed=seed)
+    return model
+
+
+def mixture(
+    digits: Digits,
+    replay: float = 0.0,
+    *,
+    n: int = BATCH * STEPS,
+    weak: int = WEAK,
+    only_seen: bool = False,
+    kept: int | None = None,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """n training images, a share `replay` of them other digits than the weak one. X (n, 64), y (n,).
+
+    replay 0 is S3's data, weak digit only; 0.9 is the training half as it is. Each pool is gone through in shuffled
+    rounds, so no image comes twice before all came once. only_seen: take the weak digit from pretraining's few images.
+    kept: replay from only so many different images of each other digit.
+    """
+    if not 0 <= replay <= 1:
+        raise ValueError(f"replay={replay!r} is a share from 0 (weak digit only) to 1 (other digits only).")
+    if kept is not None and kept < 1:
+        raise ValueError(f"kept={kept!r} images of each digit: keep at least 1, or None for all.")
+    generator = torch.Generator().manual_seed(10_000 + seed)
+
+    def draw(pool: Tensor, count: int) -> Tensor:
+        rounds = [pool[torch.randperm(len(pool), generator=generator)] for _ in range(-(-count // len(pool)))]
+        return torch.cat([*rounds, pool[:0]])[:count]
+
+    new = (digits.y == weak).nonzero()[:, 0]
+    if only_seen:
+        new = digits.seen[digits.y[digits.seen] == weak]
+    pools = [(digits.y == d).nonzero()[:kept, 0] for d in range(10) if d != weak]
+    old = torch.cat(pools)
+    replayed = round(replay * n)
+    rows = torch.cat([draw(new, n - replayed), draw(old, replayed)])
+    return digits.X[rows], digits.y[rows]
+
+
+def adapt(
+    base: nn.Module,
+    data: tuple[Tensor, Tensor],
+    r: int = 1,
+    alpha: float = 1.0,
+    *,
+    layers: Sequence[str] = LAYERS,
+    steps: int = STEPS,
+    lr: float = 1e-3,
+    seed: int = 0,
+) -> nn.Module:
+    """A copy of `base` with LoRA on `layers`, trained on (X, y) in batches of 10. The base itself stays as it is."""
+    model = copy.deepcopy(base)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        add_lora(model, r=r, alpha=alpha, target_modules=list(layers))
+    fit(model, *data, steps=steps, lr=lr, seed=seed)
+    return model
+
+
+def fine_tune(
+    base: nn.Module, data: tuple[Tensor, Tensor], *, steps: int = STEPS, lr: float = 1e-3, seed: int = 0
+) -> nn.Module:
+    """A copy of `base`, every parameter trained on the same data in the same batches."""
+    model = copy.deepcopy(base).requires_grad_(True)
+    fit(model, *data, steps=steps, lr=lr, seed=seed)
+    return model
+
+
+# --------------------------------------------------------------------------------------------------- judging
+
+
+def lora_update(model: nn.Module) -> Update:
+    """{"first.weight": s B A, …} of an adapted model."""
+    return {f"{name}.weight": delta for name, delta in delta_weights(model).items()}
+
+
+@torch.no_grad()
+def full_update(model: nn.Module, base: nn.Module) -> Update:
+    """{name: trained minus base} for every parameter, biases too."""
+    before = dict(base.named_parameters())
+    return {name: p.detach() - before[name] for name, p in model.named_parameters()}
+
+
+@torch.no_grad()
+def logits(base: nn.Module, X: Tensor, update: Update | None = None, lam: float = 1.0) -> Tensor:
+    """What base + lam * update answers: (n, 64) -> (n, 10). No model is changed."""
+    moved = {name: p + lam * update[name] for name, p in base.named_parameters() if name in (update or {})}
+    return torch.func.functional_call(base, moved, (X,))
+
+
+def confusion(scores: Tensor, y: Tensor) -> Tensor:
+    """(10, 10) counts: rows are the true digits, columns the answers. scores (n, 10), y (n,)."""
+    return torch.bincount(10 * y + scores.argmax(1), minlength=100).view(10, 10)
+
+
+def errors(scores: Tensor, y: Tensor) -> list[int]:
+    """Wrong answers for each digit 0 to 9."""
+    table = confusion(scores, y)
+    return (table.sum(1) - table.diag()).tolist()
+
+
+def gated(scores: Tensor, adapted: Tensor, weak: int = WEAK) -> Tensor:
+    """The adapter's answer only where the base has the weak digit among its first two guesses. Both (n, 10)."""
+    ask = (scores.topk(2).indices == weak).any(1)
+    return torch.where(ask[:, None], adapted, scores)
+
+
+def best_lambda(base: nn.Module, digits: Digits, update: Update, lams: Sequence[float]) -> float:
+    """The lam with the fewest errors on the training half; the first of equals."""
+    wrong = [sum(errors(logits(base, digits.X, update, lam), digits.y)) for lam in lams]
+    return lams[wrong.index(min(wrong))]
+
+
+def best_handicap(scores: Tensor, y: Tensor, handicaps: Sequence[float], weak: int = WEAK) -> float:
+    """How much to take off the weak digit's logit for the fewest errors on (scores, y); the first of equals."""
+    wrong = [sum(errors(handicapped(scores, h, weak), y)) for h in handicaps]
+    return handicaps[wrong.index(min(wrong))]
+
+
+def handicapped(scores: Tensor, by: float, weak: int = WEAK) -> Tensor:
+    """The same scores with `by` taken off the weak digit's. (n, 10) -> (n, 10)."""
+    return scores - by * F.one_hot(torch.tensor(weak), 10)
+
+
+class Push(NamedTuple):
+    """For each digit but the weak one, means over its images, in logits.
+
+    lead: the right digit's logit minus the weak one's, before. push: how much of that lead the update takes away.
+    lost: the share of its images that are taken for the weak digit afterwards.
+    """
+
+    lead: list[float]
+    push: list[float]
+    lost: list[float]
+
+
+def pushed(before: Tensor, after: Tensor, y: Tensor, weak: int = WEAK) -> Push:
+    """Why a digit is lost: its lead over the weak one against the push towards it. before, after: (n, 10) scores."""
+    rows = []
+    for digit in (d for d in range(10) if d != weak):
+        lead, left = ((s[y == digit, digit] - s[y == digit, weak]).mean() for s in (before, after))
+        lost = (after[y == digit].argmax(1) == weak).float().mean()
+        rows.append((float(lead), float(lead - left), float(lost)))
+    return Push(*(list(column) for column in zip(*rows)))
+
+
+def constant_share(before: Tensor, after: Tensor) -> float:
+    """How much of the change of the scores is the same for every image: |mean|^2 over the mean square. 0 to 1."""
+    change = (after - before).double()
+    return float(change.mean(0).square().sum() / change.square().sum(1).mean())

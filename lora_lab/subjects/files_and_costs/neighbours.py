@@ -1,0 +1,76 @@
+"""Page 09's neighbours: are peft and transformers here, and an adapter that PEFT wrote, kept for readers without it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lora_lab.subjects.linear_task.tasks import normal
+
+PEFT_FOLDER = Path(__file__).parent / "peft_adapter"
+
+
+def have(*names: str) -> bool:
+    """True if all these optional packages can be imported; otherwise one line that says what to install.
+
+    Imports them, and makes them quiet: their notices about file formats and new versions are not about LoRA.
+    """
+    missing = []
+    for name in names:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                module = importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+            continue
+        warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+        logging.getLogger(name).setLevel(logging.ERROR)
+        if name == "transformers":
+            module.utils.logging.set_verbosity_error()
+            module.utils.logging.disable_progress_bar()
+    if missing:
+        print(
+            f"not checked here: {' and '.join(missing)} cannot be imported. "
+            "To run this cell: pip install peft==0.21.2 (it brings transformers), then restart the kernel"
+        )
+    return not missing
+
+
+def small_net() -> nn.Sequential:
+    """The base of the adapter in PEFT_FOLDER: 12 -> 20 -> 7 with a tanh, the same numbers on every machine."""
+    net = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 7))
+    with torch.no_grad():
+        for seed, p in enumerate(net.parameters()):
+            p.copy_(normal(*p.shape, seed=900 + seed, std=0.3))
+    return net
+
+
+def peft_output() -> tuple[Tensor, Tensor]:
+    """(x, y): five inputs (5, 12) and what PEFT computed for them with its adapter on small_net(), (5, 7).
+
+    Written by `python -m lora_lab.subjects.files_and_costs.make_peft_folder`.
+    """
+    y = json.loads((PEFT_FOLDER / "output.json").read_text(encoding="utf-8"))["output"]
+    return normal(5, 12, seed=910), torch.tensor(y)
+
+
+def tiny_checkpoints(folder: Path) -> list[Path]:
+    """Two random causal language models with 50 tokens, saved as transformers saves them: folder/gpt2, folder/llama."""
+    import transformers as t
+
+    every = {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 0}
+    gpt2 = t.GPT2Config(**every, n_positions=16, n_embd=24, n_layer=2, n_head=3)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    llama = t.LlamaConfig(**every, **heads, hidden_size=24, intermediate_size=40, num_hidden_layers=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for name, model in (("gpt2", t.GPT2LMHeadModel(gpt2)), ("llama", t.LlamaForCausalLM(llama))):
+            model.save_pretrained(folder / name)
+    return [folder / "gpt2", folder / "llama"]

@@ -1,0 +1,100 @@
+"""Base models: what is pretrained before LoRA starts. Here the linear layer of S1 and the two linear layers of S2."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lora_lab.subjects.records import read_record
+from lora_lab.theory import sgd_rate
+from lora_lab.training import History, train
+
+from .tasks import LinearTask
+
+RECIPES = ("short", "published")
+
+class Pretrained(NamedTuple):
+    model: nn.Module
+    history: History
+
+
+class TwoLayer(nn.Module):
+    """S2's model: x -> W2 W1 x, no bias and no activation. first: W1 (hidden, d_in), second: W2 (d_out, hidden)."""
+
+    def __init__(self, d_in: int, hidden: int, d_out: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(d_in, hidden, bias=False)
+        self.second = nn.Linear(hidden, d_out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))  # (n, d_in) -> (n, hidden) -> (n, d_out)
+
+    def end_to_end(self) -> Tensor:
+        """W2 W1 as it acts now, adapters included, (d_out, d_in)."""
+        with torch.no_grad():
+            return self.second.weight @ self.first.weight
+
+
+def linear_base(
+    task: LinearTask,
+    recipe: str = "short",
+    seed: int = 0,
+    measure_every: int | None = None,
+    progress: str | None = "pretraining",
+) -> Pretrained:
+    """Pretrain `Linear(d_in, d_out, bias=False)` on the task, as S1 does.
+
+    recipe "published": Adam, learning rate 1e-3, batch 128, 100 epochs; about 100 CPU seconds at S1's size.
+    recipe "short": plain SGD at the rate theory gives for this data (`sgd_rate`), batch 128, 2 epochs; about 1.5
+    seconds, and a loss below the published one. Same data, same batches, same loss function: only the optimizer
+    differs. It works because the inputs are white noise; nobody should expect it of a language model.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe={recipe!r}: choose 'short' (2 epochs of SGD) or 'published' (100 epochs of Adam).")
+    d_out, d_in = task.theta.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Linear(d_in, d_out, bias=False)
+    if recipe == "published":
+        how = {"epochs": 100, "lr": 1e-3, "optimizer": "adam"}
+    else:
+        how = {"epochs": 2, "lr": sgd_rate(d_in, d_out, batch_size=128), "optimizer": "sgd"}
+    how |= {"batch_size": 128, "seed": seed, "measure_every": measure_every, "progress": progress}
+    return Pretrained(model, train(model, task.X, task.y, **how))
+
+
+def two_layer_base(
+    task: LinearTask,
+    hidden: int,
+    recipe: str = "short",
+    seed: int = 0,
+    epochs: int = 30,
+    measure_every: int | None = None,
+    progress: str | None = "pretraining",
+) -> Pretrained:
+    """Pretrain a `TwoLayer(d_in, hidden, d_out)` on the task, as S2 does.
+
+    recipe "published": Adam, constant learning rate 1e-3, batch 128, 100 epochs; about 4 CPU minutes at S2's size.
+    recipe "short": Adam at 1e-2 falling to zero (cosine) over `epochs`, batch 128; meant for small twins (about a
+    hundred wide, half a second).
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe={recipe!r}: choose 'short' (small twins) or 'published' (100 epochs).")
+    d_out, d_in = task.theta.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = TwoLayer(d_in, hidden, d_out)
+    if recipe == "published":
+        how = {"epochs": 100, "lr": 1e-3}
+    else:
+        how = {"epochs": epochs, "lr": 1e-2, "schedule": "cosine"}
+    how |= {"batch_size": 128, "seed": seed, "measure_every": measure_every, "progress": progress}
+    return Pretrained(model, train(model, task.X, task.y, **how))
+
+
+def recorded_s1_losses() -> dict[int, float]:
+    """{epoch: loss} of S1's own 100-epoch recipe as we ran it."""
+    losses = read_record("linear_task", "s1_record")["loss_after_epoch"]
+    return {int(epoch): loss for epoch, loss in losses.items()}

@@ -1,0 +1,92 @@
+"""Page 05: what a merge loses in low precision, and several adapters mixed on one base."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lora_lab import figures
+from lora_lab.figures.live import LiveFigure, choice, menu
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def lost_entries(weight: Tensor, delta: Tensor, ratio: float, dtype: str) -> tuple[Tensor, float, float]:
+    """Merge delta, scaled to ratio = ||delta|| / ||weight||, into a weight stored in `dtype`.
+
+    Returns where nothing changed (out, in) as booleans, the share of such entries, and the share of ||delta|| that
+    arrived: the projection of the stored change on delta. The sum is formed in float32 and rounded once.
+    """
+    stored = weight.to(DTYPES[dtype])
+    wanted = delta * (ratio * stored.float().norm() / delta.norm())
+    merged = (stored.float() + wanted).to(DTYPES[dtype])
+    change = merged.double() - stored.double()
+    lost = merged == stored
+    arrived = float((change * wanted).sum() / wanted.double().square().sum())
+    return lost, float(lost.float().mean()), arrived
+
+
+def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)) -> LiveFigure:
+    """Page 05: which entries of a merged weight did not change at all, by dtype and size of the update."""
+
+    def draw(fig: Figure, dtype: str, ratio: float) -> str:
+        lost, share, _ = lost_entries(weight, delta, ratio, dtype)
+        scaled = delta * (ratio * weight.norm() / delta.norm())
+        limit = figures.limit_of(scaled)
+        stored = torch.where(lost, torch.zeros_like(scaled), scaled)
+        shown = {"ΔW": scaled, "ΔW where the weight moved": stored, "where it did not move": lost.float() * limit}
+        if not fig.axes:
+            figures.heatmap_row(fig, shown, limit)
+            fig.axes[-1].set_visible(False)  # the scale follows the slider; what matters is which entries are left
+        for ax, (title, M) in zip(fig.axes, shown.items(), strict=False):
+            figures.update_heatmap(ax, M, title, limit)
+        return f"{dtype}, ‖ΔW‖ = {ratio:g} ‖W‖: {100 * share:.0f} % of the weights do not change at all"
+
+    controls = {
+        "dtype": menu("stored in", list(DTYPES)),
+        "ratio": choice("‖ΔW‖ / ‖W‖", ratios, ratios[1]),
+    }
+    return LiveFigure(draw, controls, name="what a merge loses", figsize=(10, 3.35), keep=True)
+
+
+def mixture_losses(
+    wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> dict[str, float]:
+    """Expected loss on each task when the base carries sum_k weights[k] * updates[k].
+
+    wanted: {task: the change it needs, (d_out, d_in)}; inputs of covariance 1, so the loss is ||sum - wanted||^2/d_out.
+    """
+    total = sum(weights[name] * delta for name, delta in updates.items())
+    return {task: float((total - delta).square().sum() / len(delta)) for task, delta in wanted.items()}
+
+
+def mixture_panel(wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor]) -> LiveFigure:
+    """Page 05: W0 + sum of lam_k * ΔW_k: a slider for each adapter, a bar for each task, and the sum as a heatmap."""
+    names = list(updates)
+    limit = figures.limit_of(*updates.values())
+    steps = [i / 4 for i in range(-2, 7)]
+    corners = [dict(zip(names, lams)) for lams in itertools.product((steps[0], steps[-1]), repeat=len(names))]
+    highest = max(max(mixture_losses(wanted, updates, lams).values()) for lams in corners)  # at the sliders' ends
+
+    def draw(fig: Figure, **values: float) -> str:
+        lams = {name: values[f"lam{i + 1}"] for i, name in enumerate(names)}
+        total = sum(lams[name] * delta for name, delta in updates.items())
+        losses = mixture_losses(wanted, updates, lams)
+        if not fig.axes:
+            grid = {"left": 0.06, "right": 0.97, "bottom": 0.14, "top": 0.88, "wspace": 0.6}
+            left, right = fig.subplots(1, 2, gridspec_kw=grid)
+            figures.heatmap(total, left, title="the sum of the updates", limit=limit)
+            right.barh(list(losses), list(losses.values()), color=figures.COLOURS["LoRA"])
+            right.set(title="loss on each task", xlabel="expected mean squared error", xlim=(0, highest))
+            right.invert_yaxis()
+        figures.update_heatmap(fig.axes[0], total, "the sum of the updates", limit)
+        for bar, loss in zip(fig.axes[1].patches, losses.values(), strict=True):
+            bar.set_width(loss)
+        return "loss " + ", ".join(f"{task} {figures.short(loss)}" for task, loss in losses.items())
+
+    controls = {f"lam{i + 1}": choice(f"λ of {name}", steps, 1.0 if i == 0 else 0.0) for i, name in enumerate(names)}
+    return LiveFigure(draw, controls, name="mixing adapters", figsize=(9.5, 4), keep=True)

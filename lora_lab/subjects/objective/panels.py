@@ -1,0 +1,51 @@
+"""Page 01: what fine-tuning one layer costs, fully and with LoRA."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from lora_lab import costs, figures
+from lora_lab.figures.live import LiveFigure, choice, menu
+
+
+def _in_units(biggest: float) -> tuple[float, str]:
+    """The unit in which a number of bytes is at least 1: (1e6, "MB")."""
+    return next((s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if max(biggest, 1e3) >= s)
+
+
+def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
+    """Page 01: what one square layer costs to fine-tune, fully and with LoRA, for one task and for many."""
+    labels = ["full", f"r = {r}"]
+
+    def draw(fig: Figure, width: int, tasks: int, dtype: str) -> str:
+        memory = [costs.full_memory(width, width, dtype), costs.lora_memory(width, width, r, dtype)]
+        disk = [costs.disk_bytes(width, width, tasks, rank, dtype) for rank in (None, r)]
+        if not fig.axes:
+            grid = {"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
+            left, right = fig.subplots(1, 2, gridspec_kw=grid)
+            figures.memory_bars(dict(zip(labels, memory)), left, title="while training one task")
+            right.barh(labels, disk, color=[figures.COLOURS["full"], figures.COLOURS["LoRA"]])
+            right.invert_yaxis()
+        left, right = fig.axes
+        scale, unit = _in_units(memory[0].total)
+        for bar, (part, m) in zip(left.patches, ((part, m) for part in range(3) for m in memory)):
+            bar.set_x(sum(m[:part]) / scale)
+            bar.set_width(m[part] / scale)
+        left.set(xlim=(0, 1.05 * memory[0].total / scale), xlabel=unit)
+        scale, unit = _in_units(max(disk))
+        for bar, size in zip(right.patches, disk):
+            bar.set_width(size / scale)
+        right.set(xlim=(0, 1.05 * max(disk) / scale), xlabel=unit)
+        right.set_title(f"on disk for {tasks} task{'s' * (tasks > 1)}")
+        full, lora = memory
+        return (
+            f"training {costs.human(full.total)} full, {costs.human(lora.total)} LoRA; "
+            f"disk {costs.human(disk[0])} full, {costs.human(disk[1])} LoRA"
+        )
+
+    controls = {
+        "width": choice("width d", (250, 500, 1000, 2000, 4096, 8192, 12288), width),
+        "tasks": choice("tasks", (1, 2, 5, 10, 20, 50, 100), 10),
+        "dtype": menu("dtype", list(costs.BYTES)),
+    }
+    return LiveFigure(draw, controls, name="what fine-tuning costs", figsize=(9.5, 3.6), keep=True)

@@ -1,0 +1,33 @@
+"""The panel of the first page: a word and its rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lora_lab import figures
+from lora_lab.figures.live import LiveFigure, choice
+from lora_lab.subjects.low_rank.panels import LowRankView
+
+
+def taste_panel(delta: Tensor, ranks: Sequence[int]) -> LiveFigure:
+    """Page 00: the best rank-r copy of a matrix, and what it misses."""
+    view = LowRankView(delta)
+    limit = figures.limit_of(delta)
+
+    def draw(fig: Figure, r: int) -> str:
+        copy = view.copy(r)
+        shown = {f"the best rank-{r} copy of ΔW": copy, "what it misses": view.delta - copy}
+        if not fig.axes:
+            axes = fig.subplots(
+                2, 1, gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.09, "top": 0.94, "hspace": 0.45}
+            )
+            for ax, (title, M) in zip(axes, shown.items(), strict=True):
+                figures.heatmap(M, ax, title=title, limit=limit, colorbar=False)
+        for ax, (title, M) in zip(fig.axes, shown.items(), strict=True):
+            figures.update_heatmap(ax, M, title, limit)
+        return view.caption(r)
+
+    return LiveFigure(draw, {"r": choice("rank r", ranks)}, name="low-rank copy", figsize=(7.5, 5.6), keep=True)

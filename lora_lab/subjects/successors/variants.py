@@ -1,0 +1,272 @@
+"""What came after LoRA, each as a small change of `LoRALinear` (page 09), and the task they are compared on.
+
+Every layer takes a frozen `nn.Linear` as its base and, at the start, computes what the base computes (QLoRA: what the
+rounded base computes). They are for reading and measuring: no merge, no files. PEFT has them for real work.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lora_lab.layers import LoRALinear
+from lora_lab.subjects.digits.repair import images
+from lora_lab.subjects.linear_task.tasks import normal
+from lora_lab.training import History, train
+
+# ------------------------------------------------------------------------------------- the layers, as on page 09
+
+
+class RsLoRALinear(LoRALinear):
+    """alpha / sqrt(r) in place of alpha / r (Kalajdzievski, 2023, arXiv 2312.03732)."""
+
+    def __init__(self, base, r=4, alpha=4.0):
+        super().__init__(base, r, alpha)
+        self.scaling = alpha / math.sqrt(r)
+
+
+class PiSSALinear(LoRALinear):
+    """B A starts as the r largest singular directions of W0; frozen is W0 - B A (Meng et al., 2024, arXiv 2404.02948).
+
+    The base's weight is changed in place, by that subtraction.
+    """
+
+    def __init__(self, base, r=4, alpha=4.0):
+        super().__init__(base, r, alpha)
+        U, S, Vh = torch.linalg.svd(base.weight.detach(), full_matrices=False)
+        root = (S[:r] / self.scaling).sqrt()  # (r,)
+        with torch.no_grad():
+            self.lora_B.copy_(U[:, :r] * root)  # (d_out, r)
+            self.lora_A.copy_(root[:, None] * Vh[:r])  # (r, d_in)
+            base.weight -= self.delta_weight()
+
+
+class DoRALinear(LoRALinear):
+    """Length and direction of each output's weights apart: m (W0 + s B A) / |W0 + s B A| (Liu et al., 2024, arXiv
+    2402.09353).
+
+    m (d_out,) is trained beside A and B. The norm counts as a constant in the gradient, as in the paper's section 4.3.
+    """
+
+    def __init__(self, base, r=4, alpha=4.0):
+        super().__init__(base, r, alpha)
+        self.m = nn.Parameter(base.weight.detach().norm(dim=1))  # (d_out,)
+
+    def forward(self, x):
+        W = self.base.weight + self.delta_weight()
+        W = (self.m / W.norm(dim=1).detach())[:, None] * W
+        return F.linear(x, W, self.base.bias)
+
+
+class ExactDoRALinear(DoRALinear):
+    """DoRA with the gradient through the norm as well, without the paper's short cut."""
+
+    def forward(self, x):
+        W = self.base.weight + self.delta_weight()
+        W = (self.m / W.norm(dim=1))[:, None] * W
+        return F.linear(x, W, self.base.bias)
+
+
+class VeRALinear(nn.Module):
+    """diag(b) B diag(d) A with random, frozen A and B that all layers share (Kopiczko et al., 2023, 2310.11454).
+
+    A (r, at least d_in) and B (at least d_out, r): each layer cuts out what it needs. Trained: d (r,) and b (d_out,).
+    """
+
+    def __init__(self, base, A, B):
+        super().__init__()
+        self.base = base
+        self.A, self.B = A[:, : base.in_features], B[: base.out_features]
+        self.d = nn.Parameter(torch.full((len(A),), 0.1))
+        self.b = nn.Parameter(torch.zeros(base.out_features))
+
+    def forward(self, x):
+        return self.base(x) + self.b * F.linear(self.d * F.linear(x, self.A), self.B)
+
+
+def nf4_levels() -> Tensor:
+    """The 16 numbers of "4-bit NormalFloat": quantiles of N(0, 1), scaled to [-1, 1], with an exact 0 (16,).
+
+    Dettmers et al., 2023, arXiv 2305.14314, section 3: equal shares of a normal weight fall to each level. Eight
+    quantiles above zero and seven below, from 1 - 0.9677 to 0.9677, the end points of the authors' own table.
+    """
+    end = 0.9677083
+    above = torch.special.ndtri(torch.linspace(0.5, end, 9, dtype=torch.float64)[1:])
+    below = -torch.special.ndtri(torch.linspace(0.5, end, 8, dtype=torch.float64)[1:]).flip(0)
+    return (torch.cat([below, torch.zeros(1, dtype=torch.float64), above]) / above[-1]).float()
+
+
+def to_nf4(W: Tensor, block: int = 64) -> tuple[Tensor, Tensor]:
+    """W as codes 0 to 15, (n / block, block), and one scale per block, (n / block, 1); n is a multiple of block."""
+    if W.numel() % block:
+        raise ValueError(f"W has {W.numel()} numbers, which is not a multiple of the block of {block}.")
+    blocks = W.detach().reshape(-1, block)
+    scale = blocks.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
+    codes = (blocks / scale).unsqueeze(-1).sub(nf4_levels().to(W)).abs().argmin(-1)
+    return codes.to(torch.uint8), scale
+
+
+def from_nf4(codes: Tensor, scale: Tensor, shape: torch.Size) -> Tensor:
+    """The weight that such codes stand for."""
+    return (nf4_levels().to(scale)[codes.long()] * scale).view(shape)
+
+
+class QLoRALinear(LoRALinear):
+    """LoRA on a base of 4-bit numbers (Dettmers et al., 2023, arXiv 2305.14314), without its second quantization.
+
+    Here the rounded weight is kept in float32, which shows what the rounding does to learning and saves no memory:
+    two codes in one byte need a kernel of their own (bitsandbytes).
+    """
+
+    def __init__(self, base, r=4, alpha=4.0):
+        super().__init__(base, r, alpha)
+        W = base.weight
+        with torch.no_grad():
+            W.copy_(from_nf4(*to_nf4(W), W.shape))
+
+
+# --------------------------------------------------------------------------------------------- attaching, by name
+
+
+def wrap(model: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> nn.Module:
+    """Freeze the model and put make(layer) in the place of each plain nn.Linear, in place; the model is returned."""
+    model.requires_grad_(False)
+    parents = [(parent, name, child) for parent in model.modules() for name, child in parent.named_children()]
+    for parent, name, child in parents:
+        if type(child) is nn.Linear:
+            setattr(parent, name, make(child))
+    return model
+
+
+def shared_factors(model: nn.Module, r: int = 64, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """VeRA's random A (r, widest input) ~ N(0, 1/d_in) and B (widest output, r) ~ N(0, 1/r), for all of a model."""
+    layers = [m for m in model.modules() if type(m) is nn.Linear]
+    d_in, d_out = max(m.in_features for m in layers), max(m.out_features for m in layers)
+    return (
+        normal(r, d_in, seed=7_000 + seed, std=d_in**-0.5),
+        normal(d_out, r, seed=8_000 + seed, std=r**-0.5),
+    )
+
+
+class Method(NamedTuple):
+    """attach(model, seed) changes the model in place; lr_ratio is for train."""
+
+    attach: Callable[[nn.Module, int], object]
+    lr_ratio: float = 1.0
+
+
+def lora(model: nn.Module, seed: int, layer: type[LoRALinear] = LoRALinear, r: int = 4, alpha: float = 4.0) -> None:
+    """Layers of one class, with the A that `seed` gives to the first, the second, ... of them.
+
+    A layer too small for rank r gets the largest it can carry.
+    """
+    seeds = iter(range(100 * seed, 100 * seed + 100))
+
+    def make(base: nn.Linear) -> LoRALinear:
+        made = layer(base, min(r, *base.weight.shape), alpha)
+        number = next(seeds)
+        if not made.lora_B.any():  # PiSSA starts with A and B of its own
+            made.reset_lora(generator=torch.Generator().manual_seed(number))
+        return made
+
+    wrap(model, make)
+
+
+def _vera(model: nn.Module, seed: int) -> None:
+    A, B = shared_factors(model, 64, seed)
+    wrap(model, lambda base: VeRALinear(base, A, B))
+
+
+METHODS: dict[str, Method] = {
+    "full": Method(lambda model, seed: None),
+    "LoRA": Method(lora),
+    "LoRA, r = 1": Method(partial(lora, r=1, alpha=1.0)),
+    "rsLoRA": Method(partial(lora, layer=RsLoRALinear)),
+    "LoRA+": Method(lora, lr_ratio=16.0),
+    "PiSSA": Method(partial(lora, layer=PiSSALinear)),
+    "DoRA": Method(partial(lora, layer=DoRALinear)),
+    "DoRA, exact": Method(partial(lora, layer=ExactDoRALinear)),
+    "VeRA": Method(_vera),
+    "QLoRA": Method(partial(lora, layer=QLoRALinear)),
+}
+
+# ------------------------------------------------------------------------------- the task: digits, a quarter turned
+
+SIZES = (64, 256, 192, 10)
+STEPS, BATCH = 300, 64
+
+
+class TurnedDigits(NamedTuple):
+    """scikit-learn's digits in two halves, upright and turned by 90 degrees. X (n, 64), ink from 0 to 1; y (n,)."""
+
+    upright: tuple[Tensor, Tensor]
+    turned: tuple[Tensor, Tensor]
+    upright_test: tuple[Tensor, Tensor]
+    turned_test: tuple[Tensor, Tensor]
+
+
+def turned_digits(seed: int = 0) -> TurnedDigits:
+    """1797 handwritten digits, halved by `seed`. They come with scikit-learn: nothing is downloaded."""
+    X, y = images()
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
+    X, y = X[order].unflatten(1, (8, 8)), y[order]  # (1797, 8, 8)
+    turned, X = X.rot90(1, (1, 2)).flatten(1), X.flatten(1)  # (1797, 64) each
+    first, second = slice(len(X) // 2), slice(len(X) // 2, None)
+    return TurnedDigits(
+        (X[first], y[first]), (turned[first], y[first]), (X[second], y[second]), (turned[second], y[second])
+    )
+
+
+def digit_base(data: TurnedDigits, seed: int = 0) -> nn.Sequential:
+    """The model to adapt: 64 -> 256 -> 192 -> 10 with ReLU, trained on the upright digits."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.Linear(i, o) for i, o in zip(SIZES, SIZES[1:])]
+    model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+    how = {"steps": 400, "lr": 3e-3, "schedule": "cosine", "batch_size": BATCH, "loss": F.cross_entropy}
+    train(model, *data.upright, **how, seed=seed, progress=None)
+    return model
+
+
+@torch.no_grad()
+def score(model: nn.Module, X: Tensor, y: Tensor) -> tuple[float, float]:
+    """(cross-entropy in nats, share of right answers)."""
+    logits = model(X)
+    return F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).float().mean().item()
+
+
+class Run(NamedTuple):
+    """One training run: curve {step: test loss}, the last test loss and accuracy, how many numbers were trained."""
+
+    curve: dict[int, float]
+    loss: float
+    accuracy: float
+    trained: int
+    diverged: bool
+
+
+def fit(model: nn.Module, data: TurnedDigits, lr: float, *, lr_ratio: float = 1.0, seed: int = 0) -> Run:
+    """Train on the turned digits, 300 steps of 64 images, Adam with a cosine schedule, in place."""
+    how = {"steps": STEPS, "batch_size": BATCH, "schedule": "cosine", "loss": F.cross_entropy, "progress": None}
+    history: History = train(model, *data.turned, lr=lr, lr_ratio=lr_ratio, seed=seed, snapshot_every=20, **how)
+    X, y = data.turned_test
+    curve = {}
+    with torch.no_grad():
+        for step, state in history.snapshots.items():
+            curve[step] = F.cross_entropy(torch.func.functional_call(model, state, (X,)), y).item()
+    loss, accuracy = score(model, X, y)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Run(curve, loss, accuracy, trained, history.diverged_at is not None)
+
+
+def recorded() -> Mapping:
+    """The record that `python -m lora_lab.subjects.successors.make_record` writes: settings, tuned rates, every seed's curve."""
+    return json.loads(Path(__file__).with_name("record.json").read_text(encoding="utf-8"))

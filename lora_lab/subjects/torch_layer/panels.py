@@ -1,0 +1,89 @@
+"""Page 03: a film of ΔΘ while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import ipywidgets as w
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lora_lab import figures
+from lora_lab.figures.live import LiveFigure, choice
+
+
+class Film:
+    """Snapshots of one low-rank training run: at each epoch the factors, from which delta is rebuilt on demand.
+
+    losses: the loss at every step; frames: {epoch: (lora_A (r, in), lora_B (out, r))}.
+    """
+
+    def __init__(self, history, scaling: float) -> None:
+        self.losses, self.per_epoch = history.losses, history.steps_per_epoch
+        self.frames = {
+            round(step / self.per_epoch): (scaling * state["lora_B"], state["lora_A"])
+            for step, state in history.snapshots.items()
+        }
+
+    def delta(self, epoch: int) -> Tensor:
+        B, A = self.frames[epoch]
+        return B @ A  # (out, in)
+
+    def loss(self, epoch: int) -> float:
+        """The loss of the first batch after this epoch (of the last batch, at the end)."""
+        return self.losses[min(epoch * self.per_epoch, len(self.losses) - 1)]
+
+
+def film_panel(
+    films: Mapping[object, Film],
+    target: Tensor,
+    *,
+    names: Sequence[str] = (),
+    floors: Mapping[int, float] | None = None,
+    limit: float = 1.5,
+) -> LiveFigure:
+    """Page 03: ΔΘ at a chosen epoch beside the loss curve with a marker, and the floor of its rank.
+
+    films: {key: Film}. One film needs only the epoch slider; with `names` (say "r", "alpha") the keys are tuples and
+    each name gets a slider of its own. target (out, in): what ΔΘ should become. floors: {r: best possible loss}.
+    """
+    first = next(iter(films.values()))
+    epochs = sorted(first.frames)
+    constant = bool((target == target.flatten()[0]).all())
+
+    lowest = max(min(min(f.losses) for f in films.values()) / 2, 1e-4)
+    highest = 2 * max(f.losses[0] for f in films.values())
+
+    def draw(fig: Figure, epoch: int, **key: object) -> str:
+        film = films[tuple(key.values())] if names else first
+        delta, loss = film.delta(epoch), film.loss(epoch)
+        curve = figures.thinned_curve([i / film.per_epoch for i in range(len(film.losses))], film.losses)
+        if not fig.axes:
+            left, right = fig.subplots(
+                1, 2, gridspec_kw={"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.45}
+            )
+            figures.heatmap(delta, left, limit=limit)
+            figures.loss_curves({"LoRA": curve}, right, xlabel="epoch", floor=lowest if floors else None)
+            right.plot([], [], "o", ms=11, color=figures.COLOURS["chosen"], mec=figures.FILLS["paper"], mew=2)
+            right.set_ylim(lowest, highest)
+            if floors and right.get_legend():
+                right.get_legend().remove()  # it costs more than the curve; the title says what is dashed
+        left, right = fig.axes[0], fig.axes[1]
+        figures.update_heatmap(left, delta, f"ΔΘ after epoch {epoch}", limit)
+        right.lines[0].set_data(*curve)
+        right.lines[-1].set_data([epoch], [loss])
+        floor = floors[int(key["r"])] if floors else 0.0
+        if floors:
+            right.lines[1].set_ydata([floor, floor])  # below the picture when it is 0
+        right.set_title(f"loss {figures.short(loss)}" + (", floor dashed" if floors else ""))
+        off = 100 * float((delta - target).norm() / target.norm())
+        away = f"{off:.0f} % of its norm" if off >= 1 else "less than 1 %"
+        mean = f"mean entry {float(delta.mean()):.2f}, " if constant else ""
+        best = f", floor {figures.short(floor)}" if floors else ""
+        return f"{mean}{away} away from the target, loss {figures.short(loss)}{best}"
+
+    controls: dict[str, w.Widget] = {"epoch": choice("epoch", epochs, epochs[-1])}
+    for i, name in enumerate(names):
+        values = sorted({key[i] for key in films})
+        controls[name] = choice({"alpha": "α", "r": "rank r"}.get(name, name), values)
+    return LiveFigure(draw, controls, name="film of ΔΘ", figsize=(9.5, 4), keep=True)

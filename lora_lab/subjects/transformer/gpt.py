@@ -1,0 +1,212 @@
+"""A small GPT, written for reading: one linear layer per matrix that the paper names, and a checkpoint to start from.
+
+Shapes: B lines, T tokens, d = width, H heads. Pre-norm, learned positions, GELU, an untied head. Every weight that
+LoRA may adapt is an nn.Linear of its own: q_proj, k_proj, v_proj, o_proj, up_proj, down_proj.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from torch import Tensor, nn
+
+from lora_lab.subjects.mini_language.language import (
+    END,
+    LENGTH,
+    PROMPT,
+    VOCABULARY,
+    Line,
+    decode,
+    floor,
+    prompts,
+    tensors,
+)
+
+DATA = Path(__file__).parent
+CHECKPOINT = DATA / "base.safetensors"
+ADAPTERS = DATA / "adapters"  # folders in PEFT's format, made by python -m lora_lab.subjects.transformer.make_record
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+LINEARS = (*ATTENTION, "up_proj", "down_proj")
+RANKS = (1, 2, 4, 8, 16, 64)  # that page 08 compares
+_END = VOCABULARY.index(END)
+
+
+class Attention(nn.Module):
+    """Each token looks at itself and at what came before."""
+
+    def __init__(self, d: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj = nn.Linear(d, d), nn.Linear(d, d)
+        self.v_proj, self.o_proj = nn.Linear(d, d), nn.Linear(d, d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, d = x.shape
+        q, k, v = (
+            f(x).view(B, T, self.heads, d // self.heads).transpose(1, 2)  # (B, H, T, d/H)
+            for f in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, d/H)
+        return self.o_proj(seen.transpose(1, 2).reshape(B, T, d))  # (B, T, d)
+
+
+class Block(nn.Module):
+    """x + attention, then x + MLP, each on a normalised copy of x."""
+
+    def __init__(self, d: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(d), Attention(d, heads)
+        self.norm2 = nn.LayerNorm(d)
+        self.up_proj, self.down_proj = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))  # (B, T, d)
+        return x + self.down_proj(F.gelu(self.up_proj(self.norm2(x))))  # (B, T, 4d) -> (B, T, d)
+
+
+class GPT(nn.Module):
+    """Token numbers (B, T) -> logits of the next token (B, T, vocabulary). T up to `length`."""
+
+    def __init__(
+        self, vocabulary: int = len(VOCABULARY), d: int = 96, layers: int = 2, heads: int = 4, length: int = LENGTH
+    ) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, d), nn.Embedding(length, d)
+        self.layers = nn.ModuleList(Block(d, heads) for _ in range(layers))
+        self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, vocabulary)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        places = torch.arange(ids.shape[1], device=ids.device)
+        x = self.tokens(ids) + self.places(places)  # (B, T, d)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.norm(x))  # (B, T, vocabulary)
+
+
+def new_gpt(seed: int = 0, **sizes: int) -> GPT:
+    """A GPT at its start: weights N(0, 0.02²) scaled as usual, drawn in float64, the same on every CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = GPT(**sizes)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim == 2:
+                std = 0.05 if "tokens" in name or "places" in name else p.shape[1] ** -0.5
+                if name.endswith(("o_proj.weight", "down_proj.weight")):  # what is added to x, once per layer
+                    std /= (2 * len(model.layers)) ** 0.5
+                p.copy_(std * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+            elif name.endswith("bias"):
+                p.zero_()
+    return model
+
+
+# ------------------------------------------------------------------------------------------------ loss and text
+
+
+def text_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy in nats per token of text; targets of -100 (record, padding) do not count.
+
+    logits (B, T, vocabulary), y (B, T) -> ().
+    """
+    return F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-100)
+
+
+@torch.no_grad()
+def above_floor(model: nn.Module, lines: Sequence[Line]) -> float:
+    """Loss on these lines minus their floor, nats per token: the part of the loss that a better model could avoid."""
+    X, y = (t.to(next(model.parameters()).device) for t in tensors(lines))
+    used = int((y != -100).any(0).nonzero().max()) + 1  # no line of these is longer
+    training = model.training
+    model.eval()
+    try:
+        return float(text_loss(model(X[:, :used]), y[:, :used])) - floor(lines)
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module, records: Sequence[Sequence[str]], generator: torch.Generator | None = None
+) -> list[tuple[str, ...]]:
+    """One sentence for each record: the likeliest word each time, or drawn by `generator`. Stops at the END token."""
+    ids = prompts(records).to(next(model.parameters()).device)  # (n, 8)
+    training = model.training
+    model.eval()
+    try:
+        while ids.shape[1] < LENGTH + 1 and not (ids[:, PROMPT:] == _END).any(1).all():
+            logits = model(ids)[:, -1]  # (n, vocabulary)
+            if generator is None:
+                after = logits.argmax(-1, keepdim=True)  # (n, 1)
+            else:
+                after = torch.multinomial(logits.double().softmax(-1).cpu(), 1, generator=generator).to(ids.device)
+            ids = torch.cat([ids, after], 1)  # (n, T + 1)
+    finally:
+        model.train(training)
+    return [decode(row) for row in ids[:, PROMPT:]]
+
+
+# ------------------------------------------------------------------------------------------------ the checkpoint
+
+
+def record_of(checkpoint: Path = CHECKPOINT) -> dict:
+    """The record that python -m lora_lab.subjects.transformer.make_base wrote beside the checkpoint."""
+    return json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def tuning_record() -> dict:
+    """What python -m lora_lab.subjects.transformer.make_record measured on this base: its settings, "table", "matrices", "forgetting".
+
+    Raises ValueError if it was measured on another base than the shipped one.
+    """
+    record = json.loads((DATA / "record.json").read_text(encoding="utf-8"))
+    if record["base"] != record_of()["sha256"]:
+        raise ValueError(
+            "gpt_tuning.json was measured on another base than gpt_base.safetensors: run "
+            "python -m lora_lab.subjects.transformer.make_record again."
+        )
+    return record
+
+
+def load_base(checkpoint: str | Path = CHECKPOINT, **sizes: int) -> GPT:
+    """The pretrained base, in eval mode. sizes: those of a checkpoint of your own (d, layers, heads).
+
+    Raises ValueError, in words, for a file that is no checkpoint, is truncated, differs from the record beside it,
+    or is of a model of other sizes.
+    """
+    checkpoint = Path(checkpoint)
+    if not checkpoint.is_file():
+        raise ValueError(f"there is no checkpoint {checkpoint.name}: python -m lora_lab.subjects.transformer.make_base makes it.")
+    data = checkpoint.read_bytes()
+    try:
+        tensors_ = from_bytes(data)
+    except (SafetensorError, ValueError, KeyError) as e:
+        raise ValueError(f"{checkpoint.name} is damaged or no safetensors file ({e}); fetch it again.") from None
+    if checkpoint.with_suffix(".json").is_file():
+        wanted = record_of(checkpoint)["sha256"]
+        found = hashlib.sha256(data).hexdigest()
+        if found != wanted:
+            raise ValueError(
+                f"{checkpoint.name} is not the file that its record describes: sha256 {found[:12]}… instead of "
+                f"{wanted[:12]}…. Fetch both again, or run python -m lora_lab.subjects.transformer.make_base."
+            )
+    model = GPT(**sizes)
+    own = model.state_dict()
+    odd = sorted(set(own) ^ set(tensors_))
+    if odd:
+        raise ValueError(f"{checkpoint.name} is the checkpoint of another model: {odd[0]} is in one of them only.")
+    for name, tensor in own.items():
+        if tensor.shape != tensors_[name].shape:
+            given, expected = (" x ".join(map(str, t.shape)) for t in (tensors_[name], tensor))
+            raise ValueError(f"{checkpoint.name} holds {name} as {given}; this model needs {expected}.")
+        if not torch.isfinite(tensors_[name]).all():
+            raise ValueError(f"{checkpoint.name} holds NaN or infinity in {name}.")
+    model.load_state_dict(tensors_)
+    return model.eval()

@@ -1,0 +1,251 @@
+"""Parameters, bytes and multiply-adds against figures worked out by hand for S1, and against torch's own counting."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lora_lab import LoRALinear, count_parameters
+from lora_lab.costs import (
+    BYTES,
+    NF4_BYTES,
+    disk_bytes,
+    forward_macs,
+    full_memory,
+    human,
+    lora_memory,
+    lora_numbers,
+    parameter_bytes,
+)
+from lora_lab.subjects.files_and_costs.models import (
+    PAPER_COUNTS,
+    PAPER_FULL_GPT3,
+    SHAPES,
+    TARGETS,
+    Shape,
+    activation_bytes,
+    adapter_numbers,
+    adapters_beside,
+    shape_of,
+    training_bill,
+    weight_bytes,
+)
+
+S1 = (1000, 1001)
+
+
+def test_s1_counts():
+    assert lora_numbers(*S1, r=1) == 2001
+    assert lora_numbers(*S1, r=8) == 16_008
+    assert 1_001_000 / lora_numbers(*S1, r=1) == pytest.approx(500, abs=0.3), "about 1/500"
+
+
+def test_s1_memory():
+    full = full_memory(*S1)
+    assert full == (4_004_000, 4_004_000, 8_008_000) and full.total == 16_016_000
+    adapter = lora_memory(*S1, r=1)
+    assert adapter == (4_004_000 + 8_004, 8_004, 16_008) and adapter.total == 4_036_016
+
+
+def test_half_precision_bases_keep_float32_factors():
+    assert full_memory(*S1, dtype="bfloat16") == (2_002_000, 2_002_000, 4_004_000)
+    assert lora_memory(*S1, r=1, dtype="bfloat16") == (2_002_000 + 8_004, 8_004, 16_008)
+    assert BYTES["float16"] == 2
+
+
+def test_s1_on_disk():
+    assert disk_bytes(*S1, tasks=10) == 40_040_000
+    assert disk_bytes(*S1, tasks=10, r=1) == 4_004_000 + 10 * 8_004
+    assert disk_bytes(*S1, tasks=10, r=1, dtype="bfloat16") == 2_002_000 + 10 * 8_004
+
+
+def test_s1_multiply_adds():
+    assert forward_macs(*S1) == 1_001_000
+    assert forward_macs(*S1, r=1) == 1_003_001
+    assert forward_macs(*S1, r=1, materialised=True) == 2_002_000
+    assert forward_macs(*S1, r=4, batch=128) == 128 * (1_001_000 + 8_004)
+    assert forward_macs(*S1, r=4, batch=128, materialised=True) == 128 * 1_001_000 + 4_004_000
+
+
+@pytest.mark.parametrize("r", [1, 3])
+def test_the_counts_are_those_of_a_real_layer(r):
+    layer = LoRALinear(nn.Linear(11, 7, bias=False), r)
+    trained, total = count_parameters(layer)
+    assert trained == lora_numbers(7, 11, r) and total == 7 * 11 + trained
+    parameters = [p for p in layer.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters)
+    layer(torch.randn(4, 11)).square().mean().backward()
+    optimizer.step()
+    moments = [t for state in optimizer.state.values() for name, t in state.items() if name.startswith("exp_avg")]
+    memory = lora_memory(7, 11, r)
+    assert memory.weights == sum(p.numel() * p.element_size() for p in layer.parameters())
+    assert memory.gradients == sum(p.grad.numel() * p.grad.element_size() for p in parameters)
+    assert memory.adam == sum(t.numel() * t.element_size() for t in moments)
+
+
+@pytest.mark.parametrize(
+    "n, words",
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (8004, "8.0 kB"),
+        (99_940, "99.9 kB"),
+        (123_456, "123 kB"),
+        (999_499, "999 kB"),
+        (999_600, "1.0 MB"),
+        (4_004_000, "4.0 MB"),
+        (350e9, "350 GB"),
+        (1.2e12, "1.2 TB"),
+        (5e18, "5000 PB"),
+    ],
+)
+def test_bytes_in_words(n, words):
+    assert human(n) == words
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda: lora_numbers(5, 7, 0), r"r=0 is not a whole number of at least 1"),
+        (lambda: full_memory(5, 7.5), r"d_in=7.5 is not a whole number"),
+        (lambda: full_memory(True, 7), r"d_out=True is not a whole number"),
+        (lambda: disk_bytes(5, 7, tasks=-1), r"tasks=-1 is not a whole number"),
+        (lambda: forward_macs(5, 7, batch=0), r"batch=0 is not a whole number"),
+        (lambda: lora_memory(5, 7, 1, dtype="int4"), r"dtype='int4' is not known here; choose one of float32"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+# ------------------------------------------------------------------------------------------------- published models
+
+CONFIGS = {  # family -> (config class, arguments) in transformers; the numbers of a shape under transformers' names
+    "gpt2": lambda t, s: t.GPT2Config(
+        n_layer=s.layers, n_embd=s.d, n_head=s.heads, vocab_size=s.vocab, n_positions=s.positions, n_inner=s.ff
+    ),
+    "roberta": lambda t, s: t.RobertaConfig(
+        num_hidden_layers=s.layers, hidden_size=s.d, num_attention_heads=s.heads, intermediate_size=s.ff,
+        vocab_size=s.vocab, max_position_embeddings=s.positions, type_vocab_size=1,
+    ),
+    "deberta": lambda t, s: t.DebertaV2Config(
+        num_hidden_layers=s.layers, hidden_size=s.d, num_attention_heads=s.heads, intermediate_size=s.ff,
+        vocab_size=s.vocab, max_position_embeddings=s.positions, type_vocab_size=0, position_biased_input=False,
+        relative_attention=True, position_buckets=256, norm_rel_ebd="layer_norm", share_att_key=True,
+        conv_kernel_size=3, conv_act="gelu", pos_att_type=["p2c", "c2p"],
+    ),
+    "llama": lambda t, s: (t.Qwen2Config if s.qkv_bias else t.LlamaConfig)(
+        num_hidden_layers=s.layers, hidden_size=s.d, num_attention_heads=s.heads, num_key_value_heads=s.kv_heads,
+        intermediate_size=s.ff, vocab_size=s.vocab, tie_word_embeddings=s.tied, max_position_embeddings=s.positions,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    return pytest.importorskip("transformers", reason="transformers is optional: pip install peft==0.21.2")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_totals_are_those_of_the_real_architectures(transformers, shape):
+    """Built with four layers (no numbers are made on the meta device, but modules are) and multiplied up."""
+    counts = {}
+    make = transformers.AutoModelForCausalLM if shape.family in ("gpt2", "llama") else transformers.AutoModel
+    for layers in (2, 3):
+        with torch.device("meta"):
+            model = make.from_config(CONFIGS[shape.family](transformers, shape._replace(layers=layers)))
+        counts[layers] = sum(p.numel() for p in model.parameters())
+    assert shape.total == counts[2] + (shape.layers - 2) * (counts[3] - counts[2])
+    assert shape._replace(layers=3).total == counts[3]
+
+
+@pytest.mark.parametrize(
+    "name, kind", [("Llama-2-7B", "LlamaConfig"), ("Mistral-7B", "MistralConfig"), ("GPT-2 small", "GPT2Config")]
+)
+def test_shapes_that_are_defaults_of_transformers(transformers, name, kind):
+    """An independent copy of these numbers."""
+    c, shape = getattr(transformers, kind)(), SHAPES[name]
+    assert (c.num_hidden_layers, c.hidden_size, c.num_attention_heads, c.vocab_size) == (
+        *(shape.layers, shape.d, shape.heads, shape.vocab),
+    )
+    assert getattr(c, "intermediate_size", None) in (None, shape.ff)
+    assert getattr(c, "num_key_value_heads", None) in (None, shape.kv_heads)
+
+
+def test_published_sizes():
+    wanted = {"GPT-2 small": 124_439_808, "GPT-2 XL": 1_557_611_200, "Llama-2-7B": 6_738_415_616,
+              "Llama-3-8B": 8_030_261_248, "Mistral-7B": 7_241_732_096, "Qwen2.5-7B": 7_615_616_512,
+              "Qwen2.5-0.5B": 494_032_768}
+    assert {name: SHAPES[name].total for name in wanted} == wanted
+    assert all(shape.source and (shape.d * shape.kv_heads) % shape.heads == 0 for shape in SHAPES.values())
+
+
+def test_the_papers_counts_those_that_do_not_reproduce_included():
+    ours = {(name, r): adapter_numbers(SHAPES[name], r) for name, r, _ in PAPER_COUNTS}
+    fits = {
+        key: f"{n / 1e6:.{len(printed.partition('.')[2])}f}" == printed
+        for (key, n), (_, _, printed) in zip(ours.items(), PAPER_COUNTS, strict=True)
+    }
+    assert [name for (name, _), fit in fits.items() if not fit] == ["GPT-2 medium", "GPT-2 large"]
+    assert ours["GPT-2 medium", 4] == 393_216 and ours["GPT-2 large", 4] == 737_280
+    assert ours["GPT-3 175B", 1] == 4_718_592 and adapter_numbers(SHAPES["GPT-3 175B"], 4) == 18_874_368
+    assert round(PAPER_FULL_GPT3 / 18_874_368) == 9285
+
+
+def test_roles():
+    llama = SHAPES["Llama-3-8B"]
+    assert llama.matrices()["v"] == (1024, 4096) and llama.matrices()["down"] == (4096, 14336)
+    assert adapter_numbers(llama, 1, ("v",)) == 32 * (1024 + 4096)
+    assert adapter_numbers(llama, 3, "all") == 3 * sum(adapter_numbers(llama, 1, (role,)) for role in llama.matrices())
+    assert "gate" not in SHAPES["GPT-2 small"].matrices()
+    assert adapter_numbers(SHAPES["GPT-2 small"], 1, "all") == 12 * (4 * 2 * 768 + 2 * 5 * 768)
+    assert set(TARGETS["all"]) == set(llama.matrices())
+
+
+TINY = Shape("tiny", "gpt2", layers=2, d=8, ff=32, heads=2, kv_heads=2, vocab=50, positions=16, source="")
+
+
+def test_bills_by_hand():
+    n, matrices = TINY.total, 2 * 12 * 64
+    assert TINY.in_matrices == matrices
+    factors = 2 * 2 * 16 * 3
+    assert adapter_numbers(TINY, 3) == factors
+    acts = 10 * (2 * 34 * 8 + 4 * 50)
+    assert activation_bytes(TINY, 10) == acts and activation_bytes(TINY, 10, "float32") == 10 * (2 * 68 * 8 + 4 * 50)
+    assert training_bill(TINY, None, tokens=10) == (2 * n, 2 * n, 12 * n, acts)
+    assert training_bill(TINY, None, dtype="float32", tokens=10)[:3] == (4 * n, 4 * n, 8 * n)
+    assert training_bill(TINY, None, optimizer="SGD", tokens=10).optimizer == 4 * n, "the master copy stays"
+    lora = training_bill(TINY, 3, tokens=10)
+    assert lora == (2 * n + 4 * factors, 4 * factors, 8 * factors, acts) and lora.total == sum(lora)
+    assert training_bill(TINY, 3, optimizer="8-bit Adam", tokens=10).optimizer == 2 * factors
+    assert weight_bytes(TINY, "nf4") == round(matrices * NF4_BYTES + 2 * (n - matrices))
+    assert parameter_bytes("nf4") == 4.127 / 8 and parameter_bytes("float16") == 2
+    assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n + 5 * 2 * factors) == 5
+    assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n - 1) == 0
+
+
+def test_a_gated_mlp_keeps_more():
+    llama = SHAPES["Llama-2-7B"]
+    assert activation_bytes(llama, 1) == 32 * (18 * 4096 + 8 * 11008) + 4 * 32000
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda: shape_of("GPT-5"), "model='GPT-5' is not in the table; choose one of GPT-2 small"),
+        (lambda: adapter_numbers(TINY, 0), "r=0 is not a whole number"),
+        (lambda: adapter_numbers(TINY, 1, "q, w"), "targets='q, w' is no choice; choose one of 'q', 'q, v'"),
+        (lambda: adapter_numbers(TINY, 1, ("gate",)), "tiny has the matrices q, k, v, o, up, down"),
+        (lambda: training_bill(TINY, None, dtype="nf4"), "4-bit weights cannot be trained"),
+        (lambda: training_bill(TINY, 1, optimizer="Lion"), "optimizer='Lion' is not known here; choose one of Adam"),
+        (lambda: training_bill(TINY, 1, dtype="int3"), "dtype='int3' is not known here"),
+        (lambda: training_bill(TINY, 1, tokens=0), "tokens=0 is not a whole number"),
+    ],
+)
+def test_bad_questions_are_refused_in_words(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()

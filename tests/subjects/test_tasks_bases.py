@@ -1,0 +1,205 @@
+"""The data is what it says, on every CPU; the base models reach the losses they promise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import zoo
+
+from lora_lab import evaluate
+from lora_lab.subjects.linear_task.bases import linear_base, recorded_s1_losses
+from lora_lab.subjects.linear_task.tasks import (
+    S1_EPOCHS,
+    S1_PUBLISHED_BASE,
+    S1_PUBLISHED_LORA,
+    S1_PUBLISHED_SHIFTED,
+    S1_SHAPE,
+    SHIFTS,
+    letters,
+    linear_task,
+    normal,
+    s1_shifted,
+    s1_task,
+    shift,
+)
+from lora_lab.theory import expected_shift_loss, shift_loss, spectrum
+
+# ----------------------------------------------------------------------------------------------------------- data
+
+
+def test_normal_numbers_are_drawn_in_float64_from_their_seed():
+    x = normal(300, 500, seed=7, std=2.0)
+    drawn = torch.randn(300, 500, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    assert x.dtype == torch.float32 and torch.equal(x, (2 * drawn).float())
+    assert torch.equal(x, normal(300, 500, seed=7, std=2.0)) and not torch.equal(x, normal(300, 500, seed=8, std=2.0))
+    assert x.mean().item() == pytest.approx(0, abs=0.02) and x.std().item() == pytest.approx(2, rel=0.01)
+
+
+def test_linear_task_is_y_equals_theta_x():
+    theta = normal(5, 7, seed=0)
+    task = linear_task(theta, 20, seed=3)
+    assert task.X.shape == (20, 7) and task.y.shape == (20, 5) and task.theta is theta
+    for x, y in zip(task.X, task.y):
+        torch.testing.assert_close(theta @ x, y)
+    assert not torch.equal(linear_task(theta, 20, seed=4).X, task.X), "fresh examples"
+
+
+def test_noise_is_added_to_y_only():
+    theta = normal(50, 7, seed=0)
+    clean, noisy = linear_task(theta, 400, seed=3), linear_task(theta, 400, seed=3, noise=0.5)
+    assert torch.equal(clean.X, noisy.X)
+    assert (noisy.y - clean.y).std().item() == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ((torch.ones(3), 5), r"theta has shape \(3,\); it is a \(d_out, d_in\) matrix"),
+        ((torch.ones(3, 4), 0), r"n=0"),
+        ((torch.ones(3, 4), 5, 0, -1.0), r"noise=-1.0"),
+    ],
+)
+def test_an_impossible_task_is_refused(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        linear_task(*arguments)
+
+
+@pytest.mark.parametrize("kind", SHIFTS)
+@pytest.mark.parametrize("d_out, d_in", [(30, 41), (41, 30)])
+def test_every_shift_has_the_promised_spectrum_and_size(kind, d_out, d_in):
+    delta = shift(kind, d_out, d_in)
+    s = spectrum(delta)
+    s = s / s[0]
+    assert delta.shape == (d_out, d_in) and delta.dtype == torch.float32
+    assert expected_shift_loss(delta) == pytest.approx(d_in, rel=1e-5)
+    rank = {"ones": 1, "rank-1": 1, "rank-4": 4, "rank-5": 5}.get(kind)
+    if rank:
+        wanted = [1.0] * rank + [0.0] * (30 - rank)
+        assert s.tolist() == pytest.approx(wanted, abs=1e-5)
+    elif kind == "decaying":
+        assert s.tolist() == pytest.approx([1 / i for i in range(1, 31)], abs=1e-5)
+    else:
+        assert s[-1] > 0.01 and s[5] < 0.95
+
+
+def test_shifts_depend_on_their_seed_and_ones_are_ones():
+    assert torch.equal(shift("ones", 5, 7), torch.ones(5, 7))
+    assert torch.equal(shift("rank-4", 9, 7, seed=1), shift("rank-4", 9, 7, seed=1))
+    assert not torch.equal(shift("rank-4", 9, 7, seed=1), shift("rank-4", 9, 7, seed=2))
+    with pytest.raises(ValueError, match=r"kind='rank-2' is not a shift; choose one of 'ones', 'rank-1'"):
+        shift("rank-2", 5, 7)
+
+
+def test_letters_spell_a_word():
+    word = letters("LoRA", scale=3)
+    assert word.shape == (7 * 3, (6 * 4 - 1) * 3) and set(word.unique().tolist()) == {0.0, 1.0}
+    rows = ["".join(" #"[int(dot)] for dot in row) for row in letters("LT", scale=1)]
+    assert rows == ["#     #####", *["#       #  "] * 5, "#####   #  "]
+    with pytest.raises(ValueError, match=r"word='Lx'.*not \['x'\]"):
+        letters("Lx")
+
+
+HASHES = """
+import hashlib, torch
+from lora_lab.layers import LoRALinear
+from lora_lab.tasks import SHIFTS, letters, linear_task, normal, shift
+tensors = [normal(5, 7, seed=1), normal(301, 503, seed=2, std=0.3), letters("LoRA")]
+tensors += linear_task(normal(30, 41, seed=1), 50, seed=2, noise=0.1)
+tensors += [shift(kind, d_out, d_in, seed=3) for kind in SHIFTS for d_out, d_in in ((31, 23), (100, 101))]
+layer = LoRALinear(torch.nn.Linear(101, 100), 3)
+layer.reset_lora(generator=torch.Generator().manual_seed(5))
+tensors.append(layer.lora_A.detach())
+digest = hashlib.sha256(b"".join(t.contiguous().numpy().tobytes() for t in tensors)).hexdigest()
+print(torch.backends.cpu.get_cpu_capability(), digest)
+"""
+
+
+def test_the_numbers_are_the_same_on_old_and_new_processors():
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", HASHES],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": "1"},
+        )
+        for capability in ("default", "avx2")
+    ]
+    old, new = (process.communicate(timeout=120)[0].rsplit(None, 1) for process in started)
+    assert old[0] in ("DEFAULT", "NO AVX")  # torch 2.6 says the latter
+    if new[0] == old[0]:
+        pytest.skip("this processor has no AVX2 to compare with")
+    assert old[1] == new[1]
+
+
+# ------------------------------------------------------------------------------------------------------------- S1
+
+
+def test_s1_is_quoted_as_published():
+    assert S1_SHAPE == {"d_in": 1001, "d_out": 1000, "n": 10_000}
+    assert S1_EPOCHS == (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+    assert S1_PUBLISHED_BASE == (577.1, 312.2, 155.1, 68.5, 25.7, 7.62, 1.61, 0.208, 0.0139, 0.000479)
+    assert S1_PUBLISHED_LORA == (798.6, 485.9, 257.4, 118.5, 46.3, 14.5, 3.19, 0.426, 0.0273, 0.00130)
+    assert S1_PUBLISHED_SHIFTED == 992.7
+
+
+def test_s1_at_full_size():
+    task = s1_task()
+    new = s1_shifted(task)
+    assert task.X.shape == new.X.shape == (10_000, 1001) and task.y.shape == new.y.shape == (10_000, 1000)
+    torch.testing.assert_close(new.theta, task.theta + 1)
+    assert not torch.equal(task.X, new.X)
+    rows = slice(0, 3)
+    torch.testing.assert_close(new.y[rows], new.X[rows] @ (task.theta + 1).T, atol=1e-3, rtol=0)
+    # ||ones||^2 / d_out = 1001 in the mean; over 10 000 examples it scatters by sqrt(2 / 10 000) = 1.4 %
+    loss = shift_loss(new.theta - task.theta, new.X)
+    assert loss == pytest.approx(1001, rel=0.04) and S1_PUBLISHED_SHIFTED == pytest.approx(1001, rel=0.04)
+
+
+def test_the_recorded_run_of_s1s_own_recipe_follows_the_published_table():
+    recorded = recorded_s1_losses()
+    assert tuple(recorded) == S1_EPOCHS
+    for epoch, published in zip(S1_EPOCHS, S1_PUBLISHED_BASE):
+        assert recorded[epoch] == pytest.approx(published, rel=0.4), epoch
+
+
+# ---------------------------------------------------------------------------------------------------------- bases
+
+TWIN = linear_task(normal(100, 101, seed=1000), 2000, seed=0)
+
+
+def test_the_short_recipe_reaches_the_published_loss():
+    before = torch.get_rng_state()
+    model, history = linear_base(TWIN, progress=None)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.bias is None and model.weight.shape == (100, 101) and model.weight.requires_grad
+    assert history.losses[0] == pytest.approx(101, rel=0.1), "it starts at ||theta||^2 / d_out"
+    assert evaluate(model, TWIN.X, TWIN.y) < S1_PUBLISHED_BASE[-1]
+    torch.testing.assert_close(model.weight.detach(), TWIN.theta, atol=1e-2, rtol=0)
+
+
+def test_the_short_recipe_falls_at_the_predicted_rate():
+    _, history = linear_base(TWIN, progress=None)
+    predicted = 1 - 128 / (128 + 102)
+    measured = (history.losses[10] / history.losses[0]) ** (1 / 10)
+    assert measured == pytest.approx(predicted, rel=0.1)
+
+
+def test_the_published_recipe_is_s1s():
+    task = linear_task(TWIN.theta, 256, seed=0)
+    model, history = linear_base(task, recipe="published", measure_every=50, progress=None)
+    assert history.steps == 100 * 2 and len(history.epoch_losses) == 100 and list(history.measured) == [50, 100]
+    twin = linear_base(task, recipe="published", progress=None).model
+    assert torch.equal(model.weight, twin.weight)
+    largest_move = (model.weight - zoo.seeded(0, lambda: torch.nn.Linear(101, 100, bias=False)).weight).abs().max()
+    assert 0.1 < largest_move <= 0.201, "Adam at 1e-3 moves a weight by about 1e-3 a step, 200 steps"
+
+
+def test_bases_depend_on_their_seed_and_refuse_unknown_recipes():
+    a, b, c = (linear_base(TWIN, seed=seed, progress=None).history.losses for seed in (0, 0, 1))
+    assert a == b != c
+    with pytest.raises(ValueError, match=r"recipe='quick': choose 'short' .* or 'published'"):
+        linear_base(TWIN, recipe="quick")

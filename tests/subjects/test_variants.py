@@ -1,0 +1,267 @@
+"""LoRA's successors: each starts as its base, equals PEFT's where PEFT has it, and trains as the record says."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from lora_lab import LoRALinear, train
+from lora_lab.subjects.linear_task import tasks
+from lora_lab.subjects.successors import variants
+from lora_lab.subjects.successors.variants import (
+    DoRALinear,
+    ExactDoRALinear,
+    PiSSALinear,
+    QLoRALinear,
+    RsLoRALinear,
+    VeRALinear,
+)
+
+LAYERS = [LoRALinear, RsLoRALinear, PiSSALinear, DoRALinear, ExactDoRALinear]
+X = tasks.normal(5, 12, seed=3)
+
+
+def linear(seed: int = 0) -> nn.Linear:
+    layer = nn.Linear(12, 20)
+    with torch.no_grad():
+        layer.weight.copy_(tasks.normal(20, 12, seed=seed, std=0.3))
+        layer.bias.copy_(tasks.normal(20, seed=seed + 1))
+    return layer
+
+
+def randomise(layer: nn.Module) -> None:
+    with torch.no_grad():
+        for seed, p in enumerate(p for p in layer.parameters() if p.requires_grad):
+            p.add_(tasks.normal(*p.shape, seed=50 + seed, std=0.2))
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_it_starts_as_the_base(make):
+    base = linear()
+    layer = make(copy.deepcopy(base), r=3, alpha=6.0)
+    assert torch.allclose(layer(X), base(X), atol=1e-5)
+    trained = {name for name, p in layer.named_parameters() if p.requires_grad}
+    assert trained == {"lora_A", "lora_B"} | ({"m"} if issubclass(make, DoRALinear) else set())
+    randomise(layer)
+    assert (layer(X) - base(X)).abs().max() > 0.1
+
+
+def test_vera_starts_as_the_base_and_shares_its_factors():
+    A, B = variants.shared_factors(nn.Sequential(nn.Linear(12, 20), nn.Linear(20, 7)), r=9)
+    assert A.shape == (9, 20) and B.shape == (20, 9)
+    base = linear()
+    layer = VeRALinear(copy.deepcopy(base).requires_grad_(False), A, B)
+    assert torch.equal(layer(X), base(X))
+    assert sum(p.numel() for p in layer.parameters() if p.requires_grad) == 9 + 20
+    assert layer.A.shape == (9, 12) and layer.A.data_ptr() == A.data_ptr()
+    randomise(layer)
+    update = torch.diag(layer.b) @ B[:20] @ torch.diag(layer.d) @ A[:, :12]
+    assert torch.allclose(layer(X), base(X) + X @ update.T, atol=1e-5)
+
+
+def test_qlora_starts_as_the_rounded_base():
+    base = nn.Linear(16, 20)
+    layer = QLoRALinear(copy.deepcopy(base), r=2)
+    rounded = variants.from_nf4(*variants.to_nf4(base.weight), base.weight.shape)
+    assert torch.allclose(layer(torch.eye(16)), rounded.T + base.bias, atol=1e-6)
+    assert not torch.equal(rounded, base.weight)
+
+
+# ------------------------------------------------------------------------------------------------------ against PEFT
+
+
+@pytest.fixture(scope="module")
+def peft():
+    return pytest.importorskip("peft", reason="PEFT is optional: pip install peft==0.21.2")
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = linear()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def gradients(model: nn.Module, names: dict[str, str]) -> dict[str, torch.Tensor]:
+    model(X).square().sum().backward()
+    return {ours: dict(model.named_parameters())[theirs].grad for ours, theirs in names.items()}
+
+
+@pytest.mark.parametrize(
+    "make, options",
+    [(RsLoRALinear, {"use_rslora": True}), (DoRALinear, {"use_dora": True}), (LoRALinear, {})],
+    ids=["rslora", "dora", "lora"],
+)
+def test_outputs_and_gradients_are_pefts(peft, make, options):
+    ours = make(linear(), r=3, alpha=6.0)
+    randomise(ours)
+    theirs = peft.get_peft_model(Net(), peft.LoraConfig(r=3, lora_alpha=6, target_modules=["inner"], **options))
+    names = {"lora_A": "lora_A.default.weight", "lora_B": "lora_B.default.weight"}
+    if make is DoRALinear:
+        names["m"] = "lora_magnitude_vector.default.weight"
+    names = {mine: f"base_model.model.inner.{its}" for mine, its in names.items()}
+    with torch.no_grad():
+        for mine, its in names.items():
+            dict(theirs.named_parameters())[its].copy_(getattr(ours, mine))
+    assert torch.allclose(ours(X), theirs(X), atol=1e-5)
+    mine, its = gradients(ours, {n: n for n in names}), gradients(theirs, names)
+    for name in names:
+        assert torch.allclose(mine[name], its[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_doras_short_cut_changes_the_gradient_and_not_the_output():
+    layers = [make(linear(), r=3, alpha=6.0) for make in (DoRALinear, ExactDoRALinear)]
+    for layer in layers:
+        randomise(layer)
+    layers[1].load_state_dict(layers[0].state_dict())
+    assert torch.equal(layers[0](X), layers[1](X))
+    short, exact = (gradients(layer, {n: n for n in ("lora_B", "m")}) for layer in layers)
+    assert torch.equal(short["m"], exact["m"]) and not torch.allclose(short["lora_B"], exact["lora_B"], rtol=0.01)
+    W = layers[1].base.weight + layers[1].delta_weight()
+    # the exact gradient of W has no part along W itself: making all of W longer changes nothing
+    W = W.detach().requires_grad_()
+    ((layers[1].m.detach() / W.norm(dim=1))[:, None] * W @ X.T).square().sum().backward()
+    assert (W.grad * W).sum(1).abs().max() < 1e-3 * W.grad.norm()
+
+
+def test_pissa_freezes_what_peft_freezes(peft):
+    ours = PiSSALinear(linear(), r=3, alpha=6.0)
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["inner"], init_lora_weights="pissa")
+    layer = peft.get_peft_model(Net(), config).base_model.model.inner
+    assert torch.allclose(ours.base.weight, layer.base_layer.weight, atol=1e-5)
+    theirs = layer.scaling["default"] * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    assert torch.allclose(ours.delta_weight(), theirs, atol=1e-5)
+    norms = [t.detach().norm() for t in (ours.lora_A, layer.lora_A["default"].weight)]
+    assert norms[0] == pytest.approx(float(norms[1]), rel=1e-4), "the size is split between A and B in the same way"
+
+
+def test_vera_is_pefts_vera(peft):
+    config = peft.VeraConfig(r=9, target_modules=["inner"], projection_prng_key=1, d_initial=0.1)
+    theirs = peft.get_peft_model(Net(), config)
+    layer = theirs.base_model.model.inner
+    ours = VeRALinear(linear().requires_grad_(False), layer.vera_A["default"], layer.vera_B["default"])
+    assert torch.equal(ours.d, layer.vera_lambda_d["default"]) and torch.equal(ours.b, layer.vera_lambda_b["default"])
+    randomise(ours)
+    with torch.no_grad():
+        layer.vera_lambda_d["default"].copy_(ours.d)
+        layer.vera_lambda_b["default"].copy_(ours.b)
+    assert torch.allclose(ours(X), theirs(X), atol=1e-5)
+    assert theirs.get_nb_trainable_parameters()[0] == 9 + 20
+
+
+# ------------------------------------------------------------------------------------------------------------ NF4
+
+PUBLISHED = """-1.0 -0.6961928009986877 -0.5250730514526367 -0.39491748809814453 -0.28444138169288635
+    -0.18477343022823334 -0.09105003625154495 0.0 0.07958029955625534 0.16093020141124725 0.24611230194568634
+    0.33791524171829224 0.44070982933044434 0.5626170039176941 0.7229568362236023 1.0"""  # arXiv 2305.14314, appendix E
+
+
+def test_levels_are_the_published_ones():
+    assert torch.allclose(variants.nf4_levels(), torch.tensor([float(v) for v in PUBLISHED.split()]), atol=1e-4)
+
+
+def test_rounding_goes_to_the_nearest_level_and_keeps_zero_and_the_largest():
+    W = tasks.normal(20, 16, seed=1)
+    W[0, :3] = 0
+    codes, scale = variants.to_nf4(W)
+    back = variants.from_nf4(codes, scale, W.shape)
+    assert codes.shape == (5, 64) and scale.shape == (5, 1) and codes.max() <= 15
+    assert torch.equal(back[0, :3], torch.zeros(3))
+    blocks = W.view(-1, 64)
+    top = blocks.abs().argmax(1)
+    assert torch.allclose(back.view(-1, 64)[range(5), top].abs(), blocks.abs().amax(1))
+    distance = (blocks[..., None] / scale[..., None] - variants.nf4_levels()).abs()
+    assert torch.allclose((back.view(-1, 64) - blocks).abs(), distance.amin(-1) * scale, atol=1e-6)
+    assert torch.equal(variants.from_nf4(*variants.to_nf4(back), W.shape), back), "rounding twice is rounding once"
+    with pytest.raises(ValueError, match="35 numbers, which is not a multiple of the block of 64"):
+        variants.to_nf4(torch.ones(5, 7))
+
+
+# ------------------------------------------------------------------------------------------------ LoRA+, and training
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lora_plus_is_lora_with_a_larger_alpha(seed):
+    """Under Adam: B' = B / 16 with 16 alpha. Exact but for Adam's eps and rounding, which grows with the steps."""
+    Y = tasks.normal(40, 20, seed=seed + 1)
+    inputs, losses = tasks.normal(40, 12, seed=seed), []
+    for alpha, ratio in ((2.0, 16.0), (32.0, 1.0)):
+        layer = LoRALinear(linear(), r=4, alpha=alpha)
+        layer.reset_lora(generator=torch.Generator().manual_seed(seed))
+        run = train(layer, inputs, Y, steps=25, lr=1e-3, lr_ratio=ratio, batch_size=20, progress=None)
+        losses.append(torch.tensor(run.losses))
+    assert torch.allclose(losses[0], losses[1], rtol=1e-3)
+    assert losses[0][-1] < losses[0][0]
+
+
+@pytest.mark.parametrize("ratio", [0, -1.0, math.nan, math.inf, False])
+def test_a_bad_ratio_is_refused_in_words(ratio):
+    with pytest.raises(ValueError, match=r"lr_ratio=.* is a positive number"):
+        train(LoRALinear(linear(), r=2), X, tasks.normal(5, 20, seed=1), steps=1, lr_ratio=ratio, progress=None)
+
+
+def test_a_ratio_needs_a_lora_B():
+    with pytest.raises(ValueError, match="for a model that trains a lora_B"):
+        train(linear(), X, tasks.normal(5, 20, seed=1), steps=1, lr_ratio=16, progress=None)
+
+
+# ---------------------------------------------------------------------------------------------------- the record
+
+RECORD = variants.recorded()
+
+
+def test_the_record_holds_every_method_with_a_rate_tuned_inside_the_grid():
+    rates = [str(r) for r in RECORD["settings"]["rates"]]
+    assert RECORD["methods"].keys() == variants.METHODS.keys()
+    assert not set(RECORD["settings"]["tuning_seeds"]) & set(RECORD["settings"]["seeds"])
+    for name, method in RECORD["methods"].items():
+        assert list(method["tuning"]) == rates
+        best = min(method["tuning"], key=lambda k: sum(method["tuning"][k]))
+        assert float(best) == method["lr"] and best not in (rates[0], rates[-1]), name
+        assert len(method["loss"]) == len(method["curves"]) == len(RECORD["settings"]["seeds"]) >= 3
+        assert all(len(curve) == len(RECORD["steps"]) for curve in method["curves"])
+
+
+@pytest.fixture(scope="module")
+def start():
+    data = variants.turned_digits(3)
+    return data, variants.digit_base(data, 3)
+
+
+@pytest.mark.parametrize("name", ["LoRA", "PiSSA", "DoRA", "VeRA"])
+def test_a_part_of_the_record_again(name, start):
+    data, base = start
+    model, method = copy.deepcopy(base), variants.METHODS[name]
+    method.attach(model, seed=3)
+    run = variants.fit(model, data, RECORD["methods"][name]["lr"], lr_ratio=method.lr_ratio, seed=3)
+    losses = RECORD["methods"][name]["loss"]
+    assert run.trained == RECORD["methods"][name]["trained"]
+    assert min(losses) / 1.3 < run.loss < 1.3 * max(losses), "its seed's own value, roughly"
+    assert list(run.curve) == RECORD["steps"] and not run.diverged
+
+
+def test_base_and_task(start):
+    data, base = start
+    assert variants.score(base, *data.upright_test)[1] > 0.94 and variants.score(base, *data.turned_test)[1] < 0.2
+    assert torch.equal(data.turned[1], data.upright[1])
+    upright, turned = (part[0][7].view(8, 8) for part in (data.upright, data.turned))
+    assert torch.equal(upright.rot90(), turned)
+
+
+def test_wrap_reaches_nested_layers_and_freezes_the_rest():
+    model = nn.Sequential(nn.Sequential(nn.Linear(12, 20), nn.LayerNorm(20)), nn.Linear(20, 7))
+    variants.wrap(model, partial(LoRALinear, r=2))
+    assert isinstance(model[0][0], LoRALinear) and isinstance(model[1], LoRALinear)
+    assert {n.rsplit(".", 1)[-1] for n, p in model.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
+
+
+def test_the_record_is_small():
+    assert len(json.dumps(RECORD)) < 40_000
