@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 import textwrap
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from .pages import find_page, open_subject
+from .pages import PAGES, find_page
 
-PAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09")
+SUBJECTS = Path(__file__).resolve().parents[1] / "subjects"
 LETTERS = "ABCD"
 _votes: dict[str, list[str]] = {}
 
@@ -85,21 +88,33 @@ class Prediction:
 
 
 def of_page(page: str) -> tuple[Prediction, ...]:
-    part = open_subject(find_page(page).subject, "predictions")
-    return part.PREDICTIONS if part else ()
+    """The predictions of page "04", from `predictions.toml` beside the page's subject."""
+    return _read(page, SUBJECTS / find_page(page).subject / "predictions.toml")
+
+
+@cache
+def _read(page: str, file: Path) -> tuple[Prediction, ...]:
+    if not file.exists():
+        return ()
+    rows = tomllib.loads(file.read_text(encoding="utf-8"))["prediction"]
+    for row in rows:
+        row["number"] = f"{int(page)}.{row['number']}"
+        row["choices"] = tuple(Choice(**choice) for choice in row["choices"])
+        row["evidence"] = tuple(row["evidence"])
+    return tuple(Prediction(**row) for row in rows)
 
 
 def all_numbers() -> list[str]:
     """Every prediction that is a card, in order: ["0.1", "1.2", ...]."""
-    return [p.number for page in PAGES for p in of_page(page)]
+    return [p.number for page in PAGES for p in of_page(page.number)]
 
 
 def find(number: str) -> Prediction:
     """The prediction "4.2" (or "04.2"). Raises ValueError that names those there are."""
-    m = re.fullmatch(r"0?(\d)\.(\d{1,2})", number) if isinstance(number, str) else None
-    there = of_page(f"0{m[1]}") if m else ()
+    m = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", number) if isinstance(number, str) else None
+    there = of_page(f"{int(m[1]):02d}") if m and int(m[1]) < len(PAGES) else ()
     for prediction in there:
-        if prediction.number == f"{m[1]}.{m[2]}":
+        if prediction.number == f"{int(m[1])}.{int(m[2])}":
             return prediction
     listed = ", ".join(f'"{p.number}"' for p in there) if there else ", ".join(f'"{n}"' for n in all_numbers())
     where = f"page {there[0].page}" if there else "the course"
