@@ -9,52 +9,12 @@ A matrix of weights is drawn with a diverging map centred at zero; matrices that
 import matplotlib
 import matplotlib.pyplot as plt
 
-from .bars import memory_bars, ratio_bars
-from .curves import early_curves, floor_curves, loss_curves, spectra
-from .maps import loss_map, update_loss_map
-from .matrices import heatmap, heatmap_row, heatmaps, update_heatmap
-from .style import (
-    COLOURS,
-    CYCLE,
-    FILLS,
-    STYLE,
-    array,
-    axes_of,
-    limit_of,
-    lines_for,
-    ring,
-    short,
-    thinned,
-    thinned_curve,
-    use_style,
-)
+from .bars import ratio_bars
+from .curves import loss_curves, spectra
+from .matrices import heatmap, heatmaps, update_heatmap
+from .style import COLOURS, CYCLE, FILLS, STYLE, array, axes_of, limit_of, ring, short, thinned_curve, use_style
 
 __all__ = [
-    "COLOURS",
-    "CYCLE",
-    "FILLS",
-    "STYLE",
-    "array",
-    "axes_of",
-    "early_curves",
-    "floor_curves",
-    "heatmap",
-    "heatmap_row",
-    "heatmaps",
-    "limit_of",
-    "lines_for",
-    "loss_curves",
-    "loss_map",
-    "matplotlib",
-    "memory_bars",
-    "plt",
-    "ratio_bars",
-    "ring",
-    "short",
-    "spectra",
-    "thinned",
-    "thinned_curve",
-    "update_heatmap",
-    "update_loss_map",
-    "use_style",
-]
+    "COLOURS", "CYCLE", "FILLS", "STYLE", "array", "axes_of", "heatmap", "heatmaps", "limit_of", "loss_curves",
+    "matplotlib", "plt", "ratio_bars", "ring", "short", "spectra", "thinned_curve", "update_heatmap", "use_style",
+]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1 import make_axes_locatable
 from torch import Tensor
 
@@ -30,9 +31,11 @@ def heatmap(
     ax.set(title=title, xlabel="input", ylabel="output")
     ax.set_xticks([0, cols], [0, cols])
     ax.set_yticks([0, rows], [0, rows])
-    for ends, align in ((ax.get_xticklabels(), ("left", "right")), (ax.get_yticklabels(), ("top", "bottom"))):
-        for label, side in zip(ends, align):  # inside the frame, so that neighbours' numbers do not touch
-            label.set(**{"ha" if side in ("left", "right") else "va": side})
+    # The numbers stand inside the frame, so that those of neighbours do not touch.
+    for label, side in zip(ax.get_xticklabels(), ("left", "right")):
+        label.set_ha(side)
+    for label, side in zip(ax.get_yticklabels(), ("top", "bottom")):
+        label.set_va(side)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(True)
     if colorbar:
@@ -50,24 +53,19 @@ def update_heatmap(ax: Axes, M: Tensor | np.ndarray, title: str, limit: float) -
     ax.set_title(title)
 
 
-def heatmaps(
-    matrices: Mapping[str, Tensor], *, limit: float | None = None, figsize: tuple[float, float] | None = None
-) -> list[Axes]:
-    """Several matrices side by side on one colour scale, with one colour bar. {title: (d_out, d_in)}."""
-    n = len(matrices)
-    fig = plt.figure(figsize=figsize or (3.4 * n + 0.6, 3.6))
-    return heatmap_row(fig, matrices, limit)
+def heatmaps(matrices: Mapping[str, Tensor], fig: Figure | None = None, *, limit: float | None = None) -> list[Axes]:
+    """Several matrices side by side on one colour scale, with one colour bar. {title: (d_out, d_in)}.
 
-
-def heatmap_row(fig, matrices: Mapping[str, Tensor], limit: float | None = None, **margins: float) -> list[Axes]:
-    """The same on a figure that exists already (a slider panel redraws on its own figure)."""
+    fig: a figure that exists already, such as a slider panel's.
+    """
+    fig = fig or plt.figure(figsize=(3.4 * len(matrices) + 0.6, 3.6))
     limit = limit_of(*matrices.values()) if limit is None else limit
-    where = {"left": 0.07, "right": 0.9, "bottom": 0.14, "top": 0.88, "wspace": 0.25} | margins
-    axes = fig.subplots(1, len(matrices), squeeze=False, gridspec_kw=where)[0]
+    place = {"left": 0.07, "right": 0.9, "bottom": 0.14, "top": 0.88, "wspace": 0.25}
+    axes = fig.subplots(1, len(matrices), squeeze=False, gridspec_kw=place)[0]
     for i, (ax, (title, M)) in enumerate(zip(axes, matrices.items(), strict=True)):
         heatmap(M, ax, title=title, limit=limit, colorbar=False)
         if i:
             ax.set_ylabel("")
-    bar = fig.add_axes((where["right"] + 0.02, where["bottom"], 0.015, where["top"] - where["bottom"]))
+    bar = fig.add_axes((place["right"] + 0.02, place["bottom"], 0.015, place["top"] - place["bottom"]))
     fig.colorbar(axes[0].images[0], cax=bar)
     return list(axes)

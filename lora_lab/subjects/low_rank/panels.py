@@ -48,7 +48,7 @@ def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4
         copy, limit = view.copy(r), figures.limit_of(view.delta)
         shown = {f"ΔΘ: {target}": view.delta, f"rank-{r} copy": copy, "residual": view.delta - copy}
         if not fig.axes:
-            figures.heatmap_row(fig, shown, limit)
+            figures.heatmaps(shown, fig, limit=limit)
         for ax, (title, M) in zip(fig.axes, shown.items(), strict=False):  # the last Axes is the colour bar's
             figures.update_heatmap(ax, M, title, limit)
         return view.caption(r)

@@ -40,7 +40,7 @@ def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-1, 1
         stored = torch.where(lost, torch.zeros_like(scaled), scaled)
         shown = {"ΔW": scaled, "ΔW where the weight moved": stored, "where it did not move": lost.float() * limit}
         if not fig.axes:
-            figures.heatmap_row(fig, shown, limit)
+            figures.heatmaps(shown, fig, limit=limit)
             fig.axes[-1].set_visible(False)  # the scale follows the slider; what matters is which entries are left
         for ax, (title, M) in zip(fig.axes, shown.items(), strict=False):
             figures.update_heatmap(ax, M, title, limit)

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from lora_lab import costs, figures
 from lora_lab.figures.live import LiveFigure, choice, menu
 
+from . import drawings
+
 
 def _in_units(biggest: float) -> tuple[float, str]:
     """The unit in which a number of bytes is at least 1: (1e6, "MB")."""
@@ -23,7 +25,7 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
         if not fig.axes:
             grid = {"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
-            figures.memory_bars(dict(zip(labels, memory)), left, title="while training one task")
+            drawings.memory_bars(dict(zip(labels, memory)), left, title="while training one task")
             right.barh(labels, disk, color=[figures.COLOURS["full"], figures.COLOURS["LoRA"]])
             right.invert_yaxis()
         left, right = fig.axes

@@ -14,6 +14,8 @@ from lora_lab import figures, theory
 from lora_lab.figures.live import TrainingFigure, choice, menu
 from lora_lab.sweeps import Sweep
 
+from . import drawings
+
 
 class RankAlphaMap:
     """What the map shows, without widgets: sweeps over (r, alpha, lr), one per target, all with the same axes."""
@@ -123,7 +125,7 @@ class MapPanel(TrainingFigure):
         if not fig.axes:
             where = {"left": 0.06, "right": 0.985, "bottom": 0.16, "top": 0.89, "wspace": 0.5}
             left, middle, right = fig.subplots(1, 3, gridspec_kw=where | {"width_ratios": (1.25, 0.95, 1)})
-            figures.loss_map(m.ranks, m.alphas, m.losses(target, lr), left, low=low, high=high)
+            drawings.loss_map(m.ranks, m.alphas, m.losses(target, lr), left, low=low, high=high)
             left.plot([], [], "*", ms=15, color=figures.FILLS["paper"], mec=figures.COLOURS["chosen"])
             figures.ring(left, 12)
             figures.loss_curves({"LoRA": losses}, middle)
@@ -132,7 +134,7 @@ class MapPanel(TrainingFigure):
             middle.plot([], [], ls="--", lw=1.5, color=figures.COLOURS["floor"])
             figures.heatmap(delta, right, limit=limit, colorbar=False)
         left, middle, right = fig.axes[:3]
-        figures.update_loss_map(left, m.losses(target, lr))
+        drawings.update_loss_map(left, m.losses(target, lr))
         left.set_title(f"final loss, {target}")
         stars = [(m.ranks.index(k[1]), m.alphas.index(k[2])) for k in self.pins if (k[0], k[3]) == (target, lr)]
         left.lines[1].set_data(*(zip(*stars) if stars else ([], [])))
