@@ -3,7 +3,8 @@
     from lora_lab import LoRALinear, add_lora, merge, claim      # the names that hold, see README
     lora_lab.begin("03")                                         # what a page of the course does first
 
-`lora_lab.figures` and `lora_lab.subjects` load matplotlib and ipywidgets when first used.
+Everything is loaded when it is first used, because `python -m lora_lab` must run, and say what is missing, where torch
+is not installed yet.
 """
 
 from __future__ import annotations
@@ -13,20 +14,11 @@ import os
 
 __version__ = "0.1.0"
 
-_HOME = {  # public name -> the file that explains it
+_NAMES = {  # file -> the public names that it explains
     "layers": ("LoRALinear", "LoRAParametrization"),
     "adapters": (
-        "add_lora",
-        "lora_parameters",
-        "count_parameters",
-        "adapters_disabled",
-        "set_scale",
-        "merge",
-        "unmerge",
-        "remove_lora",
-        "adapter_state",
-        "load_adapter_state",
-        "delta_weights",
+        "add_lora", "lora_parameters", "count_parameters", "adapters_disabled", "set_scale", "merge", "unmerge",
+        "remove_lora", "adapter_state", "load_adapter_state", "delta_weights",
     ),
     "files": ("save_adapter", "load_adapter", "base_fingerprint"),
     "adapter_set": ("AdapterSet", "combine", "combine_deltas", "truncate", "truncate_state"),
@@ -37,15 +29,14 @@ _HOME = {  # public name -> the file that explains it
     "classroom.claims": ("claim",),
     "classroom.exercises": ("check", "hint", "solution", "progress"),
     "classroom.predictions": ("predict",),
-}
-_FILE_OF = {name: file for file, names in _HOME.items() for name in names}
+}  # fmt: skip
+_FILE_OF = {name: file for file, names in _NAMES.items() for name in names}
 _SUBMODULES = ("layers", "adapters", "files", "adapter_set", "theory", "training", "sweeps", "costs", "published",
-               "diagnosis", "figures", "classroom", "subjects")
+               "diagnosis", "figures", "classroom", "subjects")  # fmt: skip
 __all__ = [*_FILE_OF, "begin"]
 
 
 def __getattr__(name: str):
-    """Load on first use: `python -m lora_lab` must run, and say what is missing, where torch is not installed yet."""
     if name not in _FILE_OF and name not in _SUBMODULES:
         raise AttributeError(f"module 'lora_lab' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
     try:
@@ -68,25 +59,21 @@ def __dir__() -> list[str]:
 
 
 def begin(page: str) -> None:
-    """Set up a page of the course: one torch thread, torch's seed, and the course's figure style. Prints one line.
+    """Set up page "04" of the course: one torch thread, torch's seed, and the course's figure style. Prints one line.
 
-    Why one thread: the pages run many small steps. torch's default is a thread per core, and those threads wait for
-    each other by spinning; as soon as anything else runs (a second kernel, the browser, thirty learners on one
-    server) a small step takes many times longer. `python -m lora_lab` measures it on your machine. To choose
-    otherwise, set OMP_NUM_THREADS before starting Jupyter, or call torch.set_num_threads after this call.
-
-    Why a seed: torch starts every process with a random one, and a new adapter's A is drawn from it. With the seed 0
-    a whole room sees the same run; `torch.manual_seed` in a cell of yours gives another.
-
-    It is a call and not a side effect of the import: a program of yours that imports lora_lab keeps its threads and its
-    random state.
+    One thread, because the pages run many small steps: torch's threads, one per core, wait for each other by spinning,
+    and as soon as anything else runs (a second kernel, the browser, thirty learners on one server) a small step takes
+    many times longer. To choose otherwise, set OMP_NUM_THREADS before starting Jupyter, or call
+    torch.set_num_threads after this call. The seed, because a new adapter's A is drawn: a whole room sees the same run.
     """
     import torch
 
     from . import figures
+    from .classroom import catching_up
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     torch.manual_seed(0)
     figures.use_style()
+    catching_up.begun_page = str(page).zfill(2)
     print(f"LoRA Lab, page {page}: ready")

@@ -6,7 +6,6 @@ It runs the page's own code cells above that section, quietly: no text, no figur
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import sys
 import time
@@ -16,13 +15,15 @@ from typing import NamedTuple
 from .claims import say
 from .pages import Page, find_page
 
+begun_page: str | None = None  # "04" once `lora_lab.begin("04")` has run in this kernel
+
 
 class Section(NamedTuple):
-    """A `##` heading of a page: its number "04.2", its title, and the index of its first cell."""
+    """A `##` heading of a page: its number "04.2", its title, and the index of its cell."""
 
     number: str
     title: str
-    first_cell: int
+    cell: int
 
 
 def cells_of(page: Page) -> list[tuple[str, str]]:
@@ -32,15 +33,16 @@ def cells_of(page: Page) -> list[tuple[str, str]]:
 
 
 def sections(page: Page) -> list[Section]:
-    """The sections of a page in order, numbered from 1."""
+    """The `##` headings of a page in order, numbered from 1. A heading may begin with its number: "## 4.2 Two rules"."""
     found = []
     for i, (kind, source) in enumerate(cells_of(page)):
         if kind != "markdown":
             continue
         for line in source.splitlines():
             if line.startswith("## "):
-                title = line[3:].strip().removeprefix(f"{int(page.number)}.{len(found) + 1} ")
-                found.append(Section(f"{page.number}.{len(found) + 1}", title, i))
+                position = len(found) + 1
+                title = line[3:].strip().removeprefix(f"{int(page.number)}.{position} ")
+                found.append(Section(f"{page.number}.{position}", title, i))
     return found
 
 
@@ -48,17 +50,21 @@ def find_section(point: str) -> Section:
     """Section "04.2" (or "4.2"). Raises ValueError that lists the page's sections."""
     number, _, position = str(point).partition(".")
     page = find_page(number)
-    there = sections(page)
-    for section in there:
+    for section in sections(page):
         if section.number == f"{page.number}.{position}":
             return section
-    listed = "\n".join(f"   catch_up({s.number!r})   {s.title}" for s in there)
-    raise ValueError(f"{point!r} is no section of page {page.number}, which has\n{listed}")
+    raise ValueError(f"{point!r} is no section of page {page.number}. {listed(page)}")
+
+
+def listed(page: Page) -> str:
+    """The page's sections, a line each, as calls of `catch_up`."""
+    lines = [f"   catch_up({s.number!r})   {s.title}" for s in sections(page)]
+    return "\n".join([f"Page {page.number} has", *lines])
 
 
 def code_above(section: Section) -> list[str]:
     """The page's code cells above that section, without the cards that only ask a prediction."""
-    cells = cells_of(find_page(section.number[:2]))[: section.first_cell]
+    cells = cells_of(find_page(section.number[:2]))[: section.cell]
     return [source for kind, source in cells if kind == "code" and not source.startswith("lora_lab.predict(")]
 
 
@@ -70,33 +76,46 @@ def quietly() -> Iterator[None]:
 
     before = plt.get_fignums()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), capture_output():
+        with capture_output():
             yield
     finally:
         for number in set(plt.get_fignums()) - set(before):
             plt.close(number)
 
 
-def catch_up(point: str, namespace: dict | None = None) -> None:
+def catch_up(point: str, namespace: dict | None = None, *, anyway: bool = False) -> None:
     """Put this kernel where the page is at the beginning of section `point`, such as "04.2" (page 04, section 2).
 
-    The names of all cells above exist afterwards, with the values that Run All gives them. namespace: where to put
-    them; by default the notebook's (or the caller's globals). Whatever else a learner has defined stays.
-    Raises ValueError for a section that does not exist, with the list of those that do. If a cell fails or is
-    interrupted, the names are as they were before the call.
+    The names of all cells above exist afterwards, with the values that Run All gives them; whatever else a learner has
+    defined stays. If a cell fails or is interrupted, the names are as they were before the call. A page alone, "04",
+    lists its sections. namespace: where to put the names; by default the notebook's (or the caller's globals).
+
+    Raises ValueError for a section that does not exist, with the list of those that do, and for one of another page
+    than the kernel has begun, unless `anyway`.
     """
+    global begun_page
+    if "." not in str(point):
+        say(listed(find_page(point)))
+        return
     section = find_section(point)
+    page, begun_before = section.number[:2], begun_page
+    if begun_before not in (None, page) and not anyway:
+        raise ValueError(
+            f"this is page {begun_before}, and catch_up({point!r}) would run the cells of page {page} here: "
+            f"open that page, or call catch_up({point!r}, anyway=True)."
+        )
     if namespace is None:
         namespace = sys._getframe(1).f_globals
-    before = dict(namespace)
-    start = time.perf_counter()
+    before, start = dict(namespace), time.perf_counter()
     try:
         for source in code_above(section):
             with quietly():
-                exec(compile(source, f"<page {section.number[:2]}>", "exec"), namespace)
+                exec(compile(source, f"<page {page}>", "exec"), namespace)
     except BaseException:
-        namespace.clear()
+        for name in set(namespace) - set(before):
+            del namespace[name]
         namespace.update(before)
+        begun_page = begun_before
         raise
     seconds = time.perf_counter() - start
     say(f"You are at {section.number}, “{section.title}”: go on with the cells below that heading. ({seconds:.0f} s)")
