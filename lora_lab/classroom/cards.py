@@ -7,21 +7,15 @@ import re
 
 import ipywidgets as w
 
-from lora_lab.figures.live import replace_last_run
+from lora_lab.figures.live import asleep, replace_last_run
 
 from .predictions import Prediction, vote, votes
 
-BOX = "border-left: 4px solid {}; padding: 2px 12px; font-size: 110%; line-height: 1.45; max-width: 60em"
-
-# Shown by the browser alone, when the kernel behind the buttons is gone: a page reopened, a kernel shut down.
-ASLEEP = (
-    "<style>.lora-lab-card-asleep {display: none} "
-    ".jupyter-widgets-disconnected .lora-lab-card-asleep {display: inline}</style>"
-    "<b class='lora-lab-card-asleep'>Nobody answers here: <i>Run ▸ Run All Cells</i> wakes the buttons.</b>"
-)
+BOX = "<div role='status' style='border-left: 4px solid {}; padding: 2px 12px; line-height: 1.45'>{}</div>"
+BLUE, GREY = "var(--jp-brand-color1, #0072b2)", "var(--jp-ui-font-color2, #666)"
 
 
-def _html(text: str) -> str:
+def as_html(text: str) -> str:
     """Plain text with *emphasis* and ends of lines, escaped."""
     return re.sub(r"(?<!\w)\*(\w[^*]*)\*", r"<em>\1</em>", html.escape(text)).replace("\n", "<br>")
 
@@ -35,22 +29,20 @@ class Card(w.VBox):
     """
 
     def __init__(self, prediction: Prediction) -> None:
-        self.prediction, self._closed = prediction, False
-        p = prediction
-        head = w.HTML(f"<b>Predict {p.number}.</b> Choose before you look further down. {ASLEEP}")
-        self.buttons = w.ToggleButtons(options=[(p.named(letter), letter) for letter in p.letters], value=None)
+        self.prediction, self._compared = prediction, False
+        head = f"<b>Predict {prediction.number}.</b> Choose before you look further down."
+        options = [(prediction.named(letter), letter) for letter in prediction.letters]
+        self.buttons = w.ToggleButtons(options=options, value=None)
         self.buttons.style.button_width = "auto"
+        self.compare = w.Button(description="Compare with the page", disabled=True, layout=w.Layout(width="auto"))
         self.answer, self.verdict = w.HTML(), w.HTML()
-        self.compare = w.Button(
-            description="Compare with the page", tooltip="After you have seen the evidence", disabled=True
-        )
-        self.compare.layout.width = "auto"
-        super().__init__([head, self.buttons, self.answer, w.HBox([self.compare]), self.verdict])
-        if kept := votes(p.number):
-            self.buttons.value = kept[-1]
-            self._say()
+        sleeping = asleep("Nobody answers here", "the buttons")
+        super().__init__([w.HTML(sleeping + head), self.buttons, self.answer, w.HBox([self.compare]), self.verdict])
+        if earlier := votes(prediction.number):
+            self.buttons.value = earlier[-1]
+            self._answer(earlier[-1])
         self.buttons.observe(self._chosen, "value")
-        self.compare.on_click(self._settle)
+        self.compare.on_click(self._compare)
         replace_last_run(self)
 
     def choose(self, letter: str) -> str:
@@ -60,32 +52,22 @@ class Card(w.VBox):
         return self.prediction.respond(letter)
 
     def _chosen(self, change: dict) -> None:
-        if change["new"] is None:
-            return
-        if not self._closed:
+        if not self._compared:
             vote(self.prediction.number, change["new"])
-        self._say()
+        self._answer(change["new"])
 
-    def _say(self) -> None:
-        letter = self.buttons.value
-        style = BOX.format("var(--jp-brand-color1, #0072b2)")
-        text = f"<b>You chose {letter}.</b> {_html(self.prediction.respond(letter))}"
-        self.answer.value = f"<div role='status' style='{style}'>{text}</div>"
+    def _answer(self, letter: str) -> None:
+        text = f"<b>You chose {letter}.</b> {as_html(self.prediction.respond(letter))}"
+        self.answer.value = BOX.format(BLUE, text)
         self.compare.disabled = False
 
-    def _settle(self, _button: w.Button) -> None:
-        self._closed = True
-        said = votes(self.prediction.number) or (self.buttons.value,)  # forgotten since
-        text = _html(self.prediction.compare(said))
-        style = BOX.format("var(--jp-ui-font-color2, #666)")
-        self.verdict.value = f"<div role='status' style='{style}'>{text}</div>"
+    def _compare(self, _button: w.Button) -> None:
+        self._compared = True
+        text = self.prediction.compare(votes(self.prediction.number))
+        self.verdict.value = BOX.format(GREY, as_html(text))
 
     def __repr__(self) -> str:
         return str(self.prediction)
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if isinstance(bundle, tuple):
-            bundle = bundle[0]
-        bundle["text/plain"] = str(self.prediction)
-        return bundle
+        return super()._repr_mimebundle_(**kwargs) | {"text/plain": str(self.prediction)}

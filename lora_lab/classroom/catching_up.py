@@ -33,7 +33,7 @@ def cells_of(page: Page) -> list[tuple[str, str]]:
 
 
 def sections(page: Page) -> list[Section]:
-    """The `##` headings of a page in order, numbered from 1. A heading may begin with its number: "## 4.2 Two rules"."""
+    """The `##` headings of a page in order, numbered from 1; "## 4.2 Two rules" says its number itself."""
     found = []
     for i, (kind, source) in enumerate(cells_of(page)):
         if kind != "markdown":

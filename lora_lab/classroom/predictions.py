@@ -2,23 +2,21 @@
 
 The order is predict, observe, explain. A choice is answered at once, but not with right or wrong: the answer takes up
 the thought behind the choice and says what to look for. The page's cells are the evidence. After them,
-`Prediction.compare` puts the choice beside what was found.
+`Prediction.compare` puts the choice beside what was found. The texts are in `predictions.toml` beside each subject.
 """
 
 from __future__ import annotations
 
-import re
 import textwrap
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .pages import PAGES, find_page
+from .pages import PAGES, Page
 
 SUBJECTS = Path(__file__).resolve().parents[1] / "subjects"
-LETTERS = "ABCD"
-_votes: dict[str, list[str]] = {}
+_chosen: dict[str, list[str]] = {}  # number -> the letters chosen in this session, in order
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,17 @@ class Prediction:
     evidence: tuple[str, ...]
 
     @property
-    def page(self) -> str:
-        return f"{int(self.number.split('.')[0]):02d}"
-
-    @property
     def letters(self) -> str:
-        return LETTERS[: len(self.choices)]
+        return "ABCD"[: len(self.choices)]
 
     @property
     def right(self) -> str:
         """The letter of the right choice."""
-        return next(letter for letter, choice in zip(self.letters, self.choices) if choice.right)
+        return next(letter for letter in self.letters if self.choice(letter).right)
 
     def choice(self, letter: str) -> Choice:
         """Raises ValueError that names the letters."""
-        if not (isinstance(letter, str) and len(letter) == 1 and letter in self.letters):
+        if letter not in list(self.letters):
             raise ValueError(f"Predict {self.number} has no choice {letter!r}; choose {', '.join(self.letters)}.")
         return self.choices[self.letters.index(letter)]
 
@@ -73,12 +67,17 @@ class Prediction:
         """What is said when this choice is made: a thought about it, and in a second line where to look."""
         return f"{self.choice(letter).response}\n{self.look}"
 
-    def compare(self, said: tuple[str, ...]) -> str:
+    def compare(self, letters: tuple[str, ...]) -> str:
         """The choices made, in order, beside what the page shows."""
-        first, last, right = (f"{x}, “{self.choice(x).text}”" for x in (said[0], said[-1], self.right))
-        again = "" if said[0] == said[-1] else f", and then {last}"
-        verdict = "So does the page" if last == right else f"The page says {right}"
-        return f"You said {first}{again}. {verdict}: {self.found}"
+        first, last = letters[0], letters[-1]
+        said = f"You said {self._quoted(first)}"
+        if last != first:
+            said += f", and then {self._quoted(last)}"
+        verdict = "So does the page" if last == self.right else f"The page says {self._quoted(self.right)}"
+        return f"{said}. {verdict}: {self.found}"
+
+    def _quoted(self, letter: str) -> str:
+        return f"{letter}, “{self.choice(letter).text}”"
 
     def __str__(self) -> str:
         """The question and its choices, for who has no widget."""
@@ -87,64 +86,53 @@ class Prediction:
         return "\n".join([*asked, *(f"   {self.named(letter)}" for letter in self.letters)])
 
 
-def of_page(page: str) -> tuple[Prediction, ...]:
-    """The predictions of page "04", from `predictions.toml` beside the page's subject."""
-    return _read(page, SUBJECTS / find_page(page).subject / "predictions.toml")
-
-
 @cache
-def _read(page: str, file: Path) -> tuple[Prediction, ...]:
+def of_page(page: Page) -> tuple[Prediction, ...]:
+    """The predictions of a page that are cards."""
+    file = SUBJECTS / page.subject / "predictions.toml"
     if not file.exists():
         return ()
-    rows = tomllib.loads(file.read_text(encoding="utf-8"))["prediction"]
-    for row in rows:
-        row["number"] = f"{int(page)}.{row['number']}"
+    found = []
+    for row in tomllib.loads(file.read_text(encoding="utf-8"))["prediction"]:
+        row["number"] = f"{int(page.number)}.{row['number']}"
         row["choices"] = tuple(Choice(**choice) for choice in row["choices"])
         row["evidence"] = tuple(row["evidence"])
-    return tuple(Prediction(**row) for row in rows)
+        found.append(Prediction(**row))
+    return tuple(found)
 
 
 def all_numbers() -> list[str]:
     """Every prediction that is a card, in order: ["0.1", "1.2", ...]."""
-    return [p.number for page in PAGES for p in of_page(page.number)]
+    return [prediction.number for page in PAGES for prediction in of_page(page)]
 
 
 def find(number: str) -> Prediction:
     """The prediction "4.2" (or "04.2"). Raises ValueError that names those there are."""
-    m = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", number) if isinstance(number, str) else None
-    there = of_page(f"{int(m[1]):02d}") if m and int(m[1]) < len(PAGES) else ()
-    for prediction in there:
-        if prediction.number == f"{int(m[1])}.{int(m[2])}":
-            return prediction
-    listed = ", ".join(f'"{p.number}"' for p in there) if there else ", ".join(f'"{n}"' for n in all_numbers())
-    where = f"page {there[0].page}" if there else "the course"
-    raise ValueError(f"there is no card for prediction {number!r}; {where} has {listed}.")
-
-
-# ------------------------------------------------------------------------------------------------ in this session
+    wanted = str(number).zfill(4)
+    for page in PAGES:
+        for prediction in of_page(page):
+            if prediction.number.zfill(4) == wanted:
+                return prediction
+    raise ValueError(f"there is no card for prediction {number!r}; the course has {', '.join(all_numbers())}.")
 
 
 def vote(number: str, letter: str) -> None:
     """Keep a choice until the kernel ends. The first is never lost: a second one is a change of mind."""
-    find(number).choice(letter)
-    kept = _votes.setdefault(find(number).number, [])
-    if kept[-1:] != [letter]:
-        kept.append(letter)
+    prediction = find(number)
+    prediction.choice(letter)
+    chosen = _chosen.setdefault(prediction.number, [])
+    if chosen[-1:] != [letter]:
+        chosen.append(letter)
 
 
 def votes(number: str) -> tuple[str, ...]:
     """What was chosen in this session, in order; () if nothing was. Raises ValueError for a number that is none."""
-    return tuple(_votes.get(find(number).number, ()))
+    return tuple(_chosen.get(find(number).number, ()))
 
 
 def voted() -> list[str]:
     """The numbers of the predictions made in this session, in the course's order."""
-    return [n for n in all_numbers() if _votes.get(n)]
-
-
-def forget() -> None:
-    """Forget every choice of this session, for a second class with the same kernel."""
-    _votes.clear()
+    return [number for number in all_numbers() if number in _chosen]
 
 
 def predict(number: str):

@@ -22,14 +22,20 @@ from matplotlib.transforms import Bbox
 
 from lora_lab import figures
 
-# Shown by the browser alone, when the panel's comm is gone: a page reopened, a kernel restarted or shut down.
-ASLEEP = (
-    "<style>.lora-lab-asleep {display: none} .jupyter-widgets-disconnected .lora-lab-asleep {display: block}</style>"
-    "<div class='lora-lab-asleep' style='font-weight: bold'>This is a still picture: "
-    "<i>Run ▸ Run All Cells</i> wakes the sliders.</div>"
-)
 DPI = 100
 MENU_LETTERS = 50  # so many letters of options fit on buttons beside a panel's other controls
+
+
+def asleep(what: str, parts: str) -> str:
+    """A line that only the browser shows, when the kernel is gone: a page reopened, a kernel restarted or shut down."""
+    return (
+        "<style>.lora-lab-asleep {display: none} "
+        ".jupyter-widgets-disconnected .lora-lab-asleep {display: block}</style><div class='lora-lab-asleep' "
+        f"style='font-weight: bold'>{what}: <i>Run ▸ Run All Cells</i> wakes {parts}.</div>"
+    )
+
+
+ASLEEP = asleep("This is a still picture", "the sliders")
 
 
 class LiveFigure(w.VBox):
