@@ -1,6 +1,8 @@
 """Many adapters, one base: switch between them, add them, cut their rank, and serve them in one batch (page 05).
 
-A "state" is what `adapter_state(model)` returns: {"fc.lora_A": (r, in), "fc.lora_B": (out, r)}. Adapters here are
+A "state" is what `adapter_state(model)` returns: {"fc.lora_A": (r, in), "fc.lora_B": (out, r)}, meant at the alpha/r
+of the layers it was read from. An `AdapterSet` never changes its model's alpha/r: an adapter of another one is folded
+into its B when it is used or read, so states may be taken out, added and put back whatever is in use. Adapters are
 entries of a dictionary, never attributes of a module, so "half", "train" or "weight" are names like any other.
 """
 
@@ -15,10 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .adapters import Site, adapted, adapter_state, check_state
 from .files import read_adapter
-from .layers import LowRankUpdate, is_scale
+from .layers import is_scale
 
 # ------------------------------------------------------------------------------------- the algebra of updates
 
@@ -51,8 +54,8 @@ def _weighted(items: Sequence[Mapping], weights: Sequence[float] | None) -> list
 def combine(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None) -> dict[str, Tensor]:
     """The state of w1 * update1 + w2 * update2 + ..., exactly: factors side by side, of rank r1 + r2 + ...
 
-    B A = [w1 B1, w2 B2] [A1; A2]. The result is meant at the scaling the states share; states of models whose alpha/r
-    differ go through an AdapterSet, which knows each one's scaling. (Adding As and adding Bs is something else:
+    B A = [w1 B1, w2 B2] [A1; A2]. The result is meant at the alpha/r the states share; those of models whose alpha/r
+    differ, or of different layers, go through an AdapterSet. (Adding As and adding Bs is something else:
     (B1 + B2)(A1 + A2) has the cross terms B1 A2 and B2 A1 in it.)
     """
     weights = _weighted(states, weights)
@@ -111,7 +114,9 @@ def truncate(delta: Tensor, r: int) -> Truncated:
             f"truncate needs a finite (rows, cols) matrix, got shape {tuple(delta.shape)}; "
             "a state goes to truncate_state."
         )
-    return _cut(*torch.linalg.svd(delta.double(), full_matrices=False), r, delta.dtype)
+    # On the CPU: some devices have no float64.
+    cut = _cut(*torch.linalg.svd(delta.cpu().double(), full_matrices=False), r, delta.dtype)
+    return cut._replace(A=cut.A.to(delta.device), B=cut.B.to(delta.device))
 
 
 @torch.no_grad()
@@ -123,11 +128,12 @@ def truncate_state(state: Mapping[str, Tensor], r: int) -> tuple[dict[str, Tenso
     result, errors = {}, {}
     for name in _names(state):
         A, B = state[f"{name}.lora_A"], state[f"{name}.lora_B"]
-        Q1, R1 = torch.linalg.qr(B.double())
-        Q2, R2 = torch.linalg.qr(A.double().T)
+        Q1, R1 = torch.linalg.qr(B.cpu().double())
+        Q2, R2 = torch.linalg.qr(A.cpu().double().T)
         U, S, Vh = torch.linalg.svd(R1 @ R2.T, full_matrices=False)
         cut = _cut(Q1 @ U, S, Vh @ Q2.T, r, A.dtype)
-        result[f"{name}.lora_A"], result[f"{name}.lora_B"], errors[name] = cut.A, cut.B, cut.relative
+        result[f"{name}.lora_A"], result[f"{name}.lora_B"] = cut.A.to(A.device), cut.B.to(B.device)
+        errors[name] = cut.relative
     return result, errors
 
 
@@ -136,7 +142,7 @@ def truncate_state(state: Mapping[str, Tensor], r: int) -> tuple[dict[str, Tenso
 
 class _Entry(NamedTuple):
     state: dict[str, Tensor]
-    scaling: dict[str, float]  # of each layer
+    scaling: dict[str, float]  # alpha/r of each layer that it is for
 
 
 class AdapterSet:
@@ -148,7 +154,8 @@ class AdapterSet:
         adapters.use("robot"); adapters.use({"pirate": 0.5, "robot": 0.5}); adapters.use({})   # {}: the base
         adapters.serve(x, ["pirate", "robot", None])                # row by row, in one forward
 
-    The base is there once. After `use` an optimizer must be made anew: the factors may have another rank.
+    The base is there once. Adapters may be for different ones of the model's adapted layers: a missing layer is a zero
+    update. After `use` an optimizer must be made anew: the factors may have another rank.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -179,8 +186,23 @@ class AdapterSet:
         return self._entries[name]
 
     def __getitem__(self, name: str) -> dict[str, Tensor]:
-        """A copy of the adapter's state."""
-        return {k: t.clone() for k, t in self._entry(name).state.items()}
+        """A copy of the adapter's state, at the alpha/r of the model's layers: added again, it is the same adapter."""
+        entry = self._entry(name)
+        layers = {s.name: s for s in adapted(self.model)}
+        state = {}
+        for layer in entry.scaling:
+            A, B = self._folded(entry, layers[layer])
+            state |= {f"{layer}.lora_A": A.clone(), f"{layer}.lora_B": B.clone()}
+        return state
+
+    def _folded(self, entry: _Entry, site: Site) -> tuple[Tensor, Tensor]:
+        """The entry's A and B for one layer, on its device and at its alpha/r; zeros where the entry has none."""
+        A, B = site.adapter.lora_A.detach(), site.adapter.lora_B.detach()
+        if site.name not in entry.scaling:
+            return A, torch.zeros_like(B)
+        own, its = site.adapter.scaling, entry.scaling[site.name]
+        A, B = (entry.state[f"{site.name}.lora_{f}"].to(B.device) for f in "AB")
+        return (A, B) if own == its else (A, (its / own) * B)
 
     def remove(self, name: str) -> None:
         """Forget the adapter. What the model computes with now does not change."""
@@ -188,36 +210,41 @@ class AdapterSet:
         del self._entries[name]
 
     def add(self, name: str, state: Mapping[str, Tensor] | None = None) -> None:
-        """Keep a copy of `state` (any rank, meant at the scaling of the model's layers), or of what the model carries.
+        """Keep a copy of `state` (any rank, at the alpha/r of the model's layers), or of what the model carries.
 
         Raises ValueError for a name that is taken or a state that does not fit the model's adapted layers.
         """
-        sites = {s.name: s.adapter for s in adapted(self.model)}
         state = adapter_state(self.model) if state is None else state
-        self._keep(name, state, {n: a.scaling for n, a in sites.items()})
+        self._keep(name, state, {s.name: s.adapter.scaling for s in adapted(self.model)})
 
     def load(self, name: str, folder: str | os.PathLike, *, check_base: bool = True) -> None:
-        """Keep the adapter of a folder, with its own rank and scaling; the model itself is not changed."""
+        """Keep the adapter of a folder, of any rank and alpha; the model itself is not changed."""
         file = read_adapter(self.model, folder, check_base=check_base)
+        if file.modules:
+            raise ValueError(f"the folder holds whole layers ({', '.join(file.modules)}), which a set cannot switch.")
         rule = math.sqrt if file.rslora else float
         self._keep(name, file.state, {n: file.alpha[n] / rule(file.r[n]) for n in file.r})
 
-    def _keep(self, name: str, state: Mapping[str, Tensor], scaling: dict[str, float]) -> None:
+    def _keep(self, name: str, state: Mapping[str, Tensor], scaling: Mapping[str, float]) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"an adapter's name is a text that is not empty, got {name!r}.")
         if name in self._entries:
             raise ValueError(f"there is an adapter {name!r} already; remove({name!r}) first, or choose another name.")
-        wanted = {}
+        wanted, layers = {}, {}
         for s in adapted(self.model):
             A, B = s.adapter.lora_A, s.adapter.lora_B
             given = state.get(f"{s.name}.lora_A")
+            if given is None and f"{s.name}.lora_B" not in state:
+                continue
             r = given.shape[0] if isinstance(given, Tensor) and given.ndim == 2 and given.shape[0] else A.shape[0]
             wanted |= {f"{s.name}.lora_A": ((r, A.shape[1]), A.dtype), f"{s.name}.lora_B": ((B.shape[0], r), B.dtype)}
-        checked = {k: t.to(s.device).clone() for (k, t), s in zip(check_state(state, wanted).items(), self._factors())}
-        self._entries[name] = _Entry(checked, scaling)
-
-    def _factors(self) -> list[nn.Parameter]:
-        return [p for s in adapted(self.model) for p in (s.adapter.lora_A, s.adapter.lora_B)]
+            layers[s.name] = scaling[s.name]
+            if s.adapter.scaling == 0 != layers[s.name]:
+                raise ValueError(f"{s.name} has alpha = 0, so no update can be put into it; choose another alpha.")
+        checked = check_state(state, wanted)
+        if not checked:
+            raise ValueError("this state is empty: it holds no factors.")
+        self._entries[name] = _Entry({key: t.clone() for key, t in checked.items()}, layers)
 
     @torch.no_grad()
     def use(self, which: str | Mapping[str, float]) -> None:
@@ -230,36 +257,39 @@ class AdapterSet:
         entries = [self._entry(name) for name in weights]
         if not all(is_scale(w) for w in weights.values()):
             raise ValueError(f"weights={weights!r}: a weight must be a finite number.")
-        new = {}
+        factors = []
         for s in adapted(self.model):
             A, B = s.adapter.lora_A, s.adapter.lora_B
-            if not entries:
-                new[s.name] = A.clone(), torch.zeros_like(B), s.adapter.scaling
-                continue
-            scaling = entries[0].scaling[s.name]
-            As, Bs = ([e.state[f"{s.name}.lora_{f}"] for e in entries] for f in "AB")
-            if len(entries) == 1 and list(weights.values()) == [1.0]:
-                new[s.name] = As[0].clone(), Bs[0].clone(), scaling
-                continue
-            if len({e.scaling[s.name] for e in entries}) > 1:  # different alpha/r: fold each into its B
-                Bs, scaling = [e.scaling[s.name] * b for e, b in zip(entries, Bs)], 1.0
-            sum_ = combine([{"w.lora_A": a, "w.lora_B": b} for a, b in zip(As, Bs)], list(weights.values()))
-            limit = min(B.shape[0], A.shape[1])
-            if sum_["w.lora_A"].shape[0] > limit:
-                sum_, _ = truncate_state(sum_, limit)
-            new[s.name] = sum_["w.lora_A"], sum_["w.lora_B"], scaling
-        for s in adapted(self.model):
-            _install(s.adapter, *new[s.name])
+            parts = [(self._folded(e, s), w) for e, w in zip(entries, weights.values()) if s.name in e.scaling]
+            if not parts:
+                A, B = A.clone(), torch.zeros_like(B)
+            elif len(parts) == 1 and parts[0][1] == 1.0:
+                A, B = parts[0][0]
+            else:
+                states = [{"w.lora_A": a, "w.lora_B": b} for (a, b), _ in parts]
+                total = combine(states, [w for _, w in parts])
+                limit = min(B.shape[0], A.shape[1])
+                if total["w.lora_A"].shape[0] > limit:
+                    total, _ = truncate_state(total, limit)
+                A, B = total["w.lora_A"], total["w.lora_B"]
+            factors.append((s.adapter, A, B))
+        for adapter, A, B in factors:
+            adapter.set_factors(A, B)
+            adapter.enabled = True
         self.active = weights
 
     @torch.no_grad()
-    def serve(self, x: Tensor, rows: Sequence[str | None]) -> Tensor:
+    def serve(self, x: Tensor, rows: Sequence[str | None], **inputs: object) -> object:
         """One forward of a batch whose row i uses the adapter rows[i] (None: the base), as a server of many users does.
 
-        x (batch, ...): the model's only input, batch first. W0 x is computed for all rows together; only the low-rank
-        part differs by row (vectorised by torch.vmap). The model itself is not changed. Equal to one row at a time, in
-        eval mode. Raises ValueError in train mode, for a wrong number of rows, or for a model that vmap cannot run
-        (LSTM and GRU: their kernels take one set of weights).
+        x (batch, ...): the model's first input, batch first; keyword tensors whose first side is the batch are split by
+        row, too, and other keywords are passed as they are. Returns what the model returns: a tensor, or a tuple, a
+        dictionary or an object of tensors that torch can take apart (transformers' outputs; say use_cache=False).
+
+        W0 x is computed for all rows together; only the low-rank part differs by row (vectorised by torch.vmap). The
+        model itself is not changed. Equal to one row at a time, in eval mode. Not for two threads at once. Raises
+        ValueError in train mode, for a wrong number of rows, or for a model that vmap cannot run (LSTM and GRU: their
+        kernels take one set of weights).
         """
         if self.model.training:
             raise ValueError(
@@ -267,75 +297,55 @@ class AdapterSet:
             )
         if not len(rows) or len(rows) != len(x):
             raise ValueError(f"there are {len(rows)} names for {len(x)} rows: give one name, or None, for each row.")
-        entries = [None if name is None else self._entry(name) for name in rows]
+        entries = [_Entry({}, {}) if name is None else self._entry(name) for name in rows]
         sites = adapted(self.model)
-        by_id = {id(p): n for n, p in self.model.named_parameters()}
+        paths = {
+            id(p): f"{path}.{name}" if path else name
+            for path, module in self.model.named_modules()
+            for name, p in module._parameters.items()
+        }
         stacked = {}
         for s in sites:
-            A, B = s.adapter.lora_A, s.adapter.lora_B
-            none = torch.zeros_like(A[:1]), torch.zeros_like(B[:, :1])
-            pairs = [
-                none if e is None else (e.state[f"{s.name}.lora_A"], e.scaling[s.name] * e.state[f"{s.name}.lora_B"])
-                for e in entries
-            ]
-            r = max(a.shape[0] for a, _ in pairs)
-            stacked[by_id[id(A)]] = torch.stack(
-                [nn.functional.pad(a, (0, 0, 0, r - len(a))) for a, _ in pairs]
-            )  # (batch, r, in)
-            stacked[by_id[id(B)]] = torch.stack(
-                [nn.functional.pad(b, (0, r - b.shape[1])) for _, b in pairs]
-            )  # (batch, out, r)
+            pairs = [self._folded(e, s) for e in entries]
+            r = max(A.shape[0] for A, _ in pairs)
+            As = [nn.functional.pad(A, (0, 0, 0, r - A.shape[0])) for A, _ in pairs]
+            Bs = [nn.functional.pad(B, (0, r - B.shape[1])) for _, B in pairs]
+            stacked[paths[id(s.adapter.lora_A)]] = torch.stack(As)  # (batch, r, in)
+            stacked[paths[id(s.adapter.lora_B)]] = torch.stack(Bs)  # (batch, out, r)
+        by_row = {k: v for k, v in inputs.items() if isinstance(v, Tensor) and v.ndim and len(v) == len(x)}
+        fixed = {k: v for k, v in inputs.items() if k not in by_row}
+        forms = []  # of each output: its leaves, and how they are put together
 
-        def one_row(factors: dict[str, Tensor], row: Tensor) -> Tensor:
-            out = functional_call(self.model, factors, (row[None],))
-            if not isinstance(out, Tensor) or out.shape[:1] != (1,):
-                raise ValueError("serve needs a model that maps one tensor (batch, ...) to one tensor (batch, ...).")
-            return out[0]
+        def one_row(factors: dict[str, Tensor], row: Tensor, extra: dict[str, Tensor]) -> list[Tensor]:
+            extra = {k: v[None] for k, v in extra.items()}
+            leaves, form = tree_flatten(functional_call(self.model, factors, (row[None],), {**extra, **fixed}))
+            forms.append((leaves, form))
+            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            if not tensors or any(t.shape[:1] != (1,) for t in tensors):
+                raise ValueError("serve needs a model whose outputs are tensors (batch, ...), batch first.")
+            return [t[0] for t in tensors]
 
         with _bare(sites):
             try:
-                return torch.vmap(one_row, in_dims=(0, 0))(stacked, x)
+                tensors = iter(torch.vmap(one_row)(stacked, x, by_row))
             except RuntimeError as e:
                 kinds = sorted({type(s.module).__name__.removeprefix("Parametrized") for s in sites})
                 raise ValueError(
                     f"this model cannot run with different weights for each row (adapted: {', '.join(kinds)}); "
                     f"use each adapter in turn on its rows. torch says: {str(e).splitlines()[0]}"
                 ) from e
+        leaves, form = forms[0]
+        return tree_unflatten([next(tensors) if isinstance(leaf, Tensor) else leaf for leaf in leaves], form)
 
 
 @contextmanager
 def _bare(sites: Sequence[Site]) -> Iterator[None]:
-    """Every adapter enabled, unmerged and with scaling * lam = 1, for the time of one call."""
-    before = [
-        dict(
-            enabled=s.adapter.enabled,
-            merged_weight=s.adapter.merged_weight,
-            scaling=s.adapter.scaling,
-            lam=s.adapter.lam,
-        )
-        for s in sites
-    ]
+    """Every adapter enabled, unmerged and with lam = 1, for the time of one call."""
+    before = [(s.adapter, s.adapter.enabled, s.adapter.kept_sum, s.adapter.lam) for s in sites]
     try:
-        for s in sites:
-            s.adapter.enabled, s.adapter.merged_weight, s.adapter.scaling, s.adapter.lam = True, None, 1.0, 1.0
+        for adapter, *_ in before:
+            adapter.enabled, adapter.kept_sum, adapter.lam = True, None, 1.0
         yield
     finally:
-        for s, values in zip(sites, before):
-            for name, value in values.items():
-                setattr(s.adapter, name, value)
-
-
-def _install(adapter: LowRankUpdate, A: Tensor, B: Tensor, scaling: float) -> None:
-    """New factors, of any rank, at a scaling; r and alpha follow from them."""
-    adapter.unmerge()
-    adapter.enabled = True
-    same = A.shape == adapter.lora_A.shape and scaling == adapter.scaling
-    for p, t in ((adapter.lora_A, A), (adapter.lora_B, B)):
-        p.grad = None
-        if p.shape == t.shape:
-            p.copy_(t)
-        else:
-            p.data = t.to(p.dtype)
-    if not same:
-        adapter.r, adapter.scaling = A.shape[0], scaling
-        adapter.alpha = scaling * (math.sqrt(adapter.r) if adapter.rslora else adapter.r)
+        for adapter, *values in before:
+            adapter.enabled, adapter.kept_sum, adapter.lam = values

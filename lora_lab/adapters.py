@@ -1,12 +1,28 @@
 """LoRA on whole models: attach, freeze, switch off, scale, merge, take off again.
 
 Every function works in place on any `nn.Module` and finds the adapters by walking the module tree, so a model
-may nest as it likes. Nothing is half-done: a call checks everything first and only then changes the model.
+may nest as it likes. Nothing is half-done: a call checks everything first, and what fails later is rolled back.
+
+A name here is a path without what wraps a module: torch.compile, DataParallel, checkpoint and FSDP wrappers put
+segments of their own into paths, and an adapter of the plain model has none of them.
+
+What this does not do:
+- Threads. "enabled", lam and the merged state belong to the model: two threads that use `adapters_disabled` or
+  `AdapterSet.serve` on one model get each other's answers. Give each thread a copy, or a lock.
+- transformers' `save_pretrained` of an adapted model writes adapted names, and loading it gives another model: write
+  the adapter with save_adapter, or a whole model after remove_lora(model, keep_delta=True).
+- pickle of a whole model with adapted convolutions, embeddings, recurrent layers or attention (torch's parametrize
+  refuses it): save_adapter, or state_dict.
+- torch.fx and torch.jit.script; torch.jit.trace keeps the number of the input's dimensions. Export after
+  remove_lora(model, keep_delta=True).
+- `resize_token_embeddings` and `tie_weights` on adapted layers: resize and tie before add_lora.
+- Dropout where a parent reads a layer's `weight` and multiplies by it itself: there is no input to drop.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .layers import (
-    LARGEST,
+    MAX_ALPHA,
     LoRALinear,
     LoRAParametrization,
     LowRankUpdate,
@@ -26,12 +42,20 @@ from .layers import (
     is_scale,
     matrix_shape,
     why_not,
+    why_not_fold,
 )
 
 # Layers whose one matrix is called `weight`; recurrent layers and attention own several, listed by `weights_of`.
 _ONE_WEIGHT = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+# What a wrapper calls the module in it: torch.compile, a checkpoint wrapper, FSDP. `module` is one of these names only
+# inside the wrappers that use it; everywhere else it is a name like any other.
+_WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+_KINDS = "Linear, Embedding, Conv1d/2d/3d, RNN, LSTM, GRU, MultiheadAttention, GPT-2's Conv1D"
+_SAMPLE = 65_536  # numbers of a larger tensor that go into its digest
 
 
 class Site(NamedTuple):
@@ -43,11 +67,16 @@ class Site(NamedTuple):
     adapter: LowRankUpdate
 
     @property
+    def place(self) -> tuple[nn.Module, str]:
+        """The module that holds W0, and W0's name in it."""
+        if isinstance(self.adapter, LoRALinear):
+            return self.adapter.base, "weight"
+        return self.module.parametrizations[self.tensor], "original"
+
+    @property
     def base_weight(self) -> nn.Parameter:
         """W0, the frozen parameter itself."""
-        if isinstance(self.adapter, LoRALinear):
-            return self.adapter.base.weight
-        return self.module.parametrizations[self.tensor].original
+        return getattr(*self.place)
 
 
 class Candidate(NamedTuple):
@@ -59,6 +88,64 @@ class Candidate(NamedTuple):
 
 
 # ---------------------------------------------------------------------------------------------------- finding
+
+
+def _is_wrapped(parent: nn.Module, child: str) -> bool:
+    if isinstance(parent, LoRALinear):
+        return child == "base"
+    return child in _WRAPPED or child == "module" and isinstance(parent, _WRAPPERS)
+
+
+def named_layers(model: nn.Module, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:
+    """model.named_modules() under plain names: a wrapper and the module in it have one name, and so have a
+    LoRALinear and its base."""
+    parents: dict[str, tuple[str, nn.Module]] = {}
+    for path, module in model.named_modules(remove_duplicate=remove_duplicate):
+        above, _, child = path.rpartition(".")
+        if path:
+            name, parent = parents[above]
+            name = name if _is_wrapped(parent, child) else _join(name, child)
+        else:
+            name = ""
+        parents[path] = name, module
+        yield name, module
+
+
+def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The base's parameters, adapted or not, under the names they have in the plain model."""
+    found = {}
+    for path, module in named_layers(model):
+        if not isinstance(module, LowRankUpdate):
+            for tensor, p in module._parameters.items():
+                name = re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", _join(path, tensor))
+                if p is not None:
+                    found[name] = p
+    return found
+
+
+def digest(t: Tensor) -> bytes:
+    """The numbers of a tensor (of a large one, a sample spread evenly) as bytes."""
+    numbers = t.detach().reshape(-1)
+    numbers = numbers[:: -(-numbers.numel() // _SAMPLE) or 1].cpu().contiguous()
+    return numbers.view(torch.uint8).numpy().tobytes()
+
+
+def _buffers(module: nn.Module) -> dict[str, str]:
+    """{name: digest} of the buffers that state_dict holds, such as a norm's running statistics."""
+    kept = {n: b for n, b in module._buffers.items() if b is not None and n not in module._non_persistent_buffers_set}
+    return {n: hashlib.sha256(digest(b)).hexdigest() for n, b in kept.items() if not b.is_meta}
+
+
+def also_trained(model: nn.Module) -> list[str]:
+    """Names of what is trainable beside A and B, and of buffers (statistics of norms) that moved since add_lora."""
+    names = [name for name, p in base_parameters(model).items() if p.requires_grad]
+    for path, module in named_layers(model):
+        moved = set(vars(module).get("_lora_replaced", ()))  # by load_adapter
+        before = vars(module).get("_lora_buffers", {})
+        if before:
+            moved |= {n for n, now in _buffers(module).items() if before.get(n, now) != now}
+        names += [_join(path, n) for n in sorted(moved)]
+    return names
 
 
 def _has_one_weight(module: nn.Module) -> bool:
@@ -84,9 +171,11 @@ def candidates(model: nn.Module) -> list[Candidate]:
     paths: dict[int, list[str]] = {}
     modules: dict[int, nn.Module] = {}
     attention_outputs: dict[int, list[str]] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
+    unwrappable = {id(model)}  # torch.compile keeps a bound call of what it was given: nothing can take its place
+    for path, module in named_layers(model, remove_duplicate=False):
         paths.setdefault(id(module), []).append(path)
         modules[id(module)] = module
+        unwrappable.add(id(module._modules.get("_orig_mod")))
         if isinstance(module, nn.MultiheadAttention):
             # its forward reads out_proj.weight and never calls out_proj: a wrapper's dropout would be skipped
             attention_outputs.setdefault(id(module.out_proj), []).append(path)
@@ -97,7 +186,7 @@ def candidates(model: nn.Module) -> list[Candidate]:
             aliases = {_join(p, tensor) for p in paths[key]} | {p for p in paths[key] if p}
             aliases |= {p for p in attention_outputs.get(key, []) if p}
             name = paths[key][0] if single and paths[key][0] else _join(paths[key][0], tensor)
-            wrap = isinstance(module, nn.Linear) and module is not model and key not in attention_outputs
+            wrap = isinstance(module, nn.Linear) and key not in unwrappable and key not in attention_outputs
             found.append(Candidate(name, module, tensor, frozenset(aliases), wrap))
     return found
 
@@ -113,8 +202,8 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
         with_weights = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
         kinds = sorted({type(m).__name__ for m in with_weights})
         raise ValueError(
-            f"{type(model).__name__} has no layer that LoRA can adapt (Linear, Embedding, Conv1d/2d/3d, RNN, LSTM, "
-            f"GRU, MultiheadAttention, GPT-2's Conv1D); its layers with parameters are: {', '.join(kinds) or 'none'}."
+            f"{type(model).__name__} has no layer that LoRA can adapt ({_KINDS}); its layers with parameters are: "
+            f"{', '.join(kinds) or 'none'}."
         )
     if target_modules is None:
         chosen = [c for c in everything if not why_not(c.module, c.tensor) or _is_unready(c)]
@@ -150,13 +239,20 @@ def _is_unready(c: Candidate) -> bool:
 
 
 def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> str:
-    for path, module in model.named_modules():
-        if path and (path == pattern or path.endswith("." + pattern)):
-            return (
-                f"target_modules={pattern!r} means {path}, a {type(module).__name__}, which has no weight matrix of "
-                "its own to adapt; name the layers inside it, or a Linear, Embedding, convolution, recurrent or "
-                "attention layer."
-            )
+    other = f"name layers of a kind that is adapted: {_KINDS}."
+    for path, module in named_layers(model):
+        own = {n: p for n, p in module._parameters.items() if p is not None and p.ndim > 1}
+        for name in (path, *(_join(path, n) for n in own)):
+            if name and (name == pattern or name.endswith("." + pattern)):
+                kind = type(module).__name__
+                if not own:
+                    means = f"target_modules={pattern!r} means {name}, a {kind}"
+                    return f"{means}, which has no weight matrix of its own; {other}"
+                shapes = ", ".join(f"{n} ({' x '.join(map(str, p.shape))})" for n, p in own.items())
+                return (
+                    f"target_modules={pattern!r} means {name}: {kind} holds {shapes}, a kind of weight that is not "
+                    f"adapted here; {other}"
+                )
     names = [c.name for c in everything]
     endings = sorted({n.rsplit(".", 1)[-1] for n in names} | set(names if len(names) <= 12 else ()))
     near = difflib.get_close_matches(pattern, endings, n=1)
@@ -176,7 +272,7 @@ def _span(p: Tensor) -> tuple[int, int] | None:
 def _refuse_tied(model: nn.Module, chosen: list[Candidate]) -> None:
     """A weight with a second owner must not be adapted: the other owner would change, or would not, by accident."""
     owners: dict[tuple[int, str], tuple[str, nn.Parameter]] = {}
-    for path, module in model.named_modules():
+    for path, module in named_layers(model):
         for tensor, p in module._parameters.items():
             if p is not None:
                 owners[id(module), tensor] = (_join(path, tensor), p)
@@ -197,10 +293,10 @@ def _refuse_tied(model: nn.Module, chosen: list[Candidate]) -> None:
 def adapted(model: nn.Module) -> list[Site]:
     """Every adapted weight of the model, in the order of its modules. A shared module appears once."""
     sites = []
-    for path, module in model.named_modules():
+    for path, module in named_layers(model):
         if isinstance(module, LoRALinear):
             sites.append(Site(path or "weight", module, "weight", module))
-        elif parametrize.is_parametrized(module):
+        elif "parametrizations" in module._modules:
             for tensor, steps in module.parametrizations.items():
                 for step in steps:
                     if isinstance(step, LoRAParametrization):
@@ -227,6 +323,8 @@ def add_lora(
     target_modules: str | Sequence[str] | None = None,
     dropout: float = 0.0,
     rslora: bool = False,
+    rank_pattern: Mapping[str, int] | None = None,
+    alpha_pattern: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Attach a rank-r update to the model's layers, in place, freeze everything else, return the adapted names.
 
@@ -234,10 +332,12 @@ def add_lora(
     expression as one string, a single weight of a recurrent layer ("rnn.weight_hh_l0"), or None for every supported
     layer. Linear layers become `LoRALinear`; Embedding, Conv1d/2d/3d, RNN/LSTM/GRU, MultiheadAttention and GPT-2's
     Conv1D are parametrized. Right after the call the model computes exactly what it computed before.
+    rank_pattern, alpha_pattern: another r or alpha for some layers, as in PEFT: {name, ending or regular expression of
+    an ending: value}, the first that fits counts.
 
-    Raises ValueError, in words and with the model unchanged: r, alpha or dropout out of range for one of the
-    layers; a pattern that matches nothing; no supported layer; a tied weight; a model that carries adapters already;
-    dropout on a layer whose input the adapter does not see. TypeError if `model` is not an nn.Module.
+    Raises ValueError, in words: r, alpha or dropout out of range for one of the layers; a pattern that matches nothing;
+    no supported layer; a tied weight; a model that carries adapters already; dropout on a layer whose input the adapter
+    does not see. TypeError if `model` is not an nn.Module. After any failure the model is as it was.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
@@ -248,8 +348,39 @@ def add_lora(
             "them. Call remove_lora(model) first, with keep_delta=True if their update is to stay."
         )
     chosen = _choose(model, target_modules)
-    attach(model, [Plan(c, r, alpha, dropout) for c in chosen], rslora)
+    plans = [Plan(c, r, alpha, dropout) for c in chosen]
+    for c, value in _by_pattern("rank_pattern", rank_pattern, chosen):
+        plans = [p._replace(r=value) if p.candidate is c else p for p in plans]
+    for c, value in _by_pattern("alpha_pattern", alpha_pattern, chosen):
+        plans = [p._replace(alpha=value) if p.candidate is c else p for p in plans]
+    attach(model, plans, rslora)
     return [site.name for site in adapted(model)]
+
+
+def fitting_pattern(patterns: Iterable[str], name: str) -> str | None:
+    """PEFT's rule for rank_pattern and alpha_pattern: the first that matches the end of the name."""
+    return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", name)), None)
+
+
+def _by_pattern(field: str, patterns: Mapping[str, float] | None, chosen: list[Candidate]) -> list[tuple]:
+    """(candidate, value) for each candidate that a pattern means; every pattern must mean one."""
+    if not isinstance(patterns or {}, Mapping):
+        raise ValueError(f"{field} must map names to numbers, got {patterns!r}.")
+    found, unused = [], set(patterns or {})
+    for c in chosen:
+        for alias in sorted(c.aliases):
+            try:
+                pattern = fitting_pattern(patterns or {}, alias)
+            except re.error as e:
+                raise ValueError(f"{field}={patterns!r} holds a pattern that is no regular expression ({e}).") from None
+            if pattern is not None:
+                found.append((c, patterns[pattern]))
+                unused.discard(pattern)
+                break
+    if unused:
+        names = ", ".join(c.name for c in chosen[:8])
+        raise ValueError(f"{field}: {sorted(unused)[0]!r} fits none of the adapted layers, which are: {names}.")
+    return found
 
 
 class Plan(NamedTuple):
@@ -279,71 +410,118 @@ def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
             )
     _refuse_tied(model, [plan.candidate for plan in plans])
 
-    # Everything is checked: from here on nothing can fail half-way.
-    model._lora_trainable_before = [n for n, p in model.named_parameters() if p.requires_grad]
-    model.requires_grad_(False)
-    parents = [m for m in model.modules() if not isinstance(m, LoRALinear)]
-    orders = {id(plan.candidate.module): list(plan.candidate.module._parameters) for plan in plans}
-    for c, r, alpha, dropout in plans:
-        if c.wrap:
-            layer = LoRALinear(c.module, r, alpha, dropout=dropout, rslora=rslora)
-            layer.train(c.module.training)
-            for parent in parents:  # every place where a shared module hangs
-                for child, module in parent._modules.items():
-                    if module is c.module:
-                        parent._modules[child] = layer
+    try:
+        _remember(model)
+        model.requires_grad_(False)
+        orders = {id(plan.candidate.module): list(plan.candidate.module._parameters) for plan in plans}
+        for plan in plans:
+            _attach_one(model, plan, rslora, orders[id(plan.candidate.module)])
+    except BaseException:  # out of memory, Ctrl-C: the layers done so far are undone
+        if adapted(model):
+            remove_lora(model)
         else:
-            weight, transposed = getattr(c.module, c.tensor), is_conv1d(c.module)
-            update = LoRAParametrization(weight, r, alpha, rslora=rslora, where=c.name, transposed=transposed)
-            parametrize.register_parametrization(c.module, c.tensor, update)
-            c.module.parametrizations.train(c.module.training)
-            update._parameter_order = orders[id(c.module)]
-            if isinstance(c.module, nn.RNNBase) and _forget_graph not in c.module._forward_hooks.values():
-                c.module.register_forward_hook(_forget_graph, always_call=True)
-                type(c.module)._apply = _apply_without_graph  # a class of its own, made by register_parametrization
+            _restore(model, model)
+        raise
+
+
+def _attach_one(model: nn.Module, plan: Plan, rslora: bool, order: list[str]) -> None:
+    c = plan.candidate
+    if c.wrap:
+        layer = LoRALinear(c.module, plan.r, plan.alpha, dropout=plan.dropout, rslora=rslora)
+        _replace(model, c.module, layer.train(c.module.training))
+        return
+    weight, transposed = getattr(c.module, c.tensor), is_conv1d(c.module)
+    update = LoRAParametrization(weight, plan.r, plan.alpha, rslora=rslora, where=c.name, transposed=transposed)
+    update._parameter_order = order
+    parametrize.register_parametrization(c.module, c.tensor, update)
+    c.module.parametrizations.train(c.module.training)
+    if isinstance(c.module, nn.RNNBase) and _forget_graph not in c.module._forward_hooks.values():
+        c.module.register_forward_hook(_forget_graph, always_call=True)
+        type(c.module)._apply = _apply_without_graph  # a class of its own, made by register_parametrization
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """At every place where a (perhaps shared) module hangs."""
+    for parent in list(model.modules()):
+        if not isinstance(parent, LoRALinear):
+            for child, module in parent._modules.items():
+                if module is old:
+                    parent._modules[child] = new
+
+
+def _roots(model: nn.Module) -> list[nn.Module]:
+    """The model and what it wraps."""
+    return [module for name, module in named_layers(model) if not name]
+
+
+def _remember(model: nn.Module) -> None:
+    """Keep, for remove_lora, which parameters were trainable, and, for save_adapter, the buffers' digests."""
+    _roots(model)[-1]._lora_trainable_before = [n for n, p in base_parameters(model).items() if p.requires_grad]
+    for module in model.modules():
+        buffers = _buffers(module)
+        if buffers:
+            module._lora_buffers = buffers
+
+
+def _restore(model: nn.Module, result: nn.Module) -> None:
+    """Take back what `_remember` kept: parameters that were trainable are trainable again."""
+    trainable: set[str] = set()
+    for root in _roots(model):
+        trainable |= set(vars(root).pop("_lora_trainable_before", ()))
+    for name, p in base_parameters(result).items():
+        if name in trainable:
+            p.requires_grad_(True)
+    for module in model.modules():
+        for note in ("_lora_buffers", "_lora_replaced"):
+            vars(module).pop(note, None)
 
 
 def remove_lora(model: nn.Module, keep_delta: bool = False) -> nn.Module:
     """Take the adapters off. The base comes back bit for bit, or, with keep_delta=True, as W0 + lam * delta.
 
     In place; the model is returned (for a bare `LoRALinear`, its base layer). Parameters that were trainable before
-    add_lora are trainable again. Raises ValueError if there is no adapter or if the sum would not be finite.
+    add_lora are trainable again. Raises ValueError, with the model unchanged: there is no adapter; a sum is not finite;
+    a weight that something else computes by now (pruning, weight_norm), so that what is written would not be read.
     """
     sites = _sites(model)
-    if keep_delta:
-        merge(model)  # checks every sum before the first weight is written
-    parents = [m for m in model.modules() if not isinstance(m, LoRALinear)]
+    sums: list[Tensor | None] = [None] * len(sites)
+    for i, site in enumerate(sites):
+        wrapped = isinstance(site.adapter, LoRALinear)
+        if not wrapped and len(site.module.parametrizations[site.tensor]) > 1:
+            raise ValueError(f"{site.name} was parametrized again after add_lora; take that off first.")
+        if keep_delta:
+            reason = why_not_fold(*site.place)
+            if reason:
+                raise ValueError(f"the update of {site.name} cannot be kept: {reason}. The model is unchanged.")
+            try:
+                sums[i] = site.adapter.checked_sum(site.base_weight)
+            except ValueError as e:
+                raise ValueError(f"{site.name}: {e}") from None
     result = model
-    for site in sites:
-        weight, merged = site.base_weight, site.adapter.merged_weight
+    for site, total in zip(sites, sums, strict=True):
+        if total is not None:
+            with torch.no_grad():
+                site.base_weight.copy_(total)
         if isinstance(site.adapter, LoRALinear):
-            for parent in parents:
-                for child, module in parent._modules.items():
-                    if module is site.adapter:
-                        parent._modules[child] = site.adapter.base
+            _replace(model, site.adapter, site.adapter.base)
             if site.adapter is model:
                 result = site.adapter.base
         else:
-            _own_class(site.module)
-            hooks = site.module._forward_hooks
-            for key in [k for k, hook in hooks.items() if hook is _forget_graph]:
-                del hooks[key]
-                site.module._forward_hooks_always_called.pop(key, None)
-            parametrize.remove_parametrizations(site.module, site.tensor, leave_parametrized=False)
-            order = site.adapter._parameter_order  # torch puts the weight last; put it back where it was
-            site.module._parameters = {n: site.module._parameters[n] for n in order if n in site.module._parameters} | {
-                n: p for n, p in site.module._parameters.items() if n not in order
-            }
-        if keep_delta:
-            with torch.no_grad():
-                weight.copy_(merged)
-    trainable = set(getattr(model, "_lora_trainable_before", ()))
-    for name, p in result.named_parameters():
-        if name in trainable:
-            p.requires_grad_(True)
-    if hasattr(model, "_lora_trainable_before"):
-        del model._lora_trainable_before
+            _remove_parametrization(site)
+    _restore(model, result)
     return result
+
+
+def _remove_parametrization(site: Site) -> None:
+    module, order = site.module, site.adapter._parameter_order
+    _own_class(module)
+    for key in [k for k, hook in module._forward_hooks.items() if hook is _forget_graph]:
+        del module._forward_hooks[key]
+        module._forward_hooks_always_called.pop(key, None)
+    parametrize.remove_parametrizations(module, site.tensor, leave_parametrized=False)
+    # torch puts the weight last; put it back where it was
+    names = [n for n in order if n in module._parameters] + [n for n in module._parameters if n not in order]
+    module._parameters = {n: module._parameters[n] for n in names}
 
 
 def _forget_graph(rnn: nn.RNNBase, args: tuple, output: object) -> None:
@@ -390,7 +568,7 @@ def set_scale(model: nn.Module, lam: float) -> None:
     """Turn the adapters up or down: W0 + lam * delta. lam = 0 is the base, 1 the adapted model."""
     if not is_scale(lam):
         raise ValueError(
-            f"lam={lam!r} is not a finite number of at most {LARGEST:g} in size: "
+            f"lam={lam!r} is not a finite number of at most {MAX_ALPHA:g} in size: "
             "0 is the base, 1 the trained update, 0.5 half of it."
         )
     sites = _sites(model)
@@ -406,17 +584,20 @@ def set_scale(model: nn.Module, lam: float) -> None:
 
 
 def _merge(sites: list[Site]) -> None:
-    """All or none: if one sum is not finite, every layer is as it was."""
-    before = [s.adapter.merged_weight for s in sites]
+    """All or none: if one layer cannot be merged, every layer is as it was."""
+    before = [(s.adapter.kept_sum, s.adapter.merged_parts) for s in sites]
     try:
         for s in sites:
             try:
-                s.adapter.merge_onto(s.base_weight)
+                if isinstance(s.adapter, LoRALinear):
+                    s.adapter.merge()
+                else:
+                    s.adapter.merge_onto(s.base_weight)
             except ValueError as e:
                 raise ValueError(f"{s.name}: {e}") from None
     except ValueError:
-        for s, weight in zip(sites, before, strict=True):
-            s.adapter.merged_weight = weight
+        for s, kept in zip(sites, before, strict=True):
+            s.adapter.kept_sum, s.adapter.merged_parts = kept
         raise
 
 
@@ -424,8 +605,11 @@ def merge(model: nn.Module) -> None:
     """Compute with W0 + lam * delta as one matrix per layer (paper, section 4.1: "no additional inference latency").
 
     W0 itself stays as it is, beside the sum: merging twice is merging once, `unmerge` is exact, and `state_dict()`
-    is the same as before. To fold the update in for good, and free the second copy: remove_lora(model,
-    keep_delta=True).
+    is the same as before. When A, B or W0 change later, by whatever means, the sum is made anew at the next forward.
+    To fold the update in for good, and free the second copy: remove_lora(model, keep_delta=True).
+    Raises ValueError, with the model unchanged, for a sum that is not finite, and for a Linear whose call does more
+    than W0 x + b (hooks, a patched forward): a merged layer would skip that. A hook that is put on a merged layer's
+    base is not called until unmerge.
     """
     _merge(_sites(model))
 
@@ -453,7 +637,8 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 def adapter_state(model: nn.Module) -> dict[str, Tensor]:
     """The adapters alone, as detached copies: {"layers.0.q_proj.lora_A": (r, in), "….lora_B": (out, r)}.
 
-    The same whether the model is merged, scaled or disabled.
+    The same whether the model is merged, scaled or disabled. Meant at the layers' own alpha/r: a model with another
+    alpha/r makes another update of the same A and B. Between such models use save_adapter, which keeps r and alpha.
     """
     state = {}
     for s in _sites(model):

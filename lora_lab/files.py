@@ -10,8 +10,9 @@ What PEFT 0.21 calls a weight, and what is written here:
     attention        <path>.lora_A.weight for in_proj_weight, <path>.base_layer.out_proj.lora_A.weight for out_proj;
                      PEFT adapts both or none, so a weight without an adapter is written as two factors of zeros
 
-each with "base_model.model." in front. PEFT has no counterpart, and refuses the folder, for a grouped convolution
-(its factors are of another shape), attention with kdim or vdim, and a model that is one bare layer: those are our own.
+each with "base_model.model." in front, as are the tensors of layers saved whole (`modules_to_save`). PEFT has no
+counterpart, and refuses the folder, for a grouped convolution (its factors are of another shape), attention with kdim
+or vdim, and a model that is one bare layer: those are our own.
 
 Reading never unpickles, checks everything before it touches the model, and refuses in a sentence.
 """
@@ -23,10 +24,9 @@ import json
 import os
 import re
 import secrets
-import shutil
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,25 +35,40 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from .adapters import Plan, adapted, attach, candidates, check_state, load_adapter_state, lora_parameters, weights_of
-from .layers import LoRALinear, check_hyperparameters, is_conv1d, matrix_shape
+from .adapters import (
+    Plan,
+    adapted,
+    also_trained,
+    attach,
+    base_parameters,
+    candidates,
+    check_state,
+    digest,
+    fitting_pattern,
+    load_adapter_state,
+    named_layers,
+    weights_of,
+)
+from .layers import LoRALinear, check_hyperparameters, factor_dtype, is_conv1d, matrix_shape
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model"
-SAMPLE = 65_536  # numbers of a larger weight that go into the fingerprint
 
 # Fields of PEFT's config that are read here, or that change nothing about what the tensors mean.
-_READ = {
-    *("peft_type", "r", "lora_alpha", "use_rslora", "lora_dropout", "rank_pattern", "alpha_pattern", "bias"),
-    *("target_modules", "target_parameters", "init_lora_weights"),
-    "fan_in_fan_out",  # the layer itself says so, here and in PEFT, which corrects a config that disagrees
-}
-_NO_MATTER = {
-    *("task_type", "inference_mode", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"),
-    *("megatron_core", "qalora_group_size", "runtime_config"),
-}
+_READ = (
+    "peft_type r lora_alpha use_rslora lora_dropout rank_pattern alpha_pattern bias target_modules target_parameters "
+    "exclude_modules layers_to_transform layers_pattern modules_to_save init_lora_weights "
+    "fan_in_fan_out"  # the layer itself says so, here and in PEFT, which corrects a config that disagrees
+).split()
+_NO_MATTER = (
+    "task_type inference_mode peft_version auto_mapping base_model_name_or_path revision megatron_core "
+    "qalora_group_size runtime_config "
+    "eva_config corda_config loftq_config lora_ga_config"  # settings of a start; init_lora_weights says which it was
+).split()
+# Ways to draw the first A and B. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) also change W0 at the start.
+_LISTS = ("target_parameters", "modules_to_save")  # where one string is no list
+_STARTS = ("gaussian", "eva", "orthogonal", "mica", None)
 
 
 class AdapterFile(NamedTuple):
@@ -64,6 +79,7 @@ class AdapterFile(NamedTuple):
     alpha: dict[str, float]
     rslora: bool
     dropout: float
+    modules: dict[str, dict[str, Tensor]]  # whole layers saved along (modules_to_save), by name
 
 
 # ------------------------------------------------------------------------------------------- names in PEFT's format
@@ -76,30 +92,26 @@ class _Slot(NamedTuple):
     group: str  # what target_modules, target_parameters, rank_pattern and alpha_pattern mean
     module: str  # path of the layer
     tensor: str
+    weight: nn.Parameter  # W0
     shape: torch.Size
-    form: str  # "matrix", "embedding" or "conv"
+    form: str  # "matrix", "embedding", "conv", or "turned": a Conv1D whose weight itself is the target
     kind: str  # "module", "parameter" or "attention"
     stem: str  # where its tensors hang; for "parameter" it depends on its neighbours, see _stems
 
 
 def _slots(model: nn.Module) -> list[_Slot]:
     slots: list[_Slot] = []
-    inside: set[int] = set()
-    outputs: dict[int, tuple[str, bool]] = {}
-    for path, module in model.named_modules():
-        if id(module) in inside:
-            continue
-        layer = module
-        if isinstance(module, LoRALinear):
-            layer = module.base
-            inside.add(id(layer))
-        attention, peft_can = path, bool(path) and getattr(layer, "_qkv_same_embed_dim", False)
+    outputs: dict[int, tuple[str, bool]] = {}  # out_proj of an attention, which speaks for it
+    for path, layer in named_layers(model):
+        peft_can = bool(path) and getattr(layer, "_qkv_same_embed_dim", False)
         if isinstance(layer, nn.MultiheadAttention):
             outputs[id(layer.out_proj)] = path, peft_can
+            if isinstance(layer.out_proj, LoRALinear):
+                outputs[id(layer.out_proj.base)] = path, peft_can
         for tensor in weights_of(layer):
             weight = layer._parameters.get(tensor)
-            if weight is None and parametrize.is_parametrized(layer, tensor):
-                weight = getattr(layer.parametrizations[tensor], "original", None)
+            if weight is None and "parametrizations" in layer._modules:
+                weight = layer.parametrizations[tensor]._parameters.get("original")
             if weight is None or weight.ndim < 2:
                 continue
             name, form, kind, stem, group = f"{path}.{tensor}" if path else tensor, "matrix", "module", path, path
@@ -107,14 +119,14 @@ def _slots(model: nn.Module) -> list[_Slot]:
                 group, kind, name = outputs[id(layer)][0], "attention", path
                 stem = f"{group}.base_layer.out_proj" if outputs[id(layer)][1] else path
             elif isinstance(layer, nn.MultiheadAttention):
-                group, kind, stem = attention, "attention", path if peft_can else name
+                kind, stem = "attention", path if peft_can else name
             elif isinstance(layer, nn.RNNBase | nn.RNNCellBase):
                 group, kind = name, "parameter"
             else:
                 name = path or tensor
                 conv = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
                 form = "embedding" if isinstance(layer, nn.Embedding) else "conv" if conv else "matrix"
-            slots.append(_Slot(name, group, path, tensor, matrix_shape(layer, weight), form, kind, stem))
+            slots.append(_Slot(name, group, path, tensor, weight, matrix_shape(layer, weight), form, kind, stem))
     return slots
 
 
@@ -139,7 +151,7 @@ def _keys(slot: _Slot, stem: str) -> tuple[str, str]:
 
 def _peft_shapes(slot: _Slot, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     rows, rest = slot.shape[0], slot.shape[1:]
-    if slot.form == "embedding":
+    if slot.form in ("embedding", "turned"):
         return (r, rows), (rest[0], r)
     if slot.form == "conv":
         return (r, *rest), (rows, r, *(1 for _ in rest[1:]))
@@ -148,14 +160,14 @@ def _peft_shapes(slot: _Slot, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 def _to_peft(slot: _Slot, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Our A (r, cols) and B (rows, r) as PEFT keeps them."""
-    if slot.form == "embedding":  # PEFT's product is dim x num, the transpose of the weight
+    if slot.form in ("embedding", "turned"):  # PEFT's product is the transpose of ours
         A, B = B.T, A.T
     shape_a, shape_b = _peft_shapes(slot, A.shape[0])
     return A.reshape(shape_a), B.reshape(shape_b)
 
 
 def _from_peft(slot: _Slot, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    return (B.T, A.T) if slot.form == "embedding" else (A.flatten(1), B.flatten(1))
+    return (B.T, A.T) if slot.form in ("embedding", "turned") else (A.flatten(1), B.flatten(1))
 
 
 def _means(patterns: str | list[str], key: str) -> bool:
@@ -165,37 +177,49 @@ def _means(patterns: str | list[str], key: str) -> bool:
     return any(key == p or key.endswith(f".{p}") for p in patterns)
 
 
-def _from_pattern(patterns: Mapping[str, float], key: str, default: float) -> float:
-    """PEFT's rank_pattern and alpha_pattern: the first that matches the end of the name."""
-    return next((v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", key)), default)
+def _is_target(config: Mapping, key: str) -> bool:
+    """PEFT's choice among the layers: target_modules, less what other fields exclude."""
+    targets, numbers = config.get("target_modules") or [], config.get("layers_to_transform")
+    saved = config.get("modules_to_save") or []
+    if _means(config.get("exclude_modules") or [], key) or any(re.match(rf"(^|.*\.){m}($|\..*)", key) for m in saved):
+        return False
+    if isinstance(targets, str) or key in targets or numbers in (None, []) or not _means(targets, key):
+        return _means(targets, key)
+    patterns = config.get("layers_pattern") or r"[^.]*"
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        start = r".*?\." if not config.get("layers_pattern") else r"(?:^|.*?\.)"
+        match = re.match(rf"{start}{pattern}\.(\d+)\.", key)
+        if match:
+            return int(match[1]) in (numbers if isinstance(numbers, list) else [numbers])
+    return False
+
+
+def _saved_layers(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """The layers that PEFT means by modules_to_save: those whose path ends so."""
+    return {path: m for path, m in named_layers(model) if path and any(path.endswith(name) for name in names)}
 
 
 # -------------------------------------------------------------------------------------------------- the fingerprint
 
 
-def base_fingerprint(model: nn.Module) -> str:
+def base_fingerprint(model: nn.Module, *, without: Iterable[str] = ()) -> str:
     """A hash of the base: names, shapes, dtypes and numbers of its parameters (of large ones, a sample), hex.
 
-    The same before and after add_lora, whatever the adapters hold. Another seed, one more training step or another
-    dtype give another one; buffers such as BatchNorm's running means do not count.
+    The same before and after add_lora and inside wrappers, whatever the adapters hold. Another seed, one more training
+    step or another dtype give another one; buffers such as BatchNorm's running means do not count, nor does what is in
+    the layers named by `without`.
     """
-    digest = hashlib.sha256()
-    factors = {id(p) for p in lora_parameters(model)} if adapted(model) else set()
-    wrapped = {path for path, m in model.named_modules() if isinstance(m, LoRALinear)}
+    total, seen = hashlib.sha256(), set()
+    outside = tuple(f"{path}." for path in without)
     named = {}
-    for name, p in model.named_parameters():
-        if id(p) in factors:
-            continue
-        path, _, last = name.rpartition(".")
-        if path.rpartition(".")[0] in wrapped or path == "base" and "" in wrapped:  # "fc.base.weight" was "fc.weight"
-            name = f"{path.removesuffix('base')}{last}"
-        named[re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)] = p
+    for name, p in base_parameters(model).items():
+        if id(p) not in seen and not name.startswith(outside):
+            named[name] = p
+            seen.add(id(p))
     for name, p in sorted(named.items()):
-        numbers = p.detach().reshape(-1)
-        numbers = numbers[:: -(-numbers.numel() // SAMPLE) or 1].cpu().contiguous()  # evenly spaced
-        digest.update(json.dumps([name, list(p.shape), str(p.dtype)]).encode())
-        digest.update(numbers.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        total.update(json.dumps([name, list(p.shape), str(p.dtype)]).encode())
+        total.update(digest(p))
+    return total.hexdigest()
 
 
 # -------------------------------------------------------------------------------------------------------------- save
@@ -211,11 +235,50 @@ def _pattern(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
     return common, {f"^{re.escape(group)}": v for group, v in values.items() if v != common}
 
 
-def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
+def _name_and_task(model: nn.Module) -> tuple[str | None, str | None]:
+    """What lets PEFT's AutoPeftModel open the folder: where transformers got the model, and what kind it is.
+
+    Classifiers are left without a task: for those PEFT would add the head to modules_to_save by itself.
+    """
+    inner = [module for name, module in named_layers(model) if not name][-1]
+    name, kind = getattr(getattr(inner, "config", None), "_name_or_path", None), type(inner).__name__
+    task = None
+    if hasattr(inner, "prepare_inputs_for_generation"):
+        endings = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
+        task = next((task for ending, task in endings.items() if kind.endswith(ending)), None)
+    return name if isinstance(name, str) and name else None, task
+
+
+def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """The layers to save whole; a ValueError unless they, A and B are all that trained."""
+    if isinstance(names, str) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError(f"modules_to_save={names!r} must be a list of names of layers.")
+    layers = [path for path, _ in named_layers(model)]
+    saved = [path for path in layers for n in names if path == n or path.endswith(f".{n}")]
+    for n in names:
+        if not any(path == n or path.endswith(f".{n}") for path in saved):
+            raise ValueError(f"modules_to_save={n!r} names no layer; there are: {', '.join(layers[1:12])}.")
+    found = _saved_layers(model, saved)
+    for path, module in found.items():
+        if path not in saved:
+            raise ValueError(f"PEFT's modules_to_save go by endings of names and {saved} would mean {path}, too.")
+        if any(s.name.startswith(path) for s in adapted(model)) and adapted(module):
+            raise ValueError(f"{path} is adapted, so it is not saved whole: leave it out of one of the two.")
+    rest = [name for name in also_trained(model) if not name.startswith(tuple(f"{path}." for path in saved))]
+    if rest:
+        more = f", … ({len(rest)} in all)" if len(rest) > 4 else ""
+        whole = sorted({name.rpartition(".")[0] for name in rest} | set(saved))
+        raise ValueError(
+            f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. Save "
+            f"these layers whole: save_adapter(model, folder, modules_to_save={whole!r}), or keep them as they were: "
+            "frozen, and norms with running statistics in eval mode. Nothing was written."
+        )
+    return found
+
+
+def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, dict[str, Tensor]]:
     """The config and the tensors of the folder, or a ValueError if PEFT's format cannot hold these adapters."""
     sites = {s.name: s.adapter for s in adapted(model)}
-    if not sites:
-        raise ValueError(f"this {type(model).__name__} carries no LoRA adapter, so there is nothing to save.")
     for name, a in sites.items():
         if not (torch.isfinite(a.lora_A).all() and torch.isfinite(a.lora_B).all()):
             raise ValueError(f"{name} holds NaN or infinity: the training diverged. Nothing was written.")
@@ -236,13 +299,18 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
     stems, tensors = _stems(chosen), {}
     for s in chosen:
         a, r = sites.get(s.name), ranks[s.group]
-        A, B = (a.lora_A, a.lora_B) if a else (torch.zeros(r, s.shape[1:].numel()), torch.zeros(s.shape[0], r))
+        zeros = torch.zeros(r, s.shape[1:].numel(), device="cpu"), torch.zeros(s.shape[0], r, device="cpu")
+        A, B = (a.lora_A, a.lora_B) if a else zeros
         for key, t in zip(_keys(s, stems[s.name]), _to_peft(s, A, B)):
             tensors[key] = t.detach().cpu().contiguous().clone()
 
+    for path, module in whole.items():
+        for key, t in module.state_dict().items():
+            tensors[f"{PREFIX}.{path}.{key}"] = t.detach().cpu().contiguous().clone()
+
     modules = sorted({s.group for s in chosen if s.kind != "parameter"})
     parameters = sorted({s.group for s in chosen if s.kind == "parameter"})
-    others = {path for path, _ in model.named_modules()} - set(modules)
+    others = {path for path, _ in named_layers(model)} - set(modules)
     if any(_means(modules, path) for path in others):  # an ending would mean other layers, too
         modules = "|".join(re.escape(m) for m in modules)
     clash = [s.name for s in slots if s.name not in parameters and _means(parameters, s.name)]
@@ -251,6 +319,8 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
             f"PEFT's target_parameters go by endings of names and would mean {clash[0]}, too: adapt it as well."
         )
     dropouts = [a.dropout.p for a in sites.values() if isinstance(a, LoRALinear) and a.dropout]
+    turned = {path for path, module in named_layers(model) if is_conv1d(module)}
+    name, task = _name_and_task(model)
     (r, rank_pattern), (alpha, alpha_pattern) = _pattern(ranks), _pattern(alphas)
     config = {
         "peft_type": "LORA",
@@ -263,11 +333,11 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
         "alpha_pattern": {k: _plain(v) for k, v in alpha_pattern.items()},
         "lora_dropout": max(dropouts, default=0.0) if not parameters else 0.0,  # PEFT: none beside target_parameters
         "bias": "none",
-        "fan_in_fan_out": all(is_conv1d(model.get_submodule(s.module)) for s in chosen),
+        "fan_in_fan_out": all(s.module in turned for s in chosen),
         "init_lora_weights": True,
-        "modules_to_save": None,
-        "base_model_name_or_path": None,
-        "task_type": None,
+        "modules_to_save": sorted(whole) or None,
+        "base_model_name_or_path": name,
+        "task_type": task,
         "inference_mode": True,
     }
     return config, tensors
@@ -276,10 +346,6 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
 def _scaling_of(config: Mapping) -> dict:
     """What turns the tensors into an update; kept a second time beside them, so that neither changes alone."""
     return {k: config.get(k) for k in ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")}
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
 
 
 def _steady(data: bytes) -> bytes:
@@ -297,52 +363,39 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(f.fileno())
 
 
-def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
+def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save: Sequence[str] = ()) -> Path:
     """Write the adapters alone into `folder`, in PEFT's format; PEFT 0.21 loads it with PeftModel.from_pretrained.
 
-    The same whether the model is merged, scaled or disabled (lam is not saved). The folder is written beside its
-    place and then moved there: after a crash at any moment it holds the old adapter or the new one, never a mixture.
-    Returns the folder's path. Raises ValueError, with nothing written, for a model without adapters, factors that are
-    not finite, or a folder that holds other things; OSError when the disk refuses.
+    modules_to_save: names of layers that trained as well (a new head, a norm), to be saved whole beside the adapters.
+    The same whether the model is merged, scaled or disabled (lam is not saved), compiled or inside DataParallel. An
+    existing folder is kept: its two files are replaced, each whole or not at all. Returns the folder's path.
+
+    Raises ValueError, with nothing written: a model without adapters; factors that are not finite; anything else that
+    is trainable or, like a norm's statistics, moved since add_lora, unless it is in modules_to_save; a file in the
+    folder's place. OSError when the disk refuses.
     """
-    config, tensors = _contents(model)
-    note = {"base": base_fingerprint(model), "scaling": _scaling_of(config)}
-    weights = _steady(to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)}))
-
+    if not adapted(model):
+        raise ValueError(f"this {type(model).__name__} carries no LoRA adapter, so there is nothing to save.")
+    whole = _what_else(model, modules_to_save)
+    config, tensors = _contents(model, whole)
+    note = {"base": base_fingerprint(model, without=whole), "scaling": _scaling_of(config)}
+    files = {
+        WEIGHTS: _steady(to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)})),
+        CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
+    }
     folder = Path(folder).resolve()
-    previous = _previous(folder)
-    if not folder.exists() and previous.exists():  # the last save was interrupted between its two moves
-        os.replace(previous, folder)
-    entries = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-    if folder.exists() and not folder.is_dir() or entries and not entries & {CONFIG, WEIGHTS, PICKLE}:
-        raise ValueError(
-            f"{folder.name} exists and is not an adapter folder; choose an empty or a new one. Nothing was written."
-        )
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder.name} is a file; an adapter needs a folder. Nothing was written.")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)
     try:
-        new.mkdir()
-        _write(new / WEIGHTS, weights)
-        _write(new / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-        for name in entries - {CONFIG, WEIGHTS, PICKLE}:  # a README beside an adapter stays
-            there = folder / name  # a link stays a link: what it points to is not ours to copy
-            if there.is_dir() and not there.is_symlink():
-                shutil.copytree(there, new / name, symlinks=True)
-            else:
-                shutil.copy2(there, new / name, follow_symlinks=False)
-        if folder.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-            os.replace(folder, previous)
-        try:
-            os.replace(new, folder)
-        except BaseException:  # also an impatient Ctrl-C
-            if previous.exists():
-                os.replace(previous, folder)
-            raise
-        shutil.rmtree(previous, ignore_errors=True)
+        for name, data in files.items():
+            _write(folder / f".{name}.{mark}", data)
+        for name in files:
+            os.replace(folder / f".{name}.{mark}", folder / name)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        for name in files:
+            (folder / f".{name}.{mark}").unlink(missing_ok=True)
     return folder
 
 
@@ -372,25 +425,34 @@ def _check_config(config: dict) -> None:
     if config.get("bias", "none") != "none":
         raise ValueError(f"bias={config['bias']!r}: the adapter trained biases, too, and LoRA Lab loads 'none' only.")
     start = config.get("init_lora_weights", True)
-    if not isinstance(start, bool) and start not in ("gaussian", "eva", "orthogonal", None):
+    if not isinstance(start, bool) and start not in _STARTS:
         raise ValueError(
             f"init_lora_weights={start!r} changes the base's own weights; convert the adapter to plain LoRA in PEFT."
         )
     for field, value in config.items():
-        if field not in _READ | _NO_MATTER and value not in (None, False, "", [], {}):
+        if field not in _READ and field not in _NO_MATTER and value not in (None, False, "", [], {}):
             raise ValueError(
                 f"the adapter uses {field}={value!r}, which is more than W0 + BA and which LoRA Lab does not load."
             )
+    patterns = list(config.get("modules_to_save") or []) + list(config.get("layers_pattern") or [])
     for field in ("rank_pattern", "alpha_pattern"):
         if not isinstance(config.get(field) or {}, dict):
             raise ValueError(f"{field} must map names to numbers, got {config[field]!r}.")
-    for field, one_string in (("target_modules", True), ("target_parameters", False)):
+        patterns += config.get(field) or {}
+    for field in ("target_modules", "exclude_modules", "layers_pattern", "target_parameters", "modules_to_save"):
         value = config.get(field)
-        fine = (
-            isinstance(value, list) and all(isinstance(p, str) for p in value) or one_string and isinstance(value, str)
-        )
-        if value is not None and not fine:
+        fine = isinstance(value, list) and all(isinstance(p, str) for p in value)
+        if value is not None and not fine and (field in _LISTS or not isinstance(value, str)):
             raise ValueError(f"{field} must be a list of names, got {value!r}.")
+        patterns += [value] if isinstance(value, str) else []
+    try:
+        for pattern in patterns:
+            re.compile(pattern)
+    except re.error as e:
+        raise ValueError(f"{CONFIG} holds a pattern that is no regular expression ({e}).") from None
+    numbers = config.get("layers_to_transform")
+    if not all(isinstance(n, int) for n in (numbers if isinstance(numbers, list) else [numbers or 0])):
+        raise ValueError(f"layers_to_transform must be a list of whole numbers, got {numbers!r}.")
     if not isinstance(config.get("use_rslora", False), bool):
         raise ValueError(f"use_rslora must be true or false, got {config['use_rslora']!r}.")
 
@@ -429,8 +491,6 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     Raises ValueError in a sentence for everything that load_adapter refuses.
     """
     folder = Path(folder).resolve()
-    if not folder.exists() and _previous(folder).is_dir():
-        folder = _previous(folder)  # a save was interrupted between its two moves; the old adapter is whole
     config = _read_config(folder)
     _check_config(config)
     tensors, note = _read_weights(folder)
@@ -442,110 +502,153 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
             "in the config. "
             "To turn an adapter up or down use set_scale."
         )
-    if check_base and "base" in note and note["base"] != base_fingerprint(model):
+    whole = _saved_layers(model, config.get("modules_to_save") or [])
+    chosen = _chosen(model, config)
+    if check_base and "base" in note and note["base"] != base_fingerprint(model, without=whole):
         raise ValueError(
             "this adapter was trained on another base: names, shapes, dtypes or numbers of its weights differ, and "
             "BA corrects the W0 it was trained with (another seed, more training, or another dtype is another base). "
             "check_base=False loads it all the same. The model is unchanged."
         )
+    tensors = _without_base(model, tensors, check_base)
+    modules = _take_whole(config, whole, tensors)
 
-    carried = {s.name: s.adapter for s in adapted(model)}
-    modules, parameters = config.get("target_modules") or [], config.get("target_parameters") or []
-    try:
-        chosen = [
-            s
-            for s in _slots(model)
-            if _means(parameters if s.kind == "parameter" else modules, s.group)
-            or s.name.endswith("out_proj")
-            and _means(modules, s.module)
-            and s.kind == "attention"
-        ]
-        ranks = {s.name: _from_pattern(config.get("rank_pattern") or {}, s.group, config.get("r", 8)) for s in chosen}
-        alphas = {
-            s.name: _from_pattern(config.get("alpha_pattern") or {}, s.group, config.get("lora_alpha", 8))
-            for s in chosen
-        }
-    except re.error as e:
-        raise ValueError(f"{CONFIG} holds a pattern that is no regular expression ({e}).") from None
-    # target_modules may name an attention's out_proj alone, as PEFT does when it is told to; then it is a plain Linear.
-    alone = {s.name for s in chosen if s.kind == "attention" and not _means(modules, s.group)}
-    chosen = [s._replace(stem=s.module) if s.name in alone else s for s in chosen]
-    if not chosen:
-        names = ", ".join(s.name for s in _slots(model)[:8]) or "none"
-        raise ValueError(
-            f"the adapter is for {modules or parameters!r}, which this model does not have; its layers are: {names}."
-        )
-
-    stems = _stems(chosen)
+    carried = {s.name for s in adapted(model)}
+    stems, wanted, ranks, alphas = _stems(chosen), {}, {}, {}
     keys = {s.name: _keys(s, stems[s.name]) for s in chosen}
-    wanted = {}
     for s in chosen:
-        r, alpha = ranks[s.name], alphas[s.name]
-        check_hyperparameters(r, alpha, 0.0, (s.shape[0], s.shape[1:].numel()), f"{s.name} (from {CONFIG})")
+        r = ranks[s.name] = _by_pattern(config, "rank_pattern", s.group, config.get("r", 8))
+        alphas[s.name] = _by_pattern(config, "alpha_pattern", s.group, config.get("lora_alpha", 8))
+        check_hyperparameters(r, alphas[s.name], 0.0, None, f"{s.name} (from {CONFIG})")
         given = tensors.get(keys[s.name][0])
         if given is not None and given.ndim and given.shape[0] != r and given.shape[1:] == _peft_shapes(s, r)[0][1:]:
             raise ValueError(f"{CONFIG} says r = {r} for {s.name}, but its tensors have rank {given.shape[0]}.")
-        dtype = carried[s.name].lora_A.dtype if s.name in carried else _factor_dtype(model, s)
-        wanted |= {key: (shape, dtype) for key, shape in zip(keys[s.name], _peft_shapes(s, r))}
+        wanted |= {key: (shape, factor_dtype(s.weight)) for key, shape in zip(keys[s.name], _peft_shapes(s, r))}
     tensors = check_state(tensors, wanted)
 
-    def is_stand_in(s: _Slot) -> bool:
+    def is_filler(s: _Slot) -> bool:
         return s.kind == "attention" and s.name not in carried and not any(tensors[k].any() for k in keys[s.name])
 
-    if not all(is_stand_in(s) for s in chosen):
-        chosen = [s for s in chosen if not is_stand_in(s)]
+    if not all(is_filler(s) for s in chosen):
+        chosen = [s for s in chosen if not is_filler(s)]
     state = {}
     for s in chosen:
         A, B = _from_peft(s, *(tensors[k] for k in keys[s.name]))
         state |= {f"{s.name}.lora_A": A.contiguous(), f"{s.name}.lora_B": B.contiguous()}
     dropout = config.get("lora_dropout") or 0.0
-    check_hyperparameters(1, 1.0, dropout, (1, 1), CONFIG)
-    return AdapterFile(
-        state,
-        {s.name: int(ranks[s.name]) for s in chosen},
-        {s.name: float(alphas[s.name]) for s in chosen},
-        bool(config.get("use_rslora", False)),
-        float(dropout),
-    )
+    check_hyperparameters(1, 1.0, dropout, None, CONFIG)
+    r, alpha = {s.name: int(ranks[s.name]) for s in chosen}, {s.name: float(alphas[s.name]) for s in chosen}
+    return AdapterFile(state, r, alpha, bool(config.get("use_rslora", False)), float(dropout), modules)
 
 
-def _factor_dtype(model: nn.Module, slot: _Slot) -> torch.dtype:
-    module = model.get_submodule(slot.module)
-    dtype = (module.base if isinstance(module, LoRALinear) else module).get_parameter(slot.tensor).dtype
-    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+def _by_pattern(config: Mapping, field: str, name: str, default: float) -> float:
+    patterns = config.get(field) or {}
+    return patterns.get(fitting_pattern(patterns, name), default)
+
+
+def _chosen(model: nn.Module, config: Mapping) -> list[_Slot]:
+    """The weights that the config means."""
+    slots, chosen = _slots(model), []
+    parameters = config.get("target_parameters") or []
+    for s in slots:
+        own = f"{s.module}.{s.tensor}" if s.module else s.tensor
+        if s.kind == "parameter" and _means(parameters, s.group):
+            chosen.append(s)
+        elif s.kind == "module" and s.weight.ndim == 2 and _means(parameters, own):
+            form = "turned" if s.weight.shape != s.shape else "matrix"
+            chosen.append(s._replace(group=own, kind="parameter", form=form))
+        elif s.kind != "parameter" and _is_target(config, s.group):
+            chosen.append(s)
+        elif s.kind == "attention" and s.name.endswith("out_proj") and _is_target(config, s.module):
+            chosen.append(s._replace(stem=s.module))  # an attention's out_proj alone, which is then a plain Linear
+    for name, p in base_parameters(model).items():
+        if _means(parameters, name) and not any(s.weight is p for s in chosen):
+            raise ValueError(
+                f"the adapter is for {name}, a {' x '.join(map(str, p.shape))} tensor, and this kind of weight is not "
+                "adapted here (PEFT gives each slice of it, such as an expert, its own update)."
+            )
+    if not chosen:
+        names = ", ".join(s.name for s in slots[:8]) or "none"
+        targets = config.get("target_modules") or parameters
+        raise ValueError(f"the adapter is for {targets!r}, which this model does not have; its layers are: {names}.")
+    return chosen
+
+
+def _without_base(model: nn.Module, tensors: Mapping[str, Tensor], check_base: bool) -> dict[str, Tensor]:
+    """The tensors without copies of W0 that PEFT stores beside (of embeddings and heads); these must be the model's."""
+    base = base_parameters(model)
+    kept = {}
+    for key, t in tensors.items():
+        p = base.get(key.removeprefix(f"{PREFIX}.").replace(".base_layer.", "."))
+        if p is None or ".base_layer." not in key:
+            kept[key] = t
+        elif check_base and not (t.shape == p.shape and torch.equal(t.to(p.device, p.dtype), p)):
+            raise ValueError(
+                f"the folder stores W0 of {key.removeprefix(PREFIX + '.').partition('.base_layer.')[0]}, "
+                f"{' x '.join(map(str, t.shape))}, too, and it is not this model's ({' x '.join(map(str, p.shape))}): "
+                "resized or trained. Put it into the base first; check_base=False leaves it out."
+            )
+    return kept
+
+
+def _take_whole(config: Mapping, whole: Mapping[str, nn.Module], tensors: dict[str, Tensor]) -> dict[str, dict]:
+    """{layer: its state} of modules_to_save, taken out of `tensors`."""
+    for name in config.get("modules_to_save") or []:
+        if not any(path.endswith(name) for path in whole):
+            raise ValueError(f"modules_to_save={name!r}: the folder holds a whole layer that this model does not have.")
+    modules = {}
+    for path, module in whole.items():
+        state = {key: (tensors.pop(f"{PREFIX}.{path}.{key}", None), t) for key, t in module.state_dict().items()}
+        for key, (new, old) in state.items():
+            if new is None or new.shape != old.shape:
+                given = "missing" if new is None else f"{' x '.join(map(str, new.shape))}"
+                raise ValueError(
+                    f"{path}.{key} of the whole layer that was saved along must be {' x '.join(map(str, old.shape))} "
+                    f"and is {given}. The model is unchanged."
+                )
+        modules[path] = {key: new for key, (new, _) in state.items()}
+    return modules
 
 
 def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: bool = True) -> list[str]:
     """Attach the adapters of a folder written by save_adapter or by PEFT; return the adapted names.
 
     A model without adapters gets them, each with its own r and alpha, and its base frozen; on one that has adapters
-    they are filled, if names, r, alpha and scaling rule agree. LoRA's dropout reaches Linear layers only.
+    they are filled, if names, r, alpha and scaling rule agree. LoRA's dropout reaches Linear layers only. Layers that
+    were saved whole (modules_to_save) replace the model's numbers, frozen, and remove_lora does not bring those back.
 
     Raises ValueError in a sentence, with the model unchanged: no folder, no config, a pickle, a file cut off; a tensor
     missing, too many, of another shape or not finite; config and tensors that disagree; another base (check_base=False
     allows it); another r, alpha or scaling rule than the model's adapters; what plain LoRA is not (DoRA, trained
-    biases, modules_to_save, ...), by name; a layer that cannot be adapted here.
+    biases, ...), by name; a layer that cannot be adapted here.
     """
     file = read_adapter(model, folder, check_base=check_base)
     sites = adapted(model)
     for s in sites:
-        mine, its = (
-            (s.adapter.r, s.adapter.alpha, s.adapter.rslora),
-            (file.r.get(s.name), file.alpha.get(s.name), file.rslora),
-        )
+        mine = (s.adapter.r, s.adapter.alpha, s.adapter.rslora)
+        its = (file.r.get(s.name), file.alpha.get(s.name), file.rslora)
         if s.name in file.r and mine != its:
             rule = ("alpha/r", "alpha/sqrt(r)")
             raise ValueError(
-                f"{s.name} has r={mine[0]}, alpha={mine[1]:g}, {rule[mine[2]]}; the file has "
-                f"r={its[0]}, alpha={its[1]:g}, "
-                f"{rule[its[2]]}. Load it into the plain base (remove_lora first). The model is unchanged."
+                f"{s.name} has r={mine[0]}, alpha={mine[1]:g}, {rule[mine[2]]}; the file has r={its[0]}, "
+                f"alpha={its[1]:g}, {rule[its[2]]}. Load it into the plain base (remove_lora first). The model is "
+                "unchanged."
             )
     if not sites:
         by_name = {c.name: c for c in candidates(model)}
-        plans = [
-            Plan(c, file.r[n], file.alpha[n], file.dropout if c.wrap else 0.0) for n in file.r for c in [by_name[n]]
-        ]
+        limits = {s.name: min(s.shape[0], s.shape[1:].numel()) for s in _slots(model)}
+        plans = []
+        for n, r in file.r.items():
+            dropout = file.dropout if by_name[n].wrap else 0.0
+            plans.append(Plan(by_name[n], min(r, limits[n]), file.alpha[n] * min(r, limits[n]) / r, dropout))
         with torch.random.fork_rng(devices=[]):  # what add_lora draws is overwritten: leave the reader's seed alone
             attach(model, plans, file.rslora)
+        for s in adapted(model):
+            if s.adapter.r != file.r[s.name]:  # a rank above the weight's smaller side
+                s.adapter.set_factors(file.state[f"{s.name}.lora_A"], file.state[f"{s.name}.lora_B"])
     load_adapter_state(model, file.state)
+    for path, module in _saved_layers(model, list(file.modules)).items():
+        if path in file.modules:
+            module.load_state_dict(file.modules[path])
+            module._lora_replaced = sorted(file.modules[path])
     return [s.name for s in adapted(model)]

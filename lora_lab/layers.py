@@ -16,19 +16,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGEST = 1e15  # of alpha and lam: their product must stay far inside float32, or 0 * infinity puts NaN into the model
+# Of lam, too: alpha * lam must stay far inside float32, or 0 * infinity puts NaN into the model.
+MAX_ALPHA = 1e15
+SAMPLE = 256  # numbers of W0 that are compared to see whether a merged copy is still the sum of its parts
+
+HOOKS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+_LINEAR_FORWARD = nn.Linear.forward  # to recognise a patch of the class
 
 
 def is_scale(value: object) -> bool:
     """A finite number of usable size, as alpha and lam must be."""
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST  # false for NaN
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= MAX_ALPHA  # false for NaN
 
 
-def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int, int], where: str) -> None:
-    """Raise a ValueError in words unless r, alpha and dropout fit a weight of `shape` (d_out, d_in)."""
-    limit = min(shape)
+def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int, int] | None, where: str) -> None:
+    """Raise a ValueError in words unless r, alpha and dropout fit a weight of `shape` (d_out, d_in); None: any r >= 1.
+
+    A rank above the smaller side is a mistake when one chooses it, but a file may hold such factors (files.py).
+    """
+    limit = min(shape) if shape else math.inf
     if isinstance(r, bool) or not isinstance(r, Integral):
         raise ValueError(f"r={r!r} is not a whole number: the rank is an int, 1 <= r <= {limit} for {where}.")
+    if shape is None and r < 1:
+        raise ValueError(f"r={r} is no rank: {where} needs r >= 1.")
     if not 1 <= r <= limit:
         raise ValueError(
             f"r={r} does not fit {where}, whose weight is {shape[0]} x {shape[1]}: "
@@ -37,11 +47,20 @@ def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int
         )
     if not is_scale(alpha):
         raise ValueError(
-            f"alpha={alpha!r} is not a finite number of at most {LARGEST:g} in size: "
+            f"alpha={alpha!r} is not a finite number of at most {MAX_ALPHA:g} in size: "
             "alpha scales the update, for example alpha=r."
         )
     if isinstance(dropout, bool) or not isinstance(dropout, Real) or not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout={dropout!r} is not a probability in [0, 1): 0.0 switches it off.")
+
+
+def is_finite(t: Tensor) -> bool:
+    return bool(torch.isfinite(t if t.element_size() > 1 else t.float()).all())  # torch asks no float8
+
+
+def factor_dtype(weight: Tensor) -> torch.dtype:
+    """float32 for every weight below 32 bits: an optimizer step of 1e-4 would vanish in bf16 (page 05)."""
+    return weight.dtype if weight.element_size() >= 4 else torch.float32
 
 
 class LowRankUpdate(nn.Module):
@@ -61,12 +80,12 @@ class LowRankUpdate(nn.Module):
         self.scaling = self.alpha / (math.sqrt(r) if rslora else r)
         self.lam = 1.0  # W0 + lam * delta, see set_scale
         self.enabled = True
-        # Half-precision bases get float32 factors: an optimizer step of 1e-4 would vanish in bf16 (page 05).
-        dtype = torch.float32 if weight.dtype in (torch.bfloat16, torch.float16) else weight.dtype
+        dtype = factor_dtype(weight)
         self.lora_A = nn.Parameter(torch.empty(r, cols, dtype=dtype, device=weight.device))  # (r, cols)
         self.lora_B = nn.Parameter(torch.empty(rows, r, dtype=dtype, device=weight.device))  # (rows, r)
         # W0 + lam * delta while merged. Not part of state_dict(): a state saved while merged is the same state.
-        self.register_buffer("merged_weight", None, persistent=False)
+        self.register_buffer("kept_sum", None, persistent=False)
+        self.merged_parts: tuple | None = None  # what it was made of, see merge_onto
         self.reset_lora()
 
     @torch.no_grad()
@@ -74,12 +93,27 @@ class LowRankUpdate(nn.Module):
         """Start again: A ~ N(0, std^2) with std = 1/sqrt(d_in) unless given, B = 0, hence delta = 0.
 
         The paper says "Gaussian" and leaves std open; 1/sqrt(d_in) keeps Ax as large as x (page 03).
-        Drawn in float64 on the CPU and cast, which gives the same numbers on every CPU.
+        Drawn in float64 on the CPU and cast, which gives the same numbers on every device.
         """
         self.unmerge()
         std = 1.0 / math.sqrt(self.lora_A.shape[1]) if std is None else std
-        self.lora_A.copy_(std * torch.randn(self.lora_A.shape, generator=generator, dtype=torch.float64))
+        start = std * torch.randn(self.lora_A.shape, generator=generator, dtype=torch.float64, device="cpu")
+        self.lora_A.copy_(start.to(self.lora_A.dtype))
         self.lora_B.zero_()
+
+    @torch.no_grad()
+    def set_factors(self, A: Tensor, B: Tensor) -> None:
+        """Put other factors in, of any rank: A (r, cols), B (rows, r). The scaling stays, hence alpha follows r."""
+        self.unmerge()
+        for p, t in ((self.lora_A, A), (self.lora_B, B)):
+            p.grad = None
+            if p.shape == t.shape:
+                p.copy_(t)
+            else:
+                p.data = t.to(p.device, p.dtype, copy=True)
+        if self.r != A.shape[0]:
+            self.r = A.shape[0]
+            self.alpha = self.scaling * (math.sqrt(self.r) if self.rslora else self.r)
 
     def _full_precision(self) -> torch.autocast:
         """Under autocast the products below would round W0 + BA, even a merged one, to bfloat16."""
@@ -100,23 +134,54 @@ class LowRankUpdate(nn.Module):
 
     @property
     def merged(self) -> bool:
-        return self.merged_weight is not None
+        return self.kept_sum is not None
 
-    @torch.inference_mode(False)  # a sum made under inference_mode could not be used in training code later
     @torch.no_grad()
-    def merge_onto(self, weight: Tensor) -> None:
-        """Keep W0 + lam * delta ready. W0 itself is not touched, so merging twice is merging once."""
-        merged = self.effective(weight)
-        if not torch.isfinite(merged).all() and torch.isfinite(weight).all():
+    def checked_sum(self, weight: Tensor) -> Tensor:
+        """`effective`, or a ValueError if it is not finite where W0 is."""
+        total = self.effective(weight)
+        if not is_finite(total) and is_finite(weight):
             raise ValueError(
                 "merging would put NaN or infinity into the weight: lora_A or lora_B is not finite "
                 f"(or the sum overflows {weight.dtype}). The model is unchanged; look at the training run first."
             )
-        self.merged_weight = merged
+        return total
+
+    @torch.inference_mode(False)  # a sum made under inference_mode could not be used in training code later
+    def merge_onto(self, weight: Tensor) -> None:
+        """Keep W0 + lam * delta ready. W0 itself is not touched, so merging twice is merging once."""
+        self.kept_sum = self.checked_sum(weight)
+        self.merged_parts = (
+            self._places(weight),
+            (self.lora_A.detach().clone(), self.lora_B.detach().clone(), self._sample(weight).clone()),
+        )
+
+    def _places(self, weight: Tensor) -> list:
+        """lam * s, where the parts of a merged weight lie, and how often each was changed as far as torch knows."""
+        tensors = (self.lora_A, self.lora_B, weight)
+        places = [(t.data_ptr(), t.device, t.dtype, 0 if t.is_inference() else t._version) for t in tensors]
+        return [self.lam * self.scaling, *places]
+
+    def _sample(self, weight: Tensor) -> Tensor:
+        """Every k-th number of W0, SAMPLE at most: an average or another base moves them all."""
+        return weight.detach().reshape(-1)[:: weight.numel() // SAMPLE + 1].to(self.lora_A.dtype)
+
+    def fresh_merged(self, weight: Tensor) -> Tensor:
+        """The merged weight; made anew if A, B or W0 changed since, by whatever means (`.data.copy_` is not counted).
+
+        While torch.compile traces, the kept sum is used as it is: there, call merge again after a change.
+        """
+        if torch.compiler.is_compiling():
+            return self.kept_sum
+        places, (A, B, sample) = self.merged_parts
+        same = places == self._places(weight) and torch.equal(A, self.lora_A) and torch.equal(B, self.lora_B)
+        if not same or not torch.equal(sample, self._sample(weight)):
+            self.merge_onto(weight)
+        return self.kept_sum
 
     def unmerge(self) -> None:
         """Back to W0 and the separate update: exact, because W0 was never overwritten."""
-        self.merged_weight = None
+        self.kept_sum = self.merged_parts = None
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         self.unmerge()  # new numbers come in; a sum made of the old ones would be stale
@@ -157,37 +222,53 @@ class LoRALinear(LowRankUpdate):
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.in_features, self.out_features = base.in_features, base.out_features
 
+    # Two decisions. Dropout is skipped when a parent layer reads `weight` and does the product itself, as torch's
+    # TransformerEncoderLayer does in eval mode only. torch.fx, torch.jit.script and pickled graphs do not follow
+    # `enabled` and `merged`; torch.jit.trace keeps the number of dimensions it saw: remove_lora(keep_delta=True) first.
+
     def update(self, x: Tensor) -> Tensor:
-        """Only the low-rank path: lam * s * B (A x). (..., in_features) -> (..., out_features)."""
+        """Only the low-rank path: lam * s * B (A x). (..., in_features) -> (..., out_features), in B's dtype."""
         if self.dropout is not None:
             x = self.dropout(x)
-        A, B = self.lora_A, self.lora_B
-        return F.linear(F.linear(x.to(A.dtype), A) * (self.scaling * self.lam), B)  # (..., r) -> (..., out)
+        z = F.linear(x, self.lora_A.to(x.dtype))  # (..., r); A is cast and not x, which backward keeps
+        return F.linear((self.scaling * self.lam) * z.to(self.lora_B.dtype), self.lora_B)  # (..., out)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Up to a width of about 256 a step's time goes into calls, not into multiplications. Hence nn.Module's own
-        # dictionaries (self.lora_A would search three of them), the base's formula instead of a call unless a hook
-        # waits for that call, and, where nothing has to be cast, one call for the whole sum.
-        base, factors, merged = self._modules["base"], self._parameters, self._buffers["merged_weight"]
         if not self.enabled:
-            return base(x)
-        if merged is not None:
-            return F.linear(x, merged, base.bias)
-        hooked = base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base._backward_pre_hooks
-        h, A = base(x) if hooked else F.linear(x, base.weight, base.bias), factors["lora_A"]  # (..., out)
-        if h.ndim == 2 and h.dtype == A.dtype and self.dropout is None:
-            return torch.addmm(h, F.linear(x, A), factors["lora_B"].t(), alpha=self.scaling * self.lam)
+            return self.base(x)
+        if self.merged:
+            return F.linear(x, self.merged_weight, self.base.bias)
+        h = self.base(x)
         return h + self.update(x).to(h.dtype)
 
     def merge(self) -> None:
-        """Use W0 + lam * delta as one matrix: no extra work per forward. Twice is once."""
+        """Use W0 + lam * delta as one matrix: no extra work per forward. Twice is once.
+
+        The base is not called then: ValueError, and nothing changes, for a base whose call does more than W0 x + b.
+        """
+        reason = why_not_merge(self.base)
+        if reason:
+            raise ValueError(f"it cannot be merged: {reason}. The model is unchanged.")
         self.merge_onto(self.base.weight)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        if name in ("weight", "bias"):
+            raise ValueError(
+                f"the {name} of an adapted Linear cannot be replaced (transformers' tie_weights() tries to): tie the "
+                "layers before add_lora and leave both out of target_modules, or call remove_lora first."
+            )
+        super().register_parameter(name, param)
 
     @property
     def weight(self) -> Tensor:
         if not self.enabled:
             return self.base.weight
-        return self.effective(self.base.weight) if self.merged_weight is None else self.merged_weight
+        return self.merged_weight if self.merged else self.effective(self.base.weight)
+
+    @property
+    def merged_weight(self) -> Tensor:
+        """W0 + lam * delta as merge() made it, or made anew if its parts changed since; only while merged."""
+        return self.fresh_merged(self.base.weight)
 
     @property
     def bias(self) -> Tensor | None:
@@ -222,7 +303,7 @@ class LoRAParametrization(LowRankUpdate):
     def forward(self, weight: Tensor) -> Tensor:
         if not self.enabled:
             return weight
-        return self.effective(weight) if self.merged_weight is None else self.merged_weight
+        return self.fresh_merged(weight) if self.merged else self.effective(weight)
 
 
 def is_conv1d(module: nn.Module) -> bool:
@@ -236,6 +317,25 @@ def is_conv1d(module: nn.Module) -> bool:
 def matrix_shape(module: nn.Module, weight: Tensor) -> torch.Size:
     """The shape of a weight as the course reads it: (d_out, d_in, ...), turned round for a Conv1D."""
     return weight.shape[::-1] if is_conv1d(module) else weight.shape
+
+
+def why_not_merge(base: nn.Module) -> str | None:
+    """The reason why calling `base` is more than W0 x + b, so that a merged matrix cannot stand for it; or None."""
+    kind = type(base).__name__
+    if not isinstance(base, nn.Linear) or type(base).forward is not _LINEAR_FORWARD or "forward" in vars(base):
+        return f"its base, a {kind}, has a forward of its own, which a merged weight would skip"
+    if any(getattr(base, f"_{hooks}") for hooks in HOOKS):
+        return f"its base, a {kind}, carries hooks, which a merged weight would skip; take them off first"
+    return why_not_fold(base, "weight")
+
+
+def why_not_fold(module: nn.Module, tensor: str) -> str | None:
+    """The reason why a number written into `module.<tensor>` would not be the one that is read, or None."""
+    if torch.nn.utils.parametrize.is_parametrized(module, tensor) or not isinstance(
+        module._parameters.get(tensor), nn.Parameter
+    ):
+        return f"its {tensor} is computed by something else (pruning, weight_norm, spectral_norm?); take that off first"
+    return None
 
 
 def why_not(module: nn.Module, tensor: str) -> str | None:

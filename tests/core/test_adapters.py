@@ -383,11 +383,11 @@ def test_a_merge_under_inference_mode_can_be_trained_through_later():
 def test_a_merge_under_autocast_keeps_every_digit(name):
     model = adapt(ZOO[name].model())
     merge(model)
-    wanted = [site.adapter.merged_weight for site in adapted(model)]
+    wanted = [site.adapter.kept_sum for site in adapted(model)]
     unmerge(model)
     with torch.autocast("cpu", torch.bfloat16):
         merge(model)
-    assert all(torch.equal(site.adapter.merged_weight, w) for site, w in zip(adapted(model), wanted))
+    assert all(torch.equal(site.adapter.kept_sum, w) for site, w in zip(adapted(model), wanted))
 
 
 def test_a_merged_model_moves_to_another_dtype_as_one():

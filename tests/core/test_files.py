@@ -125,6 +125,7 @@ def test_layers_may_differ_in_rank_and_alpha(tmp_path):
     model = copy.deepcopy(base)
     model.blocks[0].up_proj = LoRALinear(model.blocks[0].up_proj, 4, 2.0)
     model.heads["main"][1] = LoRALinear(model.heads["main"][1], 1, 5.0)
+    model.requires_grad_(False)
     randomise(model)
     folder = save_adapter(model, tmp_path / "a")
     config = json.loads((folder / CONFIG).read_text())
@@ -281,8 +282,8 @@ def test_we_compute_the_same_from_pefts_folder(peft, name, tmp_path):
     theirs.save_pretrained(tmp_path / "theirs")
     fresh = Inner(ZOO[name].model()).train()
     load_adapter(fresh, tmp_path / "theirs")
-    assert gap(output(fresh, inputs), output(theirs, inputs)) < ZOO[name].tolerance
     save_adapter(fresh, tmp_path / "again")
+    assert gap(output(fresh, inputs), output(theirs, inputs)) < ZOO[name].tolerance
     again, first = (load_file(tmp_path / f / WEIGHTS) for f in ("again", "theirs"))
     assert again.keys() == first.keys() and all(torch.equal(t, again[k]) for k, t in first.items())
 
@@ -351,10 +352,6 @@ def test_pefts_own_options(peft, options, tmp_path):
             p.data = 0.4 * torch.randn(p.shape)
     theirs.save_pretrained(tmp_path)
     inputs = ZOO["nested"].inputs()
-    if "target_parameters" in options:
-        with pytest.raises(ValueError, match="blocks.0.up_proj.weight"):
-            load_adapter(base, tmp_path)
-        return
     load_adapter(base, tmp_path)
     assert gap(output(base.eval(), inputs), output(theirs.eval(), inputs)) < 1e-5
 
@@ -421,12 +418,12 @@ REFUSALS = {
     "alpha nan": (lambda f: (weigh(f), edit_config(f, lora_alpha=float("nan"))), "alpha=nan"),
     "alpha a text": (lambda f: (weigh(f), edit_config(f, lora_alpha="3")), "alpha='3'"),
     "r a bool": (lambda f: (weigh(f), edit_config(f, r=True)), "r=True is not a whole number"),
-    "r too large": (lambda f: (weigh(f), edit_config(f, r=8)), "r=8 does not fit 0"),
+    "r too large": (lambda f: (weigh(f), edit_config(f, r=8)), "says r = 8 for 0, but its tensors have rank 2"),
     "dropout": (lambda f: edit_config(f, lora_dropout=2), "dropout=2"),
     "another method": (lambda f: edit_config(f, peft_type="IA3"), "peft_type is 'IA3'"),
     "no method": (lambda f: edit_config(f, peft_type=None), "peft_type is None"),
     "DoRA": (lambda f: edit_config(f, use_dora=True), "use_dora=True"),
-    "modules_to_save": (lambda f: edit_config(f, modules_to_save=["2"]), "modules_to_save=.'2'."),
+    "modules_to_save": (lambda f: (weigh(f), edit_config(f, modules_to_save=["2"])), "2.weight of the whole layer .* is missing"),
     "bias": (lambda f: edit_config(f, bias="all"), "bias='all'"),
     "lora_bias": (lambda f: edit_config(f, lora_bias=True), "lora_bias=True"),
     "trained tokens": (lambda f: edit_config(f, trainable_token_indices=[3]), r"trainable_token_indices=\[3\]"),
@@ -548,6 +545,7 @@ def two_ranks_in_one_attention() -> nn.Module:
 
 def ambiguous_lstms() -> nn.Module:
     model = nn.ModuleDict({"lstm": nn.LSTM(5, 6), "deep": nn.ModuleDict({"lstm": nn.LSTM(5, 6)})})
+    model.requires_grad_(False)
     add_lora(model["lstm"], R, ALPHA)
     return model
 
@@ -568,18 +566,20 @@ def test_what_cannot_be_saved_writes_nothing(build, sentence, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_other_things_is_left_alone(tmp_path):
+def test_only_the_two_files_of_a_folder_are_written(tmp_path, monkeypatch):
+    """Also "." and "": the folder itself stays."""
     model = adapt(mlp())
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "final.txt").write_text("years of work")
-    (tmp_path / "file").write_text("x")
-    for name in ("thesis", "file", "."):
-        with pytest.raises(ValueError, match="not an adapter folder"):
-            save_adapter(model, tmp_path / name)
-    assert (tmp_path / "thesis" / "final.txt").read_text() == "years of work"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "thesis"]
-    (tmp_path / "thesis" / "a").mkdir()
-    save_adapter(model, tmp_path / "thesis" / "a")
+    monkeypatch.chdir(tmp_path / "thesis")
+    there = os.stat(".").st_ino
+    for place in (".", "", tmp_path / "thesis"):
+        assert save_adapter(model, place) == tmp_path / "thesis"
+        assert os.stat(".").st_ino == there == os.stat(tmp_path / "thesis").st_ino
+    assert Path("final.txt").read_text() == "years of work"
+    assert sorted(os.listdir()) == [CONFIG, WEIGHTS, "final.txt"]
+    with pytest.raises(ValueError, match="final.txt is a file"):
+        save_adapter(model, "final.txt")
 
 
 def test_saving_again_replaces_the_adapter_and_keeps_the_neighbours(tmp_path):
@@ -612,21 +612,16 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["disk full", "interrupted"])
-@pytest.mark.parametrize(
-    "place, at", [("replace", 1), ("replace", 2), ("fsync", 1), ("fsync", 2), ("mkdir", 1)], ids=lambda v: str(v)
-)
+@pytest.mark.parametrize("place, at", [("replace", 1), ("fsync", 1), ("fsync", 2)])
 def test_a_failed_save_leaves_the_old_adapter_whole(place, at, error, tmp_path, monkeypatch):
     base = mlp()
     old, new = adapt(base), randomise(adapt(base), seed=5)
     folder = save_adapter(old, tmp_path / "a")
     with monkeypatch.context() as patch:
-        if place == "mkdir":
-            patch.setattr(Path, "mkdir", failing(Path.mkdir, 2, error))  # the first one makes the parent
-        else:
-            patch.setattr(files.os, place, failing(getattr(os, place), at, error))
+        patch.setattr(files.os, place, failing(getattr(os, place), at, error))
         with pytest.raises(type(error)):
             save_adapter(new, folder)
-    assert [p.name for p in tmp_path.iterdir()] == ["a"], "nothing is left lying about"
+    assert sorted(p.name for p in folder.iterdir()) == [CONFIG, WEIGHTS], "nothing is left lying about"
     fresh = copy.deepcopy(base)
     load_adapter(fresh, folder)
     assert same_state(fresh, old)
@@ -634,23 +629,25 @@ def test_a_failed_save_leaves_the_old_adapter_whole(place, at, error, tmp_path, 
     remove_lora(fresh)
     load_adapter(fresh, folder)
     assert same_state(fresh, new)
-    assert [p.name for p in tmp_path.iterdir()] == ["a"], "nothing is left lying about"
 
 
-def test_a_save_after_a_crash_between_the_two_moves_still_finds_the_neighbours(tmp_path):
-    model = adapt(mlp())
-    folder = save_adapter(model, tmp_path / "a")
-    (folder / "README.md").write_text("mine")
-    folder.rename(tmp_path / ".a.previous")
+def test_a_crash_between_the_two_files_is_noticed_when_their_numbers_do_not_fit(tmp_path):
+    """The tensors know the config that they were written with."""
+    base = mlp()
+    folder = save_adapter(adapt(base), tmp_path / "a")
+    old = (folder / CONFIG).read_text()
+    model = copy.deepcopy(base)
+    add_lora(model, R, 9.0)
     save_adapter(model, folder)
-    assert (folder / "README.md").read_text() == "mine" and [p.name for p in tmp_path.iterdir()] == ["a"]
+    (folder / CONFIG).write_text(old)
+    refuse(base, folder, "does not belong to the tensors beside it.*lora_alpha 9 against 3")
 
 
 def test_a_first_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "replace", failing(os.replace, 1, FULL))
     with pytest.raises(OSError, match="No space left"):
         save_adapter(adapt(mlp()), tmp_path / "a")
-    assert not list(tmp_path.iterdir())
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
 DIE = """
@@ -678,7 +675,7 @@ save_adapter(model, sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("place, at", [("fsync", 1), ("fsync", 2), ("replace", 1), ("replace", 2)])
+@pytest.mark.parametrize("place, at", [("fsync", 1), ("fsync", 2), ("replace", 1)])
 def test_a_process_killed_while_saving_leaves_the_old_adapter_whole(place, at, tmp_path):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
@@ -692,7 +689,7 @@ def test_a_process_killed_while_saving_leaves_the_old_adapter_whole(place, at, t
     save_adapter(randomise(model), tmp_path / "a")
     fresh = copy.deepcopy(model)
     load_adapter(fresh, tmp_path / "a")
-    assert same_state(fresh, model) and not (tmp_path / ".a.previous").exists()
+    assert same_state(fresh, model)
 
 
 def test_what_is_loaded_does_not_hang_on_the_file(tmp_path):
