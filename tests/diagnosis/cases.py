@@ -1,0 +1,1102 @@
+"""Small trainings, faulty and healthy, that judge `lora_lab.diagnose`. They were written without knowing its rules.
+
+Each case is a function that trains a model as a person would and returns (model, optimizer), or with a third entry:
+further arguments for diagnose, as {"base": ..., "adapter": ...}. Its docstring says what is wrong, or what is unusual.
+A fault is judged right if one finding's text holds all the words of its decorator ("a|b": one of the two is enough),
+a healthy case if there is no finding.
+
+    python tests/diagnosis/cases.py                     # every case: what diagnose says, and the score
+    python tests/diagnosis/cases.py detach one_step     # some of them
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
+
+import lora_lab
+from lora_lab import LoRALinear, add_lora, lora_parameters
+
+try:
+    import peft
+except ImportError:
+    peft = None
+
+SCRATCH = tempfile.TemporaryDirectory()  # adapter folders; removed when Python ends
+
+
+@dataclass
+class Case:
+    """One training. names: the words that a finding must hold; none for a healthy training."""
+
+    build: Callable[[], tuple]
+    names: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.build.__name__
+
+    def run(self) -> tuple:
+        """The model, the optimizer, and a dictionary of diagnose's other arguments."""
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            torch.manual_seed(0)
+            warnings.simplefilter("ignore")
+            model, optimizer, *rest = self.build()
+        return model, optimizer, rest[0] if rest else {}
+
+
+FAULTS: list[Case] = []
+HEALTHY: list[Case] = []
+
+
+def fault(*names: str, needs: object = torch) -> Callable:
+    """needs: a package that may be absent; without it the case is left out."""
+
+    def keep(build: Callable) -> Callable:
+        if needs is not None:
+            FAULTS.append(Case(build, names))
+        return build
+
+    return keep
+
+
+def healthy(build: Callable) -> Callable:
+    HEALTHY.append(Case(build))
+    return build
+
+
+# ----------------------------------------------------------------------------------------- models, data, the loop
+
+
+class MLP(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.fc2(torch.relu(self.fc1(x)))))
+
+
+class TwoPaths(nn.Module):
+    """A main path and a side path, whose output is weighted by `weight`; 0 leaves it out."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.main, self.side, self.head, self.weight = nn.Linear(8, 16), nn.Linear(8, 16), nn.Linear(16, 4), weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.main(x))
+        if self.weight:
+            h = h + self.weight * torch.tanh(self.side(x))
+        return self.head(h)
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 16), nn.Linear(16, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(torch.relu(self.up(self.norm(x))))
+
+
+class Blocks(nn.Module):
+    """Three residual blocks and a head; `reentrant` None: no checkpointing."""
+
+    def __init__(self, reentrant: bool | None = None) -> None:
+        super().__init__()
+        self.blocks, self.head = nn.ModuleList([Block(8) for _ in range(3)]), nn.Linear(8, 4)
+        self.reentrant = reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x) if self.reentrant is None else checkpoint(block, x, use_reentrant=self.reentrant)
+        return self.head(x)
+
+
+class ConvNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+
+class TokenModel(nn.Module):
+    """Embedding, one causal attention head, logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(12, 16), nn.Linear(16, 12)
+        self.q_proj, self.k_proj, self.v_proj = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        a = F.scaled_dot_product_attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), is_causal=True)
+        return self.head(x + a)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.head = nn.Embedding(12, 8), kind(8, 16, batch_first=True), nn.Linear(16, 12)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.rnn(self.embed(tokens))[0])
+
+
+def vectors() -> tuple[Tensor, Tensor]:
+    X = torch.randn(64, 8)
+    return X, torch.tanh(X @ torch.randn(8, 4))
+
+
+def images() -> tuple[Tensor, Tensor]:
+    X = torch.randn(32, 1, 8, 8) + 0.5
+    return X, X.mean((1, 2, 3))[:, None] * torch.tensor([[1.0, -2.0, 3.0]])
+
+
+def sentences() -> tuple[Tensor, Tensor]:
+    """Each token is followed by the third after it."""
+    tokens = (torch.randint(12, (16, 1)) + 3 * torch.arange(9)) % 12
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def fit(model, optimizer, X, y, steps=60, loss=F.mse_loss, scheduler=None) -> list[float]:
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        value = loss(model(X), y)
+        value.backward()
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+        losses.append(value.item())
+    return losses
+
+
+def fit_with_adamw(model, X, y, lr=1e-2, **kwargs) -> AdamW:
+    optimizer = AdamW(trainable(model), lr=lr)
+    fit(model, optimizer, X, y, **kwargs)
+    return optimizer
+
+
+def adapted_mlp(**kwargs) -> MLP:
+    model = MLP()
+    add_lora(model, **{"r": 4, "alpha": 8, **kwargs})
+    return model
+
+
+def saved(model: nn.Module) -> str:
+    folder = tempfile.mkdtemp(dir=SCRATCH.name)
+    lora_lab.save_adapter(model, folder)
+    return folder
+
+
+# --------------------------------------------------------------------------------- faults: no gradient gets there
+
+
+@fault("blocks.0")
+def reentrant_checkpointing():
+    """Re-entrant checkpointing of an input without gradient: no adapter in a block trains, only the head's."""
+    model = Blocks(reentrant=True)
+    add_lora(model, r=4, alpha=8)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("side")
+def branch_never_used():
+    """The side path has an adapter, and the forward leaves it out."""
+    model = TwoPaths(weight=0)
+    add_lora(model, r=4, alpha=8)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("aux")
+def output_never_in_the_loss():
+    """The auxiliary head's output is returned, and the loss reads the first output only."""
+
+    class WithAux(MLP):
+        def __init__(self):
+            super().__init__()
+            self.aux = nn.Linear(16, 3)
+
+        def forward(self, x):
+            h = torch.relu(self.fc2(torch.relu(self.fc1(x))))
+            return self.head(h), self.aux(h)
+
+    model = WithAux()
+    add_lora(model, r=2, alpha=2)
+    optimizer = SGD(trainable(model), lr=0.1)
+    fit(model, optimizer, *vectors(), loss=lambda outputs, y: F.mse_loss(outputs[0], y))
+    return model, optimizer
+
+
+@fault("fc1")
+def detach():
+    """A trained adapter is trained on, through a forward that detaches what fc1 gives: fc1 stays as it was loaded."""
+
+    class Detached(MLP):
+        def forward(self, x):
+            return self.head(torch.relu(self.fc2(torch.relu(self.fc1(x)).detach())))
+
+    first, (X, y) = adapted_mlp(), vectors()
+    fit_with_adamw(first, X, y)
+    model = Detached()
+    add_lora(model, r=4, alpha=8)
+    model.load_state_dict(first.state_dict())
+    return model, fit_with_adamw(model, X, y)
+
+
+@fault("fc1")
+def no_grad_around_the_backbone():
+    """no_grad around the adapted layers; the head, trained along without an adapter, learns alone."""
+
+    class Frozen(MLP):
+        def forward(self, x):
+            with torch.no_grad():
+                h = torch.relu(self.fc2(torch.relu(self.fc1(x))))
+            return self.head(h)
+
+    model = Frozen()
+    add_lora(model, r=4, alpha=8, target_modules=["fc1", "fc2"])
+    model.head.requires_grad_(True)
+    optimizer = SGD(trainable(model), lr=0.1)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("proj")
+def cached_weight():
+    """The forward multiplies by a weight that the model kept for speed, so proj's adapter is passed by."""
+
+    class Cached(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proj, self.head = nn.Linear(8, 16), nn.Linear(16, 4)
+            self.kept = [self.proj.weight]
+
+        def forward(self, x):
+            return self.head(torch.tanh(F.linear(x, self.kept[0])))
+
+    model = Cached()
+    add_lora(model, r=4, alpha=4)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("fc1", "lora_A")
+def data_in_the_forward():
+    """A layer of one's own reads lora_A.data: B trains, A never does."""
+
+    class Mine(LoRALinear):
+        def update(self, x):
+            return self.scaling * F.linear(F.linear(x, self.lora_A.data), self.lora_B)
+
+    model = adapted_mlp(target_modules=["fc2", "head"])
+    model.fc1 = Mine(model.fc1, r=4, alpha=8)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("zero|moved|gradient")
+def gradients_cleared_before_the_step():
+    """backward, zero_grad, step: sixty steps of the optimizer with gradients of zero."""
+    model, (X, y) = adapted_mlp(), vectors()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    for _ in range(60):
+        F.mse_loss(model(X), y).backward()
+        optimizer.zero_grad(set_to_none=False)
+        optimizer.step()
+    return model, optimizer
+
+
+@fault("side")
+def dead_branch_in_a_compiled_model():
+    """The optimizer trains the model, torch.compile's wrapper is what one holds; the side path is never used."""
+    model = TwoPaths(weight=0)
+    add_lora(model, r=4, alpha=8)
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    fit(model, optimizer, *vectors())
+    return torch.compile(model, backend="eager"), optimizer
+
+
+# ------------------------------------------------------------------------------------- faults: frozen, not frozen
+
+
+@fault("fc1", "frozen|freez|requires_grad")
+def adapter_frozen_with_its_layer():
+    """Everything called fc1 was to be frozen, and its lora_A and lora_B are called fc1, too."""
+    model = adapted_mlp()
+    for name, p in model.named_parameters():
+        if name.startswith("fc1"):
+            p.requires_grad_(False)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("frozen|freez|requires_grad")
+def frozen_after_the_optimizer():
+    """requires_grad_(False) for the whole model after the optimizer was made; only the head is switched on again."""
+    model = adapted_mlp(target_modules=["fc1", "fc2"])
+    model.head.requires_grad_(True)
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    model.requires_grad_(False)
+    model.head.requires_grad_(True)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("base|w0", "frozen|freez|train|requires_grad")
+def base_not_frozen():
+    """The model was set to requires_grad_(True) after add_lora: it is a full fine-tuning with an adapter on top."""
+    model = adapted_mlp()
+    model.requires_grad_(True)
+    optimizer = AdamW(model.parameters(), lr=1e-3)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("bn")
+def running_statistics_moved():
+    """Ordinary loop in train mode: the frozen BatchNorm's running mean follows the data, and no adapter file has it."""
+    model = ConvNet()
+    base = copy.deepcopy(model.state_dict())
+    add_lora(model, r=2, alpha=4)
+    return model, fit_with_adamw(model, *images()), {"base": base}
+
+
+@fault("base", "another|other|differ|changed|moved|not the")
+def base_initialised_again():
+    """The initialisation is applied to the whole model after add_lora: the pretrained weights are gone."""
+    model = MLP()
+    base = copy.deepcopy(model.state_dict())
+    add_lora(model, r=4, alpha=8)
+    model.apply(lambda m: nn.init.xavier_uniform_(m.weight) if type(m) is nn.Linear else None)
+    return model, fit_with_adamw(model, *vectors()), {"base": base}
+
+
+# -------------------------------------------------------------------------------------- faults: the optimizer
+
+
+@fault("optimizer", "adapter|lora|factor")
+def optimizer_before_add_lora():
+    """The optimizer was made first and holds the base's parameters only."""
+    model = MLP()
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    add_lora(model, r=4, alpha=8)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("optimizer", "adapter|lora|factor")
+def optimizer_holds_the_head_only():
+    """The adapters were forgotten in the list of parameters."""
+    model = adapted_mlp(target_modules=["fc1", "fc2"])
+    model.head.requires_grad_(True)
+    optimizer = AdamW(model.head.parameters(), lr=1e-2)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("optimizer", "lora_b|b is|every b|all b")
+def optimizer_holds_A_only():
+    """The filter of names asks for lora_A: B stays zero, so the model stays the base."""
+    model = adapted_mlp()
+    optimizer = AdamW([p for name, p in model.named_parameters() if "lora_A" in name], lr=1e-2)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("optimizer", "lora_a|a is|every a|all a")
+def optimizer_holds_B_only():
+    """The filter of names asks for lora_B, although A requires a gradient as well."""
+    model = adapted_mlp()
+    optimizer = SGD([p for name, p in model.named_parameters() if "lora_B" in name], lr=0.1)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("optimizer", "blocks.0")
+def optimizer_misses_a_block():
+    """The list of parameters starts at the second block."""
+    model = Blocks()
+    add_lora(model, r=4, alpha=8)
+    parts = [*model.blocks[1:], model.head]
+    optimizer = AdamW([p for part in parts for p in trainable(part)], lr=1e-2)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("optimizer", "adapter|lora|factor")
+def optimizer_of_a_copy():
+    """The model in use is a deep copy, made after the optimizer: the optimizer trains the original."""
+    original = adapted_mlp()
+    optimizer = AdamW(trainable(original), lr=1e-2)
+    model = copy.deepcopy(original)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("optimizer", "adapter|lora|factor")
+def factors_replaced_after_the_optimizer():
+    """New Parameters with an initialisation of one's own; the optimizer holds the old ones."""
+    model = adapted_mlp()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    for layer in (model.fc1, model.fc2, model.head):
+        layer.lora_A = nn.Parameter(torch.randn_like(layer.lora_A) / 4)
+        layer.lora_B = nn.Parameter(torch.zeros_like(layer.lora_B))
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("lr|learning rate")
+def warmup_by_whole_division():
+    """step // 100 instead of step / 100: the learning rate is 0 for the whole run."""
+    model = adapted_mlp()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    fit(model, optimizer, *vectors(), scheduler=LambdaLR(optimizer, lambda step: step // 100))
+    return model, optimizer
+
+
+@fault("lr|learning rate")
+def learning_rate_of_nothing():
+    """A slip in the exponent: 1e-12."""
+    model = adapted_mlp()
+    return model, fit_with_adamw(model, *vectors(), steps=150, lr=1e-12)
+
+
+# -------------------------------------------------------------------------------- faults: factors, scaling, state
+
+
+@fault("zero")
+def both_factors_zero():
+    """A and B both start at zero, where both gradients are zero: nothing ever moves."""
+    model = adapted_mlp()
+    for p in lora_parameters(model):
+        nn.init.zeros_(p)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("nan|finite|infinit")
+def factors_are_nan():
+    """A learning rate of 100 with SGD: the factors are NaN at the end."""
+    model = adapted_mlp()
+    optimizer = SGD(trainable(model), lr=100)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("shar|same|tied", "blocks.")
+def one_A_for_all_blocks():
+    """lora_A is one tensor for all blocks, by accident (a default argument): an update of one moves all."""
+    model = Blocks()
+    add_lora(model, r=4, alpha=8, target_modules="up")
+    for block in model.blocks[1:]:
+        block.up.lora_A = model.blocks[0].up.lora_A
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("bfloat16|bf16|bits|precision")
+def factors_in_bfloat16():
+    """model.bfloat16() after add_lora: steps of 1e-4 on A are rounded away."""
+    model, (X, y) = adapted_mlp().bfloat16(), vectors()
+    return model, fit_with_adamw(model, X.bfloat16(), y.bfloat16(), steps=150, lr=1e-4)
+
+
+@fault("alpha|α|scal")
+def alpha_tiny():
+    """alpha was taken for a learning rate: 1e-6."""
+    model = adapted_mlp(alpha=1e-6)
+    return model, fit_with_adamw(model, *vectors(), steps=150, lr=1e-3)
+
+
+@fault("alpha|α|scal")
+def alpha_set_afterwards():
+    """`layer.alpha = 64` after training: the layers' scaling was computed once and stays alpha/r of the old alpha."""
+    model = adapted_mlp()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    fit(model, optimizer, *vectors())
+    for layer in (model.fc1, model.fc2, model.head):
+        layer.alpha = 64
+    return model, optimizer
+
+
+@fault("scale|lam|λ")
+def slider_left_at_zero():
+    """set_scale(model, 0) from a look at the base; training then has no effect, all gradients are zero."""
+    model = adapted_mlp()
+    lora_lab.set_scale(model, 0)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@fault("merge")
+def merged_while_training():
+    """Merged for a measurement half-way and never unmerged: from there on only the head trains."""
+    model, (X, y) = adapted_mlp(target_modules=["fc1", "fc2"]), vectors()
+    model.head.requires_grad_(True)
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    fit(model, optimizer, X, y, steps=30)
+    lora_lab.merge(model)
+    fit(model, optimizer, X, y, steps=30)
+    return model, optimizer
+
+
+@fault("disabled|enabled|switched off")
+def disabled_while_training():
+    """The adapters were switched off to measure the base and stayed off."""
+    model = adapted_mlp(target_modules=["fc1", "fc2"])
+    model.head.requires_grad_(True)
+    for layer in (model.fc1, model.fc2):
+        layer.enabled = False
+    return model, fit_with_adamw(model, *vectors())
+
+
+# ------------------------------------------------------------------------------------------- faults: loading
+
+
+def base_state_and_folder(model: nn.Module) -> tuple[dict, str]:
+    """Train an adapter on `model` and save it; the adapter stays on."""
+    base = copy.deepcopy(model.state_dict())
+    add_lora(model, r=4, alpha=16)
+    fit_with_adamw(model, *vectors())
+    return base, saved(model)
+
+
+@fault("alpha|α|scal")
+def another_alpha_after_loading():
+    """The factors of alpha = 16 were copied into a model made with alpha = 4: a quarter of the update."""
+    first, second = MLP(), MLP()
+    second.load_state_dict(first.state_dict())
+    _, folder = base_state_and_folder(first)
+    add_lora(second, r=4, alpha=4)
+    lora_lab.load_adapter_state(second, lora_lab.adapter_state(first))
+    return second, AdamW(trainable(second), lr=1e-3), {"adapter": folder}
+
+
+@fault("load|not in the model|do not match|differ")
+def loading_did_nothing():
+    """load_state_dict(strict=False) with a file whose names are PEFT's: no name fits, nothing is said."""
+    from safetensors.torch import load_file
+
+    first, second = MLP(), MLP()
+    second.load_state_dict(first.state_dict())
+    _, folder = base_state_and_folder(first)
+    add_lora(second, r=4, alpha=16)
+    second.load_state_dict(load_file(f"{folder}/adapter_model.safetensors"), strict=False)
+    return second, AdamW(trainable(second), lr=1e-3), {"adapter": folder}
+
+
+@fault("twice|already|double|in it")
+def update_counted_twice():
+    """The update was folded into the base, and then the adapter was loaded on top of that."""
+    model = MLP()
+    base, folder = base_state_and_folder(model)
+    lora_lab.remove_lora(model, keep_delta=True)
+    lora_lab.load_adapter(model, folder, check_base=False)
+    return model, AdamW(trainable(model), lr=1e-3), {"base": base, "adapter": folder}
+
+
+# ------------------------------------------------------------------------------------------------ faults: PEFT
+
+
+def with_peft(**kwargs) -> nn.Module:
+    return peft.get_peft_model(MLP(), peft.LoraConfig(r=4, lora_alpha=8, **kwargs))
+
+
+@fault("frozen|freez|requires_grad|is_trainable", needs=peft)
+def peft_loaded_for_inference():
+    """PeftModel.from_pretrained without is_trainable=True: the adapters are frozen, the head trains alone."""
+    first, (X, y) = with_peft(target_modules=["fc1", "fc2"]), vectors()
+    fit_with_adamw(first, X, y)
+    folder = tempfile.mkdtemp(dir=SCRATCH.name)
+    first.save_pretrained(folder)
+    model = peft.PeftModel.from_pretrained(MLP(), folder)
+    model.base_model.model.head.requires_grad_(True)
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    fit(model, optimizer, X, y)
+    return model, optimizer
+
+
+@fault("second", needs=peft)
+def peft_other_adapter_active():
+    """The optimizer holds the adapter "second", and the forward goes through "default"."""
+    model = with_peft(target_modules=["fc1", "fc2"])
+    model.add_adapter("second", peft.LoraConfig(r=4, lora_alpha=8, target_modules=["fc1", "fc2"]))
+    second = [p for name, p in model.named_parameters() if "second" in name]
+    for p in second:
+        p.requires_grad_(True)
+    optimizer = AdamW(second, lr=1e-2)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@fault("disabled|enabled|switched off|requires_grad|frozen", needs=peft)
+def peft_disabled_while_training():
+    """disable_adapter_layers() for a measurement of the base, never enabled again; the head trains alone."""
+    model, (X, y) = with_peft(target_modules=["fc1", "fc2"]), vectors()
+    model.base_model.model.head.requires_grad_(True)
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    model.base_model.disable_adapter_layers()
+    fit(model, optimizer, X, y)
+    return model, optimizer
+
+
+# -------------------------------------------------------------------------------------- healthy: kinds of models
+
+
+@healthy
+def mlp():
+    """The ordinary case, with all of the model's parameters in the optimizer: the frozen ones have no gradient."""
+    model = adapted_mlp()
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@healthy
+def transformer_layer():
+    """torch's encoder layer with dropout, AdamW with weight decay; attention's in_proj and out_proj adapted."""
+    model = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
+    add_lora(model, r=2, alpha=4)
+    optimizer = AdamW(trainable(model), lr=3e-3, weight_decay=0.1)
+    X = torch.randn(16, 6, 16)
+    fit(model, optimizer, X, X.flip(-1))
+    return model, optimizer
+
+
+@healthy
+def attention_queries_and_values():
+    """Adapters on q_proj and v_proj alone."""
+    model, (X, y) = TokenModel(), sentences()
+    add_lora(model, r=4, alpha=8, target_modules=["q_proj", "v_proj"])
+    return model, fit_with_adamw(model, X, y, loss=next_token_loss)
+
+
+@healthy
+def embedding_with_tokens_never_seen():
+    """The embedding is adapted, and the data hold six of twelve tokens."""
+    model, (X, y) = TokenModel(), sentences()
+    add_lora(model, r=4, alpha=8, target_modules=["embed", "head"])
+    return model, fit_with_adamw(model, X // 2, y // 2, loss=next_token_loss)
+
+
+@healthy
+def lstm():
+    """Both weight matrices of an LSTM, and the embedding, with SGD and momentum."""
+    model, (X, y) = Recurrent(nn.LSTM), sentences()
+    add_lora(model, r=2, alpha=8)
+    optimizer = SGD(trainable(model), lr=0.1, momentum=0.9)
+    fit(model, optimizer, X, y, loss=next_token_loss, steps=100)
+    return model, optimizer
+
+
+@healthy
+def gru_with_one_adapted_weight():
+    """Only the recurrent matrix of a GRU."""
+    model, (X, y) = Recurrent(nn.GRU), sentences()
+    add_lora(model, r=4, alpha=8, target_modules="rnn.weight_hh_l0")
+    return model, fit_with_adamw(model, X, y, loss=next_token_loss)
+
+
+@healthy
+def convolution_with_a_held_norm():
+    """A convolution; the frozen BatchNorm is in eval mode, so its statistics stay."""
+    model = ConvNet()
+    base = copy.deepcopy(model.state_dict())
+    add_lora(model, r=2, alpha=4)
+    model.train()
+    model.bn.eval()
+    return model, fit_with_adamw(model, *images()), {"base": base}
+
+
+@healthy
+def one_block_used_three_times():
+    """A shared block, as in a universal transformer."""
+    block = Block(8)
+    model = nn.Sequential(block, block, block, nn.Linear(8, 4))
+    add_lora(model, r=4, alpha=8)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@healthy
+def expert_used_by_few_rows():
+    """Hard routing: the last of three experts gets three rows in a hundred. It learns slowly, as it should."""
+
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.experts = nn.ModuleList([nn.Linear(8, 4) for _ in range(3)])
+
+        def forward(self, x):
+            which = (x[:, 0] > 0).long() + (x[:, 0] > 1.8).long()
+            return sum(self.experts[i](x) * (which == i)[:, None] for i in range(3))
+
+    model, X = Experts(), torch.randn(256, 8)
+    add_lora(model, r=2, alpha=4)
+    optimizer = SGD(trainable(model), lr=0.2)
+    fit(model, optimizer, X, X[:, 4:] - X[:, :4])
+    return model, optimizer
+
+
+# ------------------------------------------------------------------------- healthy: numbers, ranks, sizes of updates
+
+
+@healthy
+def bfloat16_base():
+    """The base is in bfloat16 before add_lora, the factors are float32."""
+    model, (X, y) = MLP().bfloat16(), vectors()
+    add_lora(model, r=4, alpha=8)
+    return model, fit_with_adamw(model, X.bfloat16(), y.bfloat16())
+
+
+@healthy
+def autocast():
+    """Mixed precision: the forward under torch.autocast."""
+    model, (X, y) = adapted_mlp(), vectors()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = F.mse_loss(model(X).float(), y)
+        value.backward()
+        optimizer.step()
+    return model, optimizer
+
+
+@healthy
+def rank_one_at_a_low_learning_rate():
+    """r = 1, Adam at 1e-4, as is usual for large models: the update is small and grows."""
+    model = adapted_mlp(r=1, alpha=1)
+    return model, fit_with_adamw(model, *vectors(), steps=150, lr=1e-4)
+
+
+@healthy
+def full_rank_rslora():
+    """r as large as the layer allows, alpha / sqrt(r)."""
+    model = MLP()
+    add_lora(model, r=16, alpha=16, rslora=True, target_modules="fc2")
+    return model, fit_with_adamw(model, *vectors(), lr=3e-3)
+
+
+@healthy
+def high_alpha():
+    """alpha = 256 at r = 4 with a learning rate that suits it."""
+    model = adapted_mlp(alpha=256)
+    return model, fit_with_adamw(model, *vectors(), lr=3e-4)
+
+
+@healthy
+def update_much_larger_than_the_base():
+    """A nearly empty base learns a matrix of rank 2: the update is hundreds of times W0, and right on unseen rows."""
+    base = nn.Linear(16, 12)
+    with torch.no_grad():
+        base.weight.mul_(0.02)
+    model = LoRALinear(base, r=2, alpha=4)
+    target = torch.randn(16, 2) @ torch.randn(2, 12)
+    X, held_out = torch.randn(200, 16), torch.randn(50, 16)
+    optimizer = AdamW(trainable(model), lr=3e-2, weight_decay=0)
+    fit(model, optimizer, X, X @ target, steps=300)
+    assert F.mse_loss(model(held_out), held_out @ target) < 0.05
+    return model, optimizer
+
+
+@healthy
+def layers_that_start_at_zero():
+    """Each block's last layer is zero in the base, as in ControlNet: W0 = 0, and no gradient passes at first."""
+    model = Blocks()
+    for block in model.blocks:
+        nn.init.zeros_(block.down.weight)
+        nn.init.zeros_(block.down.bias)
+    add_lora(model, r=4, alpha=8)
+    return model, fit_with_adamw(model, *vectors())
+
+
+@healthy
+def branch_with_tiny_gradients():
+    """The side path counts a thousandth, with SGD: its adapter moves little beside the others."""
+    model = TwoPaths(weight=1e-3)
+    add_lora(model, r=4, alpha=8)
+    optimizer = SGD(trainable(model), lr=0.1)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+# --------------------------------------------------------------------------------------- healthy: early and late
+
+
+@healthy
+def before_the_first_step():
+    """Warm-up begins at a learning rate of 0, nothing has run yet."""
+    model = adapted_mlp()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    LambdaLR(optimizer, lambda step: min(step / 10, 1))
+    return model, optimizer
+
+
+@healthy
+def adagrad_before_the_first_step():
+    """Adagrad keeps a state for every parameter before its first step."""
+    model = adapted_mlp()
+    return model, torch.optim.Adagrad(trainable(model), lr=1e-2)
+
+
+@healthy
+def one_step():
+    """After one step of Adam B has moved; A has not, because its first gradient is zero."""
+    model = adapted_mlp()
+    optimizer = AdamW(trainable(model), lr=1e-3, weight_decay=0)
+    fit(model, optimizer, *vectors(), steps=1)
+    return model, optimizer
+
+
+@healthy
+def three_steps_of_warmup():
+    """Three steps with SGD at a warming learning rate; the first of them was 0."""
+    model = adapted_mlp()
+    optimizer = SGD(trainable(model), lr=1e-2)
+    fit(model, optimizer, *vectors(), steps=3, scheduler=LambdaLR(optimizer, lambda step: min(step / 10, 1)))
+    return model, optimizer
+
+
+@healthy
+def cosine_has_ended():
+    """The schedule ended at a learning rate of 0, after a good run."""
+    model = adapted_mlp()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    fit(model, optimizer, *vectors(), scheduler=CosineAnnealingLR(optimizer, 60))
+    return model, optimizer
+
+
+@healthy
+def after_load_adapter():
+    """An adapter was loaded into the plain base; a new optimizer, no step yet."""
+    first, second = MLP(), MLP()
+    second.load_state_dict(first.state_dict())
+    base, folder = base_state_and_folder(first)
+    lora_lab.load_adapter(second, folder)
+    return second, AdamW(trainable(second), lr=1e-3), {"base": base, "adapter": folder}
+
+
+@healthy
+def resumed():
+    """Half of the training, saved; loaded into the same base with the optimizer's state; the other half."""
+    first, second, (X, y) = MLP(), MLP(), vectors()
+    second.load_state_dict(first.state_dict())
+    add_lora(first, r=4, alpha=8)
+    before = AdamW(trainable(first), lr=1e-2)
+    fit(first, before, X, y)
+    lora_lab.load_adapter(second, saved(first))
+    optimizer = AdamW(trainable(second), lr=1e-2)
+    optimizer.load_state_dict(before.state_dict())
+    fit(second, optimizer, X, y)
+    return second, optimizer
+
+
+@healthy
+def merged_for_use():
+    """Trained, then merged to be used; there is no optimizer any more."""
+    model = adapted_mlp()
+    fit_with_adamw(model, *vectors())
+    lora_lab.merge(model.eval())
+    return model, None
+
+
+# ----------------------------------------------------------------------------------------- healthy: ways to train
+
+
+@healthy
+def checkpointing_without_reentry():
+    """use_reentrant=False: every block's adapters get their gradient."""
+    model = Blocks(reentrant=False)
+    add_lora(model, r=4, alpha=8)
+    return model, fit_with_adamw(model, *vectors(), steps=30)
+
+
+@healthy
+def reentrant_checkpointing_of_an_input_with_gradient():
+    """The input requires a gradient, as PEFT's enable_input_require_grads makes it."""
+    model, (X, y) = Blocks(reentrant=True), vectors()
+    add_lora(model, r=4, alpha=8)
+    optimizer = SGD(trainable(model), lr=0.05)
+    fit(model, optimizer, X.requires_grad_(), y, steps=30)
+    return model, optimizer
+
+
+@healthy
+def head_trained_along():
+    """A new head without an adapter is trained in full, in a group of its own; the norms stay frozen."""
+    model = Blocks()
+    add_lora(model, r=4, alpha=8, target_modules=["up", "down"])
+    model.head.requires_grad_(True)
+    groups = [{"params": lora_parameters(model)}, {"params": model.head.parameters(), "lr": 1e-3}]
+    optimizer = AdamW(groups, lr=1e-2, weight_decay=0.05)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@healthy
+def dropout_and_eval():
+    """LoRA's dropout in training, then model.eval() for the measurement."""
+    model = adapted_mlp(dropout=0.2)
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    fit(model.train(), optimizer, *vectors())
+    return model.eval(), optimizer
+
+
+@healthy
+def moving_average_put_in():
+    """The exponential moving average of the factors is copied into the model at the end."""
+    model, (X, y) = adapted_mlp(), vectors()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for _ in range(60):
+        fit(model, optimizer, X, y, steps=1)
+        average.update_parameters(model)
+    model.load_state_dict(average.module.state_dict())
+    return model, optimizer
+
+
+@healthy
+def lora_plus():
+    """B learns sixteen times faster than A (LoRA+)."""
+    model = adapted_mlp()
+    A = [p for name, p in model.named_parameters() if "lora_A" in name]
+    B = [p for name, p in model.named_parameters() if "lora_B" in name]
+    optimizer = AdamW([{"params": A}, {"params": B, "lr": 1.6e-2}], lr=1e-3)
+    fit(model, optimizer, *vectors())
+    return model, optimizer
+
+
+@healthy
+def an_optimizer_for_each_half():
+    """Two optimizers, one for the blocks and one for the head."""
+    model, (X, y) = Blocks(), vectors()
+    add_lora(model, r=4, alpha=8)
+    optimizers = [AdamW(trainable(model.blocks), lr=1e-2), SGD(trainable(model.head), lr=0.1)]
+    for _ in range(60):
+        model.zero_grad()
+        F.mse_loss(model(X), y).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    return model, optimizers
+
+
+@healthy
+def lbfgs():
+    """L-BFGS keeps one state for all parameters, under the first of them."""
+    model, (X, y) = adapted_mlp(), vectors()
+    optimizer = torch.optim.LBFGS(trainable(model), lr=0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        value = F.mse_loss(model(X), y)
+        value.backward()
+        return value
+
+    for _ in range(5):
+        optimizer.step(closure)
+    return model, optimizer
+
+
+@healthy
+def accumulated_gradients():
+    """Four batches to a step, and the course's own loop for the second half."""
+    model, (X, y) = adapted_mlp(), vectors()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        for rows in torch.arange(64).split(16):
+            (F.mse_loss(model(X[rows]), y[rows]) / 4).backward()
+        optimizer.step()
+    lora_lab.train(model, X, y, steps=20, lr=1e-2, progress=None)
+    return model, optimizer
+
+
+@healthy
+def compiled():
+    """torch.compile's wrapper around a model in training."""
+    model = adapted_mlp()
+    optimizer = AdamW(trainable(model), lr=1e-2)
+    fit(model, optimizer, *vectors())
+    return torch.compile(model, backend="eager"), optimizer
+
+
+if peft is not None:
+
+    @healthy
+    def peft_with_a_trained_head():
+        """PEFT with dropout, and the head in modules_to_save."""
+        model = with_peft(target_modules=["fc1", "fc2"], modules_to_save=["head"], lora_dropout=0.1)
+        optimizer = AdamW(trainable(model), lr=1e-2)
+        fit(model, optimizer, *vectors())
+        return model, optimizer
+
+    @healthy
+    def peft_second_adapter():
+        """The adapter "second" is active and trained; "default", not in use, still has B = 0."""
+        model = with_peft(target_modules=["fc1", "fc2"])
+        model.add_adapter("second", peft.LoraConfig(r=2, lora_alpha=2, target_modules=["fc1", "fc2"]))
+        model.set_adapter("second")
+        optimizer = AdamW(trainable(model), lr=1e-2)
+        fit(model, optimizer, *vectors())
+        return model, optimizer
+
+
+# -------------------------------------------------------------------------------------------------------- judging
+
+
+def findings_of(case: Case) -> list[str]:
+    """What diagnose says of the case, as text."""
+    model, optimizer, further = case.run()
+    return [str(finding) for finding in lora_lab.diagnose(model, optimizer, **further)]
+
+
+def holds(text: str, names: tuple[str, ...]) -> bool:
+    """All the words are in the text, small or capital; of "a|b", one of the two."""
+    return all(any(word.lower() in text.lower() for word in entry.split("|")) for entry in names)
+
+
+def is_right(case: Case, findings: list[str]) -> bool:
+    if case.names:
+        return any(holds(text, case.names) for text in findings)
+    return not findings
+
+
+def main(chosen: list[str]) -> None:
+    torch.set_num_threads(1)
+    scores = []
+    for title, cases in (("faults named", FAULTS), ("healthy silent", HEALTHY)):
+        cases = [case for case in cases if not chosen or case.name in chosen]
+        missed = []
+        for case in cases:
+            findings = findings_of(case)
+            right = is_right(case, findings)
+            if not right:
+                missed.append(case.name)
+            print(f"{'right' if right else 'WRONG'}  {case.name}: {case.build.__doc__}")
+            for text in findings:
+                print(f"           {text}")
+        scores.append(f"{len(cases) - len(missed)} of {len(cases)} {title}; missed: {', '.join(missed) or 'none'}")
+    print("", *scores, sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
