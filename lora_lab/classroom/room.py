@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,8 @@ if TYPE_CHECKING:
     from .preflight import Finding
 
 COLUMNS = (
-    *("verdict", "machine", "system", "Python", "torch"),
-    *("cores", "free memory", "steps/s", "slowest page", "to fix"),
-)
+    "verdict", "machine", "system", "Python", "torch", "cores", "free memory", "steps/s", "slowest page", "to fix",
+)  # fmt: skip
 
 
 def room_line(findings: Sequence[Finding], machine: str | None = None) -> str:
@@ -25,25 +23,24 @@ def room_line(findings: Sequence[Finding], machine: str | None = None) -> str:
     value = {f.what: f.value for f in findings}
     stops = [f.what for f in findings if f.level == "stop"]
     warns = [f.what for f in findings if f.level == "warn"]
-    speed = re.match(r"\d+", value.get("speed", ""))
-    pages = {f.what: _seconds(f.value) for f in findings if "Run All takes about" in f.value}
-    slowest = max(pages, key=pages.get) if pages else ""
-    row = {
-        "verdict": "STOP" if stops else "LOOK" if warns else "READY",
-        "machine": platform.node() if machine is None else machine,
-        "system": f"{platform.system()} {platform.release()}",
-        "Python": ".".join(map(str, sys.version_info[:3])),
-        "torch": value.get("torch", "?").split(",")[0],
-        "cores": value.get("cores", "?").split(",")[0],
-        "free memory": value.get("free memory", "?"),
-        "steps/s": speed[0] if speed else "?",
-        "slowest page": f"{slowest[:2]} {pages[slowest]:.0f} s" if slowest else "?",
-        "to fix": ", ".join(stops + warns) or "nothing",
-    }
-    return "\t".join(re.sub(r"\s+", " ", row[name]) for name in COLUMNS)
+    seconds = {f.what[:2]: seconds_in(f.value) for f in findings if "Run All" in f.value}
+    slowest = max(seconds, key=seconds.get, default="?")
+    row = (
+        "STOP" if stops else "LOOK" if warns else "READY",
+        platform.node() if machine is None else machine,
+        f"{platform.system()} {platform.release()}",
+        platform.python_version(),
+        value.get("torch", "?"),
+        value.get("cores", "?"),
+        value.get("free memory", "?"),
+        value.get("speed", "?").split()[0].replace("not", "?"),
+        f"{slowest} {seconds[slowest]:.0f} s" if seconds else "?",
+        ", ".join(stops + warns) or "nothing",
+    )
+    return "\t".join(" ".join(field.split()) for field in row)
 
 
-def _seconds(text: str) -> float:
+def seconds_in(text: str) -> float:
     """'Run All takes about 12 s' or '… 1.6 min' in seconds."""
-    m = re.search(r"about ([\d.]+) (s|min)", text)
-    return float(m[1]) * (60 if m[2] == "min" else 1) if m else 0.0
+    number, unit = re.search(r"about ([\d.]+) (s|min)", text).groups()
+    return float(number) * (60 if unit == "min" else 1)
