@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
+
+import torch
 
 SUBJECTS = Path(__file__).parent
 
@@ -24,7 +27,8 @@ def read_record(subject: str, name: str = "record") -> dict:
 
 
 def write_record(record: dict, subject: str, name: str = "record") -> None:
-    """Write it so that a person can read it: a list of numbers on one line."""
+    """Write it so that a person can read it: a list of numbers on one line, at the end torch's version and the date."""
+    record = {**record, "torch": torch.__version__.split("+")[0], "date": date.today().isoformat()}
     text = json.dumps(record, indent=1, ensure_ascii=False)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
     record_file(subject, name).write_text(text + "\n", encoding="utf-8")

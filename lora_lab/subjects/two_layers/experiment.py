@@ -1,4 +1,4 @@
-"""Which layer needs the adapter? The experiment of page 06 on three small two-layer models.
+"""Which layer needs the adapter? The experiment on three small two-layer models, and what was recorded of it.
 
 A rank-r update of W1 changes W2 W1 by (W2 B1) A1: it writes only what W2 passes on. One of W2 changes it by
 B2 (A2 W1): it reads only what W1 lets through. Each choice of layers therefore has a floor of its own, known before
@@ -9,6 +9,8 @@ anywhere.
 from __future__ import annotations
 
 import copy
+from functools import cache
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -16,69 +18,108 @@ import torch
 from lora_lab import theory
 from lora_lab.adapters import add_lora
 from lora_lab.subjects.linear_task import tasks
-from lora_lab.subjects.linear_task.bases import TwoLayer, two_layer_base
+from lora_lab.subjects.linear_task.bases import two_layer_base
+from lora_lab.subjects.records import read_record
 from lora_lab.training import evaluate, train
 
-SHAPES = {  # (d_in, hidden, d_out)
-    "S2's shape, 101 → 100 → 100": (101, 100, 100),
-    "narrowing, 101 → 60 → 40": (101, 60, 40),
-    "widening, 40 → 60 → 101": (40, 60, 101),
-}
+MODELS = {"S2's shape": (101, 100, 100), "narrowing": (101, 60, 40), "widening": (40, 60, 101)}  # d_in, hidden, d_out
 CHANGES = ("ones", "rank-4")
 RANKS = (1, 2, 4, 8)
-CHOICES = {"layer 1": ("first",), "layer 2": ("second",), "both": ("first", "second")}
-RUN = {"epochs": 20, "lr": 0.1}
+CHOICES = {"layer 1": ["first"], "layer 2": ["second"], "both": ["first", "second"]}
+EPOCHS, RATE = 20, 0.1
 
 
 class Result(NamedTuple):
-    """One run: the loss on all data after each epoch, and the seed of its start and batches."""
+    """One training: the loss on all data after each epoch, and the seed of its start and batches."""
 
     curve: list[float]
     seed: int
-    interrupted: bool = False
 
     @property
     def loss(self) -> float:
-        return self.curve[-1] if self.curve else float("nan")
+        return self.curve[-1]
 
 
 class Experiment:
     """One base model and one new task: what each choice of layers could reach, and what it does reach.
 
-    shape: a key of SHAPES. change: "ones" (S2's) or "rank-4". seed: of the data, the base and the starts.
+    model: a key of MODELS. change: "ones" (S2's) or "rank-4". seed: of the data, the base and the starts.
+    Raises KeyboardInterrupt when a training is interrupted: every number of a half-trained model would be wrong.
     """
 
-    def __init__(self, shape: str, change: str, seed: int = 0) -> None:
-        if shape not in SHAPES or change not in CHANGES:
-            raise ValueError(f"shape={shape!r}, change={change!r}: choose from {list(SHAPES)} and {list(CHANGES)}.")
-        d_in, hidden, d_out = SHAPES[shape]
+    def __init__(self, model: str, change: str, seed: int = 0) -> None:
+        if model not in MODELS or change not in CHANGES:
+            raise ValueError(f"model={model!r}, change={change!r}: choose from {list(MODELS)} and {list(CHANGES)}.")
+        d_in, hidden, d_out = MODELS[model]
         self.seed = seed
         old = tasks.linear_task(tasks.normal(d_out, d_in, seed=1000 + seed), 2000, seed)
-        self.base: TwoLayer
         self.base, history = two_layer_base(old, hidden, seed=seed, progress=None)
-        if history.interrupted:  # of a base that is half trained, every number would be wrong
+        if history.interrupted:
             raise KeyboardInterrupt
         self.task = tasks.linear_task(old.theta + tasks.shift(change, d_out, d_in, seed), 2000, seed + 1)
         self.wanted = self.task.theta - self.base.end_to_end()  # (d_out, d_in), the base's own residual included
         self.before = evaluate(self.base, self.task.X, self.task.y)
 
-    def floor(self, choice: str, r: int) -> float:
+    def floor(self, layers: str, r: int) -> float:
         """The lowest loss that rank r on the chosen layers can reach (for "both": no choice of rank r goes below)."""
-        W1, W2 = self.base.first.weight, self.base.second.weight
-        if choice == "both":
-            return theory.rank_floor(self.wanted, min(2 * r, *self.wanted.shape), self.task.X)
-        where = {"above": W2} if choice == "layer 1" else {"below": W1}
-        return theory.layer_floor(self.wanted, r, self.task.X, **where)
+        if layers == "layer 1":
+            return theory.layer_floor(self.wanted, r, self.task.X, above=self.base.second.weight)
+        if layers == "layer 2":
+            return theory.layer_floor(self.wanted, r, self.task.X, below=self.base.first.weight)
+        return theory.rank_floor(self.wanted, min(2 * r, *self.wanted.shape), self.task.X)
 
-    def train(self, choice: str, r: int, seed: int | None = None, epochs: int = RUN["epochs"]) -> Result:
+    def train(self, layers: str, r: int, seed: int | None = None, epochs: int = EPOCHS) -> Result:
         """Train rank-r adapters (alpha = r) on the chosen layers of a copy of the base."""
-        if choice not in CHOICES:
-            raise ValueError(f"choice={choice!r}: choose one of {', '.join(map(repr, CHOICES))}.")
+        if layers not in CHOICES:
+            raise ValueError(f"layers={layers!r}: choose one of {', '.join(map(repr, CHOICES))}.")
         seed = self.seed if seed is None else seed
         model = copy.deepcopy(self.base)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # the start of A
-            add_lora(model, r=r, alpha=r, target_modules=CHOICES[choice])
-        how = {"epochs": epochs, "lr": RUN["lr"], "schedule": "cosine", "seed": seed, "measure_every": 1}
+            add_lora(model, r=r, alpha=r, target_modules=CHOICES[layers])
+        how = {"epochs": epochs, "lr": RATE, "schedule": "cosine", "seed": seed, "measure_every": 1}
         history = train(model, self.task.X, self.task.y, progress=None, **how)
-        return Result(list(history.measured.values()), seed, history.interrupted)
+        if history.interrupted:
+            raise KeyboardInterrupt
+        return Result(list(history.measured.values()), seed)
+
+
+# ------------------------------------------------------------------------------------------------ as recorded
+
+
+class Run(NamedTuple):
+    """One recorded choice of layers: the loss before, its floor and the loss reached, a number for each of five seeds.
+
+    curve: the first seed's loss after each epoch.
+    """
+
+    model: str
+    change: str
+    r: int
+    layers: str
+    before: list[float]
+    floor: list[float]
+    loss: list[float]
+    curve: list[float]
+
+
+@cache
+def recorded_runs() -> list[Run]:
+    """Every model, change, rank and choice of layers, as `make_record` has run them."""
+    return [Run(**row) for row in read_record("two_layers")["runs"]]
+
+
+def find_run(model: str, layers: str, change: str = "ones", r: int = 1) -> Run:
+    """The recorded run: find_run("narrowing", "layer 2"). Raises ValueError if there is none."""
+    for run in recorded_runs():
+        if (run.model, run.layers, run.change, run.r) == (model, layers, change, r):
+            return run
+    raise ValueError(
+        f"model={model!r}, layers={layers!r}, change={change!r}, r={r!r} is not recorded; there are the models "
+        f"{list(MODELS)}, the layers {list(CHOICES)}, the changes {list(CHANGES)} and the ranks {list(RANKS)}."
+    )
+
+
+def recorded_s2() -> SimpleNamespace:
+    """S2's own recipe at full size, as `make_s2_record` has run it: what it measured, each by its name there."""
+    return SimpleNamespace(**read_record("two_layers", "s2_record"))

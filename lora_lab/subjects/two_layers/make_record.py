@@ -1,50 +1,44 @@
 """Which layer needs the adapter? Three small two-layer models, two changes, four ranks, three choices of layers, five
-seeds, for page 06's panel: python -m lora_lab.subjects.two_layers.make_record
+seeds: python -m lora_lab.subjects.two_layers.make_record
 
-360 runs, about three minutes on one core. Writes lora_lab/data/two_layers.json. Page 06 draws it and trains single
-points of it anew.
+360 trainings, about three minutes on one core; writes record.json beside this file.
 """
-
-from datetime import date
 
 import torch
 
 from lora_lab.subjects.records import significant, write_record
 
-from .experiment import CHANGES, CHOICES, RANKS, RUN, SHAPES, Experiment
+from .experiment import CHANGES, CHOICES, EPOCHS, MODELS, RANKS, RATE, Experiment, Run
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = [0, 1, 2, 3, 4]
 
 
-def main(seeds=SEEDS, shapes=tuple(SHAPES), changes=CHANGES, ranks=RANKS) -> dict:
-    runs = {}
-    for shape in shapes:
-        for change in changes:
-            experiments = [Experiment(shape, change, seed) for seed in seeds]
-            before = [significant(e.before) for e in experiments]
-            for r in ranks:
-                for choice in CHOICES:
-                    results = [e.train(choice, r) for e in experiments]
-                    runs[f"{shape}|{change}|{r}|{choice}"] = {
-                        "before": before,
-                        "floor": [significant(e.floor(choice, r)) for e in experiments],
-                        "loss": [significant(result.loss) for result in results],
-                        "curve": [significant(x) for x in results[0].curve],
-                    }
-            print(shape, change, {k.split("|", 2)[2]: v["loss"] for k, v in runs.items()}, flush=True)
+def run_all(model: str, change: str) -> list[Run]:
+    """Every rank and choice of layers on one model and one change."""
+    experiments = [Experiment(model, change, seed) for seed in SEEDS]
+    before = [significant(experiment.before) for experiment in experiments]
+    runs = []
+    for r in RANKS:
+        for layers in CHOICES:
+            floor = [significant(experiment.floor(layers, r)) for experiment in experiments]
+            results = [experiment.train(layers, r) for experiment in experiments]
+            loss = [significant(result.loss) for result in results]
+            curve = [significant(x) for x in results[0].curve]
+            runs.append(Run(model, change, r, layers, before, floor, loss, curve))
+            print(model, change, r, layers, loss, flush=True)
     return runs
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    runs = [run for model in MODELS for change in CHANGES for run in run_all(model, change)]
     record = {
         "command": "python -m lora_lab.subjects.two_layers.make_record",
-        "recipe": f"2000 examples; base: Adam 1e-2, 30 epochs; LoRA: alpha = r, {RUN}; batch 128, cosine",
-        "numbers": "mean squared error on the new task: before, after the last epoch (loss) and its floor, one per "
-        "seed; after each epoch for the first seed (curve). 1e-8 stands for anything below it",
-        "seeds": list(SEEDS),
-        "runs": main(),
-        "torch": torch.__version__.split("+")[0],
-        "date": date.today().isoformat(),
+        "recipe": "2000 examples; base: Adam 1e-2, 30 epochs; "
+        f"LoRA: alpha = r, {EPOCHS} epochs, Adam {RATE}, batch 128, cosine",
+        "numbers": "mean squared error on the new task: before, the floor, after the last epoch (loss), one per seed; "
+        "after each epoch for the first seed (curve). 1e-8 stands for anything below it",
+        "seeds": SEEDS,
+        "runs": [run._asdict() for run in runs],
     }
     write_record(record, "two_layers")
