@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 ROOT = Path(__file__).resolve().parent
-for folder in ("tests", "tests/tools"):
+for folder in ("tests", "tests/tools", "tests/browser"):
     sys.path.insert(0, str(ROOT / folder))
 
 import pages  # noqa: E402

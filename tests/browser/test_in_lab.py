@@ -1,192 +1,185 @@
-"""Every page in JupyterLab: Run All, every panel by keyboard and mouse, and the page again after its kernel has ended.
+"""The course in JupyterLab: three whole pages, and every other page's panels on one notebook made for it.
 
 What a panel must show is asked from its pure function, drawn afresh in the page's kernel at the positions that the
-browser shows: the caption must be the same text and the picture the same bytes.
+browser shows: the caption must be the same text and the picture the same bytes. The other pages as a whole:
+LAB_PAGES="01 02" python -m pytest tests/browser
 """
 
-import re
+import importlib.util
+import os
 
+import course_panels
+import lab
+import nbformat
 import pages
 import pytest
 
+from lora_lab.classroom import predictions
+from lora_lab.classroom.pages import PAGES, find_page
 
-def test_a_page_that_was_never_run_shows_still_pictures(page, name):
-    stored = [o for c in pages.code_cells(pages.read(pages.find_page(name))) for o in c.outputs]
-    panels = [o for o in stored if {pages.WIDGET, "image/png"} <= o.get("data", {}).keys()]
-    assert [still for _, still in page.stills] == [True] * len(panels) and panels
+SUBJECTS = ("start_here", "rank_and_alpha", "broken")  # whose pages are used whole
+WHOLE = os.environ.get("LAB_PAGES", "").split() or [page.number for page in PAGES if page.subject in SUBJECTS]
+OTHERS = [number for number in course_panels.pages_with_panels() if number not in WHOLE]
+CARDS = [predictions.find(number) for number in ("1.2", "5.3")]
+BAR = """
+from lora_lab.training import progress_bar
+import time
+
+bar = progress_bar(2, "slow")
+time.sleep(1.1)
+bar.update()
+bar.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """opened(path): that notebook in a tab, its Run All started. One server and one browser for all of them."""
+    for package in ("playwright", "jupyterlab"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no package {package} here")
+    if lab.find_chromium() is None:
+        pytest.skip("no Chromium here: apt install chromium, or playwright install chromium, or set CHROMIUM")
+    with lab.jupyter_lab(tmp_path_factory.mktemp("lab")) as server, lab.chromium() as context:
+
+        def start(path):
+            page = lab.Page(server, context, path)
+            page.stills = [panel.is_still() for panel in page.panels()]  # before it has ever run
+            page.start_run()
+            return page
+
+        start.root = server.root
+        yield start
+
+
+@pytest.fixture(scope="module")
+def others(opened):
+    """Every other page's panels, cards of predictions and a progress bar, in one kernel that runs from now on."""
+    sources = [f"lora_lab.predict({card.number!r})" for card in CARDS] + [BAR]
+    sources += [f"display(*course_panels.panels_of({number!r}))" for number in OTHERS]
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": pages.KERNELSPEC})
+    nb.cells = [nbformat.v4.new_code_cell(source) for source in ["import course_panels, lora_lab", *sources]]
+    nbformat.write(nb, opened.root / "others.ipynb")
+    return opened("others.ipynb")
+
+
+@pytest.fixture(scope="module", params=WHOLE)
+def page(opened, others, request):
+    """A whole page after Run All. Its kernel ends with it."""
+    page = opened(f"notebooks/{find_page(request.param).file.name}")
+    page.finish_run()
+    yield page
+    page.tab.close()
+    page.end_kernel()
+
+
+@pytest.fixture(autouse=True)
+def no_complaints(request):
+    """The browser has reported no error, and no output is a dead box."""
+    yield
+    for name in ("page", "others"):
+        page = request.node.funcargs.get(name)
+        if page and not page.tab.is_closed():
+            assert not page.console and not page.dead_boxes()
+
+
+def every_control_moves_its_picture(page):
+    """By keyboard; after each move the panel shows what its function says, and one move changes something."""
+    for panel in page.panels():
+        for label in panel.about()["labels"]:
+            first = before = panel.settle()
+            for _ in range(6):  # some neighbours look alike
+                panel.step(label)
+                after = panel.settle()
+                assert after["positions"][label] != before["positions"][label], f"{label} does not move"
+                if (after["picture"], after["caption"]) != (first["picture"], first["caption"]):
+                    break
+                before = after
+            else:
+                raise AssertionError(f"{panel.about()['name']}: no move of {label} changes anything")
+
+
+# ---- whole pages
+
+
+def test_a_page_that_was_never_run_shows_still_pictures(page):
+    assert page.stills and all(page.stills)
 
 
 def test_run_all_ends_without_an_error(page):
-    state = page.state()
-    assert not [(i, c["errors"]) for i, c in enumerate(state["cells"], 1) if c["errors"]]
-    assert [c["count"] for c in state["cells"]] == list(range(1, len(state["cells"]) + 1))
-    assert not page.console and not page.dead_boxes()
+    cells = page.state()["cells"]
+    assert [cell["errors"] for cell in cells if cell["errors"]] == []
+    assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert len(page.panels()) == len(page.stills)
 
 
-def test_every_panel_is_a_live_picture(page):
-    panels = page.panels()
-    assert len(panels) == len(page.stills)
-    for panel in panels:
-        shown = panel.settle()
-        assert shown.picture["visible"] and shown.picture["width"] > 300 and shown.picture["height"] > 150
-        assert set(panel.about["controls"]) <= set(shown.controls) and not shown.asleep
-    assert not page.console
-
-
-def test_every_control_moves_its_picture(page):
-    for panel in page.panels():
-        for label, control in panel.settle().controls.items():
-            if control["kind"] == "menu":  # page 09's box changes nothing beside a right answer, which its page gives
-                panel.choose(label, control["options"][0])
-        before = panel.settle().positions
-        for label, control in panel.settle().controls.items():
-            panel.follow(label)
-            if control["kind"] == "check" and panel.settle().positions[label] != before[label]:
-                panel.tick(label)  # back: with the line shown, page 09's menu changes nothing
-    assert not page.console
+def test_every_control_of_a_page_moves_its_picture(page):
+    every_control_moves_its_picture(page)
 
 
 def test_a_slider_is_dragged_with_the_mouse(page):
-    for panel in page.panels():
-        before = panel.settle()
-        sliders = [label for label, control in before.controls.items() if control["kind"] == "slider"]
-        for label in sliders[:1]:
-            control = before.controls[label]
-            middle = (control["min"] + control["max"]) / 2
-            panel.drag(label, to=0.05 if control["at"] > middle else 0.95)
-            after = panel.settle()
-            assert abs(after.controls[label]["at"] - control["at"]) >= (control["max"] - control["min"]) / 4
-            assert after.picture["sha"] != before.picture["sha"]
-    assert not page.console
-
-
-# ------------------------------------------------------------------------------------------- buttons, field, gallery
-
-
-def the(page, name):
-    """The page's panel of this name."""
-    [panel] = [p for p in page.panels() if p.about["name"] == name]
-    return panel
-
-
-BUTTONS = {"04": ("the (r, α) map", "train this point"), "06": ("which layers", "train this choice")}
-
-
-@pytest.mark.of_pages(*BUTTONS)
-def test_the_button_trains_again_and_again(page, name):
-    panel_name, label = BUTTONS[name[:2]]
-    panel, seeds = the(page, panel_name), []
-    for _ in range(2):
-        before = panel.settle()
-        panel.click()
-        assert panel.said(label) == [label, "training …", label]
-        after = panel.settle()
-        seeds += re.findall(r"trained live with seed (\d+): ", after.caption)
-        assert after.positions == before.positions and after.picture["sha"] != before.picture["sha"]
-        assert page.ask(f"__import__('in_kernel').trains_the_same({panel.id!r})")
-    assert len(seeds) == 2 and int(seeds[1]) == int(seeds[0]) + 1
-    assert not page.console
-
-
-@pytest.mark.of_pages(*BUTTONS)
-def test_an_interrupt_ends_the_training_and_says_so(page, name):
-    panel_name, label = BUTTONS[name[:2]]
-    panel = the(page, panel_name)
-    for slider in {"α", "learning rate"} & set(panel.settle().controls):
-        panel.press(slider, "Home")  # where no run diverges and ends by itself
+    panel = page.panels()[0]
     before = panel.settle()
-    page.ask("__import__('in_kernel').slow_epochs(1)")
-    panel.click()
-    panel.said("training …")
-    page.menu("Kernel", "kernelmenu:interrupt")
-    assert panel.said(label) == [label, "training …", label]
-    page.ask("__import__('in_kernel').slow_epochs(0)")
-    after = panel.shown()
-    assert after.caption == f"Interrupted: this run was not kept. {before.caption}"
-    assert after.picture["sha"] == before.picture["sha"]
-    panel.move("rank r", after.controls["rank r"])  # and the panel lives on
-    panel.follow("rank r")
-    panel.click()
-    panel.said(label)
-    assert "trained live" in panel.settle().caption
-    assert not page.console
+    label = next(label for label in panel.about()["labels"] if panel.slider(label).count())
+    panel.drag(label)
+    after = panel.settle()
+    assert after["positions"] != before["positions"] and after["picture"] != before["picture"]
 
 
-@pytest.mark.of_pages("07")
-def test_what_is_drawn_by_mouse_changes_the_answer(page):
-    panel = the(page, "your digit")
-    panel.choose("start from", "empty")
-    captions = [panel.settle().caption]
-    pixels = panel.node.locator(".widget-gridbox button")
-    for column, clicks in ((4, 2), (5, 1)):  # a black stroke with a grey edge: one click is grey, two are black
-        for row in range(1, 7):
-            for _ in range(clicks):
-                pixels.nth(8 * row + column).click()
-        captions.append(panel.settle().caption)
-    assert len(set(captions)) == 3, captions
-    shades = {"rgb(255, 255, 255)": 0.0, "rgb(153, 153, 153)": 0.5, "rgb(34, 34, 34)": 1.0}
-    seen = [shades[colour] for colour in page.tab.evaluate("id => __lab.field(id)", panel.id)]
-    assert seen == page.ask(f"__import__('in_kernel').ink({panel.id!r})") and sum(seen) == 9
-    assert not page.console
-
-
-@pytest.mark.of_pages("09")
-def test_the_gallery_answers_a_guess_and_shows_the_line(page):
-    panel = the(page, "broken LoRA")
-    if panel.settle().controls["show the line"]["value"]:
-        panel.tick("show the line")
-    panel.press("symptom", "Home")
-    answers, pictures = {}, {}
-    for cause in panel.settle().controls["the cause"]["options"][1:]:
-        panel.choose("the cause", cause)
-        shown = panel.settle()
-        answers[cause], pictures[cause] = shown.caption, shown.picture["sha"]
-    [right] = [cause for cause, said in answers.items() if said.startswith(f"Right: {cause} (")]
-    others = [said for cause, said in answers.items() if cause != right]
-    assert all(said.startswith(("Not that. ", "That would look just like this, but")) for said in others)
-    wrong = {pictures[cause] for cause in answers if cause != right}
-    assert len(wrong) == 1 and pictures[right] not in wrong  # the line is drawn for the right guess alone
-    panel.choose("the cause", "… choose")
-    unsaid = panel.settle()
-    panel.tick("show the line")
-    assert panel.settle().picture["sha"] == pictures[right] and unsaid.picture["sha"] in wrong
-    assert panel.settle().caption == answers[right].removeprefix("Right: ")
-    assert not page.console
-
-
-# ---------------------------------------------------------------------------------------------------- opened again
-
-
-def test_a_reopened_page_shows_still_pictures_and_how_to_wake_them(page):
+@pytest.mark.parametrize("page", WHOLE[:1], indirect=True)
+def test_a_reopened_page_shows_still_pictures_and_run_all_wakes_them(page):
     before = [panel.settle() for panel in page.panels()]
-    page.save()
-    page.end_kernel()
-    page.open()
-    panels = page.panels()
-    assert not page.dead_boxes() and len(panels) == len(before)
-    for panel, old in zip(panels, before):
-        now = panel.asleep()
-        assert now.picture["sha"] == old.picture["sha"] and now.picture["visible"]
-        assert (now.positions, now.caption) == (old.positions, old.caption)
-        assert now.asleep == "This is a still picture: Run ▸ Run All Cells wakes the sliders."
-
-
-@pytest.mark.of_pages("00")
-def test_run_all_wakes_a_reopened_page(page):
-    page.start_run()
-    page.finish_run()
-    for panel in page.panels():
-        assert not panel.settle().asleep
-        panel.follow("rank r")
-
-
-@pytest.mark.of_pages("00")
-def test_a_second_run_all_leaves_no_panel_of_the_first_behind(page):
+    page.reopen_without_kernel()
+    for panel, old in zip(page.panels(), before, strict=True):
+        panel.node.locator("img.widget-image").wait_for()
+        now = panel.shown()
+        assert now["asleep"] == "This is a still picture: Run ▸ Run All Cells wakes the sliders."
+        assert now == {**old, "asleep": now["asleep"]}
     count = "len(__import__('ipywidgets').widgets.widget._instances)"
-    before = page.ask(count)
     page.start_run()
     page.finish_run()
-    assert page.ask(count) == before
-    for panel in page.panels():
-        panel.follow("rank r")
-    assert not page.console and not page.dead_boxes()
+    once = page.ask(count)
+    page.start_run()
+    page.finish_run()
+    assert page.ask(count) == once, "a second Run All leaves widgets of the first behind"
+    every_control_moves_its_picture(page)
+
+
+# ---- the notebook made for the rest
+
+
+def test_every_other_panel_follows_its_controls(others):
+    cells = others.finish_run(600)["cells"]
+    assert [cell["errors"] for cell in cells if cell["errors"]] == []
+    assert len(others.panels()) >= len(OTHERS) > 0
+    every_control_moves_its_picture(others)
+
+
+def card_on(page, prediction):
+    return page.tab.locator(".jp-OutputArea-output").filter(has_text=f"Predict {prediction.number}.")
+
+
+def test_a_card_is_answered_by_mouse_and_by_keyboard(others):
+    others.finish_run(600)
+    with_mouse, with_keys = [card_on(others, prediction) for prediction in CARDS]
+    compare = with_mouse.get_by_role("button", name="Compare with the page")
+    with_mouse.locator("button.widget-toggle-button").first.wait_for()
+    assert compare.is_disabled() and not with_mouse.locator("button.mod-active").count()
+    with_mouse.locator("button.widget-toggle-button").nth(1).click()
+    with_mouse.get_by_text("You chose B.").wait_for()
+    compare.click()
+    with_mouse.get_by_text("You said B, ").wait_for()
+    with_keys.locator("button.widget-toggle-button").first.focus()
+    for key in ("Tab", "Space"):
+        others.tab.keyboard.press(key)
+    with_keys.get_by_text("You chose B.").wait_for()
+    assert others.ask(f"lora_lab.classroom.predictions.votes({CARDS[1].number!r})") == ("B",)
+
+
+def test_reopened_it_has_no_dead_box_and_the_cards_say_how_to_wake_them(others):
+    others.finish_run(600)
+    others.reopen_without_kernel()
+    for panel in others.panels():
+        panel.node.locator("img.widget-image").wait_for()
+    card_on(others, CARDS[0]).get_by_text("Nobody answers here: Run ▸ Run All Cells wakes the buttons.").wait_for()
+    assert not others.dead_boxes()
