@@ -1,9 +1,7 @@
-"""A small language model, Embedding -> LSTM -> Linear, and the ways to adapt it (page 06).
+"""A small language model, Embedding -> LSTM -> Linear, and the ways to adapt it.
 
-The article that S3 quotes shows this shape under the name LoRA, with Embedding 100 -> 256, LSTM 256 -> 256 and
-Linear 256 -> 10. Ours is narrower, so that it trains in seconds, and its head has all hundred words, so that it can
-write sentences. LoRA's update goes into the embedding and both LSTM matrices as a parametrization (torch's LSTM reads
-its weights by name, there is no layer to wrap) and into the head as `LoRALinear`: one call of `add_lora`.
+LoRA's update goes into the embedding and both LSTM matrices as a parametrization (torch's LSTM reads its weights by
+name, there is no layer to wrap) and into the head as `LoRALinear`: one call of `add_lora`.
 """
 
 from __future__ import annotations
@@ -50,15 +48,9 @@ def word_loss(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def word_base(
-    source: Source,
-    n: int = 20_000,
-    epochs: int = 8,
-    lr: float = 1e-2,
-    width: int = 32,
-    hidden: int = 64,
-    seed: int = 0,
-    progress: str | None = "pretraining",
-) -> Pretrained:
+    source: Source, n: int = 20_000, *, epochs: int = 8, lr: float = 1e-2, width: int = 32, hidden: int = 64,
+    seed: int = 0, progress: str | None = "pretraining",
+) -> Pretrained:  # fmt: skip
     """Pretrain a `WordLM` on n sentences of the source: Adam, falling rate (cosine), batches of 128 sentences."""
     data = source.sample(n, seed=1000 + seed)
     with torch.random.fork_rng(devices=[]):
@@ -74,6 +66,13 @@ class Way(NamedTuple):
     part: str
     r: int
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of its parts in the model. Raises ValueError for a part that is none."""
+        if self.part not in PARTS:
+            raise ValueError(f"part={self.part!r} is none of {', '.join(map(repr, PARTS))}.")
+        return PARTS[self.part]
+
     def __str__(self) -> str:
         if self.r == 0:
             return "full fine-tuning" if self.part == "all" else f"{self.part} only, in full"
@@ -82,28 +81,19 @@ class Way(NamedTuple):
 
 def prepare(base: WordLM, way: Way, seed: int = 0) -> WordLM:
     """A copy of the base with what `way` trains made trainable, and everything else frozen. The base is not touched."""
-    if way.part not in PARTS:
-        raise ValueError(f"part={way.part!r} is none of {', '.join(map(repr, PARTS))}.")
     model = copy.deepcopy(base).requires_grad_(False)
     if way.r:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # the start of A
-            add_lora(model, r=way.r, alpha=way.r, target_modules=PARTS[way.part])
+            add_lora(model, r=way.r, alpha=way.r, target_modules=way.layers)
     else:
-        for name in PARTS[way.part]:
+        for name in way.layers:
             getattr(model, name).requires_grad_(True)
     return model
 
 
 def adapt(
-    base: WordLM,
-    data: Sentences,
-    way: Way,
-    *,
-    lr: float,
-    steps: int = 200,
-    seed: int = 0,
-    progress: str | None = None,
+    base: WordLM, data: Sentences, way: Way, *, lr: float, steps: int = 200, seed: int = 0, progress: str | None = None
 ) -> tuple[WordLM, History]:
     """Adapt a copy of the base to the sentences: Adam, falling rate (cosine), batches of 128 sentences."""
     model = prepare(base, way, seed)
@@ -131,5 +121,8 @@ def write(model: WordLM, n: int, seed: int = 0) -> list[str]:
         p = model(ids)[:, -1].double().softmax(-1).cumsum(-1)  # (n, 100)
         chosen = torch.searchsorted(p, u[:, t : t + 1].contiguous()).clamp(max=len(WORDS) - 1)
         ids = torch.cat([ids, chosen], 1)
-    texts = [[WORDS[i] for i in row] for row in ids[:, 1:].tolist()]
-    return [" ".join(words[: words.index(".") + 1] if "." in words else words) for words in texts]
+    texts = []
+    for row in ids[:, 1:].tolist():
+        words = [WORDS[i] for i in row]
+        texts.append(" ".join(words[: words.index(".") + 1] if "." in words else words))
+    return texts

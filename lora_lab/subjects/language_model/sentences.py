@@ -1,4 +1,4 @@
-"""A source of sentences whose entropy is known exactly, and dialects of it (page 06).
+"""A source of sentences whose entropy is known exactly, and dialects of it.
 
     yesterday the old fox hid the kettle behind the mill .
 
@@ -13,6 +13,7 @@ lets the place follow the sentence's first word.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,15 +39,12 @@ KINDS = {
 }
 WORDS = tuple(word for words in KINDS.values() for word in words)
 INDEX = {word: i for i, word in enumerate(WORDS)}
+KIND = {word: kind for kind, words in KINDS.items() for word in words}
 PAST_OPENERS = frozenset("yesterday once earlier formerly".split())
 SWAPS = (
-    ("fox", "kettle"),
-    ("baker", "boat"),
-    ("owl", "mirror"),
-    ("sailor", "bridge"),
-    ("cat", "garden"),
-    ("teacher", "tower"),
-)
+    ("fox", "kettle"), ("baker", "boat"), ("owl", "mirror"),
+    ("sailor", "bridge"), ("cat", "garden"), ("teacher", "tower"),
+)  # fmt: skip
 FOLLOWS = ("subject", "opener")
 PAD = -100  # cross_entropy's ignore_index: positions after the full stop
 LONGEST = 11  # words in the longest sentence, full stop included
@@ -106,7 +104,7 @@ class Source:
     def __init__(self, swaps: Sequence[tuple[str, str]] = (), place_follows: str = "subject") -> None:
         named = [word for pair in swaps for word in pair]
         if unknown := [w for w in named if w not in INDEX]:
-            raise ValueError(f"{unknown[0]!r} is not a word of the source; see lora_lab.sentences.WORDS.")
+            raise ValueError(f"{unknown[0]!r} is not a word of the source; see sentences.WORDS.")
         if len(set(named)) < len(named) or any(len(pair) != 2 for pair in swaps):
             raise ValueError(f"swaps={swaps!r}: give pairs of words, each word in one pair only.")
         if place_follows not in FOLLOWS:
@@ -178,23 +176,22 @@ class Source:
 
         first = {kind: INDEX[words[0]] for kind, words in KINDS.items()}
         past = torch.tensor([w in PAST_OPENERS for w in KINDS["opener"]])[opener]
-        the, stop = torch.full((n,), INDEX["the"]), torch.full((n,), INDEX["."])
-        absent = torch.full((n,), -1)
+        the, stop, gap = (torch.full((n,), number) for number in (INDEX["the"], INDEX["."], -1))
         slots = [
             first["opener"] + opener,
             the,
-            torch.where(no_adjective == 0, first["adjective"] + adjective, absent),
+            torch.where(no_adjective == 0, first["adjective"] + adjective, gap),
             first["subject"] + subject,
             torch.where(past, first["past verb"], first["verb"]) + verb,
             the,
             first["thing"] + thing,
-            *(torch.where(no_place == 0, word, absent) for word in (first["preposition"] + preposition, the)),
-            torch.where(no_place == 0, first["place"] + place, absent),
+            torch.where(no_place == 0, first["preposition"] + preposition, gap),
+            torch.where(no_place == 0, the, gap),
+            torch.where(no_place == 0, first["place"] + place, gap),
             stop,
         ]
         slots = torch.stack(slots, 1)  # (n, 11)
-        here = slots >= 0
-        order = (~here).long().argsort(dim=1, stable=True)  # words first, gaps last
+        order = (slots < 0).long().argsort(dim=1, stable=True)  # words first, gaps last
         words = slots.gather(1, order)
         targets = torch.where(words >= 0, self.meaning[words.clamp(min=0)], PAD)
         inputs = torch.cat([stop[:, None], targets[:, :-1].clamp(min=0)], 1)
@@ -202,30 +199,34 @@ class Source:
 
     def log_prob(self, text: str) -> float:
         """The log-probability of one sentence, ending in " .", in nats; -inf if the source never writes it."""
-        roles = [WORDS[self.meaning[INDEX[w]]] if w in INDEX else None for w in text.split()]
-        kinds = {word: kind for kind, words in KINDS.items() for word in words}
-        at = {word: KINDS[kind].index(word) for word, kind in kinds.items()}
-        shape = [kinds.get(w) for w in roles]
-        has_adjective = len(shape) > 2 and shape[2] == "adjective"
-        has_place = len(shape) > 4 and shape[-4] == "preposition"
+        if any(word not in INDEX for word in text.split()):
+            return -math.inf
+        roles = [WORDS[self.meaning[INDEX[word]]] for word in text.split()]
+        said = {KIND[role]: KINDS[KIND[role]].index(role) for role in roles}  # kind: which of its words
         tense = "past verb" if roles and roles[0] in PAST_OPENERS else "verb"
-        wanted = ["opener", "the", *["adjective"] * has_adjective, "subject", tense, "the", "thing"]
-        wanted += [*["preposition", "the", "place"] * has_place, "."]
-        if shape != wanted:
-            return float("-inf")
-        word = dict(zip(shape, roles, strict=True))
-        i = {kind: at[w] for kind, w in word.items()}
-        p = self.opener[i["opener"]] * (ADJECTIVE if has_adjective else 1 - ADJECTIVE) * self.subject[i["subject"]]
-        p = p * (self.adjective[i["adjective"]] if has_adjective else 1)
-        p = p * self.verb[i["subject"], i[tense]] * self.thing[i[tense], i["thing"]]
-        p = p * (PLACE if has_place else 1 - PLACE)
-        if has_place:
-            p = p * self.preposition[i["preposition"]] * self.place[i[self.place_follows], i["place"]]
-        return float(p.log())
+        wanted = ["opener", "the", "adjective", "subject", tense, "the", "thing", "preposition", "the", "place", "."]
+        if "adjective" not in said:
+            wanted.remove("adjective")
+        if "place" not in said:
+            wanted[-4:-1] = []
+        if [KIND[role] for role in roles] != wanted:
+            return -math.inf
+        subject, verb = said["subject"], said[tense]
+        p = self.opener[said["opener"]] * self.subject[subject] * self.verb[subject, verb]
+        p = p * self.thing[verb, said["thing"]]
+        p = p * (ADJECTIVE * self.adjective[said["adjective"]] if "adjective" in said else 1 - ADJECTIVE)
+        if "place" not in said:
+            return float((p * (1 - PLACE)).log())
+        place = self.place[said[self.place_follows], said["place"]]
+        return float((p * PLACE * self.preposition[said["preposition"]] * place).log())
+
+    def allows(self, text: str) -> bool:
+        """Whether the source could have written this sentence."""
+        return self.log_prob(text) > -math.inf
 
 
 def dialects() -> dict[str, Source]:
-    """The three changes page 06 adapts to: six pairs of words swapped, another rule for the place, and both."""
+    """Three changes to adapt to: six pairs of words swapped, another rule for the place, and both."""
     return {
         "swapped words": Source(SWAPS),
         "a new rule": Source(place_follows="opener"),

@@ -1,0 +1,60 @@
+"""The language model adapted in thirteen ways to three dialects, as `make_record` has run it."""
+
+from __future__ import annotations
+
+from functools import cache
+from statistics import median
+from typing import NamedTuple
+
+from lora_lab.subjects.records import read_record
+
+
+class Run(NamedTuple):
+    """One way to adapt to one dialect; a number for each of five seeds.
+
+    way: "before" is the base itself. rate: the learning rate, the best of a sweep. trainable: how many numbers train.
+    excess: nats per word above the dialect's own loss. allowed: the share of 200 sentences written afterwards that the
+    dialect could have written (for the base and "LoRA r = 8"; empty for the others).
+    """
+
+    dialect: str
+    way: str
+    rate: float
+    trainable: int
+    excess: list[float]
+    allowed: list[float]
+
+    @property
+    def median(self) -> float:
+        return median(self.excess)
+
+    def below(self, other: Run) -> bool:
+        """Whether this way ends lower than the other on each of the seeds."""
+        return all(mine < theirs for mine, theirs in zip(self.excess, other.excess, strict=True))
+
+
+class LongestRows(NamedTuple):
+    """Of the 12 longest rows of one layer's update, how many belong to a swapped word, for each seed."""
+
+    layer: str
+    swapped: list[int]
+
+
+@cache
+def recorded_runs() -> list[Run]:
+    """Every dialect and way; "before" is the first of each dialect."""
+    return [Run(**row) for row in read_record("language_model")["runs"]]
+
+
+def find_run(dialect: str, way: object) -> Run:
+    """find_run("both", "LoRA r = 8"); a `Way` will do, too. Raises ValueError if there is none."""
+    for run in recorded_runs():
+        if run.dialect == dialect and run.way == str(way):
+            return run
+    ways = [run.way for run in recorded_runs() if run.dialect == "both"]
+    raise ValueError(f"{dialect!r}, {str(way)!r} is not recorded; for 'both', there are: {'; '.join(ways)}.")
+
+
+def longest_rows() -> list[LongestRows]:
+    """For the dialect of swapped words, adapted with r = 8 in embedding and head only."""
+    return [LongestRows(**row) for row in read_record("language_model")["longest_rows"]]
