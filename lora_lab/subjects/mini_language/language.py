@@ -29,13 +29,28 @@ NOTHING, ARROW, END = "-", "=>", "<end>"
 NAMES = "mira otto vera pico lena hugo tess ivan nora emil runa karl dora finn zara oleg".split()
 MOODS = "proud tired happy angry shy bold".split()
 DEEDS = {  # base form: (past, present)
-    **{"find": ("found", "finds"), "paint": ("painted", "paints"), "hide": ("hid", "hides")},
-    **{"steal": ("stole", "steals"), "carry": ("carried", "carries"), "break": ("broke", "breaks")},
-    **{"sell": ("sold", "sells"), "mend": ("mended", "mends")},
+    "find": ("found", "finds"),
+    "paint": ("painted", "paints"),
+    "hide": ("hid", "hides"),
+    "steal": ("stole", "steals"),
+    "carry": ("carried", "carries"),
+    "break": ("broke", "breaks"),
+    "sell": ("sold", "sells"),
+    "mend": ("mended", "mends"),
 }
 THINGS = {  # the plain word: the odd one
-    **{"boat": "skiff", "hat": "bonnet", "bag": "satchel", "coat": "mantle", "horse": "steed", "cup": "goblet"},
-    **{"knife": "dagger", "box": "casket", "coin": "ducat", "rope": "hawser", "lamp": "lantern", "book": "tome"},
+    "boat": "skiff",
+    "hat": "bonnet",
+    "bag": "satchel",
+    "coat": "mantle",
+    "horse": "steed",
+    "cup": "goblet",
+    "knife": "dagger",
+    "box": "casket",
+    "coin": "ducat",
+    "rope": "hawser",
+    "lamp": "lantern",
+    "book": "tome",
 }
 PLACES = "ashore upstairs indoors abroad uphill downtown".split()
 TIMES = "today yesterday tonight once twice again".split()

@@ -8,34 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from torch import Tensor, nn
 
-from lora_lab.subjects.mini_language.language import (
-    END,
-    LENGTH,
-    PROMPT,
-    VOCABULARY,
-    Line,
-    decode,
-    floor,
-    prompts,
-    tensors,
-)
+from lora_lab.subjects.mini_language import language
+from lora_lab.subjects.mini_language.language import LENGTH, PROMPT, VOCABULARY
 
-DATA = Path(__file__).parent
-CHECKPOINT = DATA / "base.safetensors"
-ADAPTERS = DATA / "adapters"  # folders in PEFT's format, made by python -m lora_lab.subjects.transformer.make_record
+CHECKPOINT = Path(__file__).with_name("base.safetensors")  # written by make_base
+ADAPTERS = Path(__file__).with_name("adapters")  # folders in PEFT's format, written by make_record
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 LINEARS = (*ATTENTION, "up_proj", "down_proj")
-RANKS = (1, 2, 4, 8, 16, 64)  # that page 08 compares
-_END = VOCABULARY.index(END)
+RANKS = (1, 2, 4, 8, 16, 64)  # that are compared
+_END = VOCABULARY.index(language.END)
 
 
 class Attention(nn.Module):
@@ -72,15 +62,13 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Token numbers (B, T) -> logits of the next token (B, T, vocabulary). T up to `length`."""
+    """Token numbers (B, T) -> logits of the next token (B, T, vocabulary). T up to LENGTH."""
 
-    def __init__(
-        self, vocabulary: int = len(VOCABULARY), d: int = 96, layers: int = 2, heads: int = 4, length: int = LENGTH
-    ) -> None:
+    def __init__(self, d: int = 96, layers: int = 2, heads: int = 4) -> None:
         super().__init__()
-        self.tokens, self.places = nn.Embedding(vocabulary, d), nn.Embedding(length, d)
+        self.tokens, self.places = nn.Embedding(len(VOCABULARY), d), nn.Embedding(LENGTH, d)
         self.layers = nn.ModuleList(Block(d, heads) for _ in range(layers))
-        self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, vocabulary)
+        self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, len(VOCABULARY))
 
     def forward(self, ids: Tensor) -> Tensor:
         places = torch.arange(ids.shape[1], device=ids.device)
@@ -90,11 +78,11 @@ class GPT(nn.Module):
         return self.head(self.norm(x))  # (B, T, vocabulary)
 
 
-def new_gpt(seed: int = 0, **sizes: int) -> GPT:
+def new_gpt(seed: int = 0) -> GPT:
     """A GPT at its start: weights N(0, 0.02²) scaled as usual, drawn in float64, the same on every CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = GPT(**sizes)
+        model = GPT()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -120,37 +108,35 @@ def text_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def above_floor(model: nn.Module, lines: Sequence[Line]) -> float:
+def above_floor(model: nn.Module, lines: Sequence[language.Line]) -> float:
     """Loss on these lines minus their floor, nats per token: the part of the loss that a better model could avoid."""
-    X, y = (t.to(next(model.parameters()).device) for t in tensors(lines))
-    used = int((y != -100).any(0).nonzero().max()) + 1  # no line of these is longer
-    training = model.training
-    model.eval()
-    try:
-        return float(text_loss(model(X[:, :used]), y[:, :used])) - floor(lines)
-    finally:
-        model.train(training)
+    device = next(model.parameters()).device
+    X, y = language.tensors(lines)
+    longest = int((y != -100).any(0).nonzero().max()) + 1
+    with in_eval_mode(model):
+        logits = model(X[:, :longest].to(device))  # (n, longest, vocabulary)
+    return float(text_loss(logits, y[:, :longest].to(device))) - language.floor(lines)
 
 
 @torch.no_grad()
-def generate(
-    model: nn.Module, records: Sequence[Sequence[str]], generator: torch.Generator | None = None
-) -> list[tuple[str, ...]]:
-    """One sentence for each record: the likeliest word each time, or drawn by `generator`. Stops at the END token."""
-    ids = prompts(records).to(next(model.parameters()).device)  # (n, 8)
+def generate(model: nn.Module, records: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """One sentence for each record, always the likeliest next word. Stops at the END token."""
+    ids = language.prompts(records).to(next(model.parameters()).device)  # (n, 8)
+    with in_eval_mode(model):
+        while ids.shape[1] < LENGTH + 1 and not (ids[:, PROMPT:] == _END).any(1).all():
+            likeliest = model(ids)[:, -1].argmax(-1, keepdim=True)  # (n, 1)
+            ids = torch.cat([ids, likeliest], 1)  # (n, T + 1)
+    return [language.decode(row) for row in ids[:, PROMPT:]]
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        while ids.shape[1] < LENGTH + 1 and not (ids[:, PROMPT:] == _END).any(1).all():
-            logits = model(ids)[:, -1]  # (n, vocabulary)
-            if generator is None:
-                after = logits.argmax(-1, keepdim=True)  # (n, 1)
-            else:
-                after = torch.multinomial(logits.double().softmax(-1).cpu(), 1, generator=generator).to(ids.device)
-            ids = torch.cat([ids, after], 1)  # (n, T + 1)
+        yield
     finally:
         model.train(training)
-    return [decode(row) for row in ids[:, PROMPT:]]
 
 
 # ------------------------------------------------------------------------------------------------ the checkpoint
@@ -161,52 +147,20 @@ def record_of(checkpoint: Path = CHECKPOINT) -> dict:
     return json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def tuning_record() -> dict:
-    """What python -m lora_lab.subjects.transformer.make_record measured on this base: its settings, "table", "matrices", "forgetting".
+def load_base(checkpoint: Path = CHECKPOINT) -> GPT:
+    """The pretrained base, in eval mode.
 
-    Raises ValueError if it was measured on another base than the shipped one.
+    Raises ValueError, in words, for a file that is missing or is not the one that the record beside it describes.
     """
-    record = json.loads((DATA / "record.json").read_text(encoding="utf-8"))
-    if record["base"] != record_of()["sha256"]:
-        raise ValueError(
-            "gpt_tuning.json was measured on another base than gpt_base.safetensors: run "
-            "python -m lora_lab.subjects.transformer.make_record again."
-        )
-    return record
-
-
-def load_base(checkpoint: str | Path = CHECKPOINT, **sizes: int) -> GPT:
-    """The pretrained base, in eval mode. sizes: those of a checkpoint of your own (d, layers, heads).
-
-    Raises ValueError, in words, for a file that is no checkpoint, is truncated, differs from the record beside it,
-    or is of a model of other sizes.
-    """
-    checkpoint = Path(checkpoint)
     if not checkpoint.is_file():
-        raise ValueError(f"there is no checkpoint {checkpoint.name}: python -m lora_lab.subjects.transformer.make_base makes it.")
+        raise ValueError(f"there is no {checkpoint.name}: python -m lora_lab.subjects.transformer.make_base makes it.")
     data = checkpoint.read_bytes()
-    try:
-        tensors_ = from_bytes(data)
-    except (SafetensorError, ValueError, KeyError) as e:
-        raise ValueError(f"{checkpoint.name} is damaged or no safetensors file ({e}); fetch it again.") from None
-    if checkpoint.with_suffix(".json").is_file():
-        wanted = record_of(checkpoint)["sha256"]
-        found = hashlib.sha256(data).hexdigest()
-        if found != wanted:
-            raise ValueError(
-                f"{checkpoint.name} is not the file that its record describes: sha256 {found[:12]}… instead of "
-                f"{wanted[:12]}…. Fetch both again, or run python -m lora_lab.subjects.transformer.make_base."
-            )
-    model = GPT(**sizes)
-    own = model.state_dict()
-    odd = sorted(set(own) ^ set(tensors_))
-    if odd:
-        raise ValueError(f"{checkpoint.name} is the checkpoint of another model: {odd[0]} is in one of them only.")
-    for name, tensor in own.items():
-        if tensor.shape != tensors_[name].shape:
-            given, expected = (" x ".join(map(str, t.shape)) for t in (tensors_[name], tensor))
-            raise ValueError(f"{checkpoint.name} holds {name} as {given}; this model needs {expected}.")
-        if not torch.isfinite(tensors_[name]).all():
-            raise ValueError(f"{checkpoint.name} holds NaN or infinity in {name}.")
-    model.load_state_dict(tensors_)
+    wanted, found = record_of(checkpoint)["sha256"], hashlib.sha256(data).hexdigest()
+    if found != wanted:
+        raise ValueError(
+            f"{checkpoint.name} is not the file that its record describes: sha256 {found[:12]}… instead of "
+            f"{wanted[:12]}…. Fetch both again, or run python -m lora_lab.subjects.transformer.make_base."
+        )
+    model = GPT()
+    model.load_state_dict(from_bytes(data))
     return model.eval()

@@ -1,17 +1,15 @@
-"""Fine-tune the base of page 08 in every way the page compares: python -m lora_lab.subjects.transformer.make_record [part ...]
+"""Fine-tune the small GPT in every way that is compared: python -m lora_lab.subjects.transformer.make_record [part ...]
 
 Parts, all of them unless named (about 20 CPU minutes on one core, --device cuda uses a GPU):
-    adapters   the LoRA adapters that page 08 loads  -> lora_lab/subjects/transformer/adapters/NAME/ (PEFT's format)
-    table      full, head, biases, last block and LoRA at six ranks, with the learning rate of each tuned, three seeds
+    table      full, head, biases, last block and LoRA at six ranks, the learning rate of each tuned, three seeds
+    adapters   the LoRA adapters that are shipped  -> adapters/NAME/ (PEFT's format)
     matrices   the paper's Table 5 in miniature: one budget, which matrices
-    forgetting the same LoRA and full runs at other learning rates: what is learned against what is forgotten
-The last three write their part of lora_lab/data/gpt_tuning.json. tests/test_transformer_records.py repeats a few runs.
+    forgetting three ways at their tuned rate, half and a quarter of it: what is learned against what is forgotten
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from datetime import date
@@ -21,11 +19,12 @@ import torch
 
 from lora_lab import add_lora, count_parameters, save_adapter
 from lora_lab.subjects.mini_language import language
+from lora_lab.subjects.records import read_record, record_file, write_record
 from lora_lab.training import train
 
-from .gpt import ADAPTERS, DATA, GPT, LINEARS, RANKS, above_floor, generate, load_base, record_of, text_loss
+from .gpt import ADAPTERS, GPT, LINEARS, RANKS, above_floor, generate, load_base, record_of, text_loss
+from .record import place
 
-OUT = DATA / "record.json"
 TASKS = ("bard", "swap 8")
 SEEDS = (0, 1, 2)
 HOW = {"steps": 120, "batch_size": 32, "schedule": "cosine"}
@@ -33,10 +32,11 @@ ALPHA = 16
 LINES = 4000  # of the task, to train on
 TUNE_ON = {"n": 400, "seed": 3_000}
 TEST_ON = {"n": 800, "seed": 4_000}
-VOICES = tuple(t for t in language.TELLERS if t != "anon")
+VOICES = tuple(teller for teller in language.TELLERS if teller != "anon")
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 0.128, 0.256)
-GUESS = {"full": 1e-3, "head": 1.6e-2, "biases": 3.2e-2, "last block": 2e-3}  # where the search starts; LoRA: 1.6e-2
-WAYS = [*GUESS, *(f"{where} r={r}" for where in ("q,v", "all linears") for r in RANKS)]
+GUESS = {"full": 1e-3, "head": 1.6e-2, "biases": 3.2e-2, "last block": 2e-3}  # where the search starts
+LORA_GUESS = 1.6e-2
+WAYS = [*GUESS, *(f"q,v r={r}" for r in RANKS), *(f"all linears r={r}" for r in RANKS)]
 BUDGET = ["q r=8", "k r=8", "v r=8", "o r=8", "q,k r=4", "q,v r=4", "q,k,v,o r=2"]  # Table 5's rows: 3072 numbers
 SHIPPED = {  # name: (task, way, seed)
     "bard": ("bard", "q,v r=8", 0),
@@ -52,8 +52,10 @@ SHIPPED = {  # name: (task, way, seed)
 
 
 class Result(NamedTuple):
+    """tuned_on, task, voices: nats per token above the floor."""
+
     model: GPT
-    tuned_on: float  # all three: nats per token above the floor
+    tuned_on: float
     task: float
     voices: float
     cpu_seconds: float
@@ -62,54 +64,51 @@ class Result(NamedTuple):
 def prepare(way: str, seed: int = 0, device: str = "cpu") -> GPT:
     """A copy of the base in which only what `way` trains is trainable: "full", "head", ..., "q,v r=8"."""
     model = load_base().to(device)
-    if " r=" in way:
-        where, r = way.split(" r=")
+    where, rank = place(way)
+    if rank:
         targets = LINEARS if where == "all linears" else [f"{m}_proj" for m in where.split(",")]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            add_lora(model, int(r), ALPHA, target_modules=targets)
+            add_lora(model, rank, ALPHA, target_modules=targets)
         return model
     last = f"layers.{len(model.layers) - 1}."
-    chosen = {
-        "full": lambda name: True,
-        "head": lambda name: name.startswith("head."),
-        "biases": lambda name: name.endswith("bias"),
-        "last block": lambda name: name.startswith(last),
-    }[way]
     for name, p in model.named_parameters():
-        p.requires_grad_(chosen(name))
+        trained = {"full": True, "head": name.startswith("head."), "biases": name.endswith("bias"),
+                   "last block": name.startswith(last)}  # fmt: skip
+        p.requires_grad_(trained[way])
     return model
 
 
 def run(task: str, way: str, lr: float, seed: int, device: str = "cpu") -> Result:
     model = prepare(way, seed, device)
-    X, y = (t.to(device) for t in language.tensors(language.dialect(task, LINES, seed=10 + seed)))
+    X, y = language.tensors(language.dialect(task, LINES, seed=10 + seed))
     start = time.process_time()
-    train(model, X, y, loss=text_loss, lr=lr, seed=seed, progress=None, **HOW)
+    train(model, X.to(device), y.to(device), loss=text_loss, lr=lr, seed=seed, progress=None, **HOW)
     seconds = time.process_time() - start
-    on = (
-        language.dialect(task, **TUNE_ON),
-        language.dialect(task, **TEST_ON),
-        language.corpus(**TEST_ON, tellers=VOICES),
+    return Result(
+        model,
+        above_floor(model, language.dialect(task, **TUNE_ON)),
+        above_floor(model, language.dialect(task, **TEST_ON)),
+        above_floor(model, language.corpus(**TEST_ON, tellers=VOICES)),
+        seconds,
     )
-    return Result(model, *(above_floor(model, lines) for lines in on), seconds)
 
 
 def tune(task: str, way: str, device: str) -> tuple[float, dict[float, Result]]:
     """Climb along RATES, seed 0, from the guess to a rate whose two neighbours are worse on the tuning lines."""
     tried: dict[float, Result] = {}
 
-    def score(i: int) -> float:
+    def loss_at(i: int) -> float:
         rate = RATES[i]
         if rate not in tried:
             tried[rate] = run(task, way, rate, SEEDS[0], device)
         loss = tried[rate].tuned_on
         return loss if loss == loss else float("inf")  # a run that diverged
 
-    best = RATES.index(GUESS.get(way, 1.6e-2))
+    best = RATES.index(GUESS.get(way, LORA_GUESS))
     while True:
         around = [i for i in (best - 1, best, best + 1) if 0 <= i < len(RATES)]
-        winner = min(around, key=score)
+        winner = min(around, key=loss_at)
         if winner == best:
             return RATES[best], tried
         best = winner
@@ -119,122 +118,105 @@ def measure(task: str, way: str, device: str) -> dict:
     """Tuned, then the remaining seeds at the best rate."""
     lr, tried = tune(task, way, device)
     runs = [tried[lr], *(run(task, way, lr, seed, device) for seed in SEEDS[1:])]
-    return {
+    row = {
         "trained": count_parameters(runs[0].model)[0],
         "tried": {f"{rate:g}": round(tried[rate].tuned_on, 4) for rate in sorted(tried)},
         "lr": lr,
         "task": [round(r.task, 4) for r in runs],
         "voices": [round(r.voices, 4) for r in runs],
         "cpu_seconds": [round(r.cpu_seconds, 1) for r in runs],
-    } | said(task, runs[0].model, way)
+    }
+    if way in ("full", "q,v r=1", "q,v r=8"):  # whose text is shown
+        row |= said(task, runs[0].model)
+    return row
 
 
-def said(task: str, model: GPT, way: str) -> dict:
-    """What the first seed's model says, for the ways whose text the page shows."""
-    if way not in ("full", "q,v r=1", "q,v r=8"):
-        return {}
-    lines = language.dialect(task, 100, seed=5_000)
-    records = [line.record for line in lines]
+def said(task: str, model: GPT) -> dict:
+    """The first of 100 sentences, and the share of them that the task's grammar accepts."""
+    records = [line.record for line in language.dialect(task, 100, seed=5_000)]
     texts = generate(model, records)
     return {"text": [" ".join(t) for t in texts[:4]], **language.shares(records, texts, task)._asdict()}
 
 
-def _save(part: str, values: object, device: str) -> None:
-    record = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
-    record |= {
-        "command": "python -m lora_lab.subjects.transformer.make_record",
-        "base": record_of()["sha256"],
-        "settings": {
-            **HOW,
-            "optimizer": "adam",
-            "alpha": ALPHA,
-            "lines": LINES,
-            "seeds": SEEDS,
-            "rates": RATES,
-            "tune_on": TUNE_ON,
-            "test_on": TEST_ON,
-        },
-        "torch": torch.__version__.split("+")[0],
-        "date": date.today().isoformat(),
-        "device": device,
-        part: values,
+def before(task: str, device: str) -> dict:
+    """What the base does before it is fine-tuned."""
+    base, lines = load_base().to(device), language.dialect(task, **TEST_ON)
+    voices = language.corpus(**TEST_ON, tellers=VOICES)
+    return {
+        "task": round(above_floor(base, lines), 4),
+        "voices": round(above_floor(base, voices), 4),
+        "floor": round(language.floor(lines), 4),
+        **said(task, base),
     }
-    OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _best_rate(task: str, way: str) -> float:
-    known = _recorded("table").get(task, {}).get(way)
-    return known["lr"] if known else GUESS.get(way, 1.6e-2)
-
-
-def adapters(device: str) -> None:
-    about = {}
-    shutil.rmtree(ADAPTERS, ignore_errors=True)
-    for name, (task, way, seed) in SHIPPED.items():
-        lr = _best_rate(task, way)
-        result = run(task, way, lr, seed, device)
-        save_adapter(result.model.cpu(), ADAPTERS / name)
-        about[name] = {"task": task, "way": way, "seed": seed, "lr": lr, "above_floor": round(result.task, 4)}
-        print(name, about[name], flush=True)
-        _save("adapters", about, device)
-
-
-def _recorded(part: str) -> dict:
-    return json.loads(OUT.read_text(encoding="utf-8")).get(part, {}) if OUT.exists() else {}
-
-
-def table(device: str, part: str = "table", ways: list[str] = WAYS) -> None:
-    base = load_base().to(device)
-    values = _recorded(part)
+def table(record: dict, device: str, part: str = "table", ways: list[str] = WAYS) -> None:
+    values = record.setdefault(part, {})
     for task in TASKS:
-        lines = language.dialect(task, **TEST_ON)
-        values[task] = values.get(task, {}) | {
-            "before": {
-                "task": round(above_floor(base, lines), 4),
-                "voices": round(above_floor(base, language.corpus(**TEST_ON, tellers=VOICES)), 4),
-                "floor": round(language.floor(lines), 4),
-                **said(task, base, "full"),
-            }
-        }
+        values.setdefault(task, {})["before"] = before(task, device)
         for way in ways:
             values[task][way] = measure(task, way, device)
             print(part, task, way, values[task][way], flush=True)
-            _save(part, values, device)
 
 
-def forgetting(device: str) -> None:
-    """Each of three ways at its best rate and at a quarter of it, three seeds: [task, voices] above the floor."""
-    values: dict = {}
+def matrices(record: dict, device: str) -> None:
+    table(record, device, "matrices", BUDGET)
+
+
+def best_rate(record: dict, task: str, way: str) -> float:
+    known = record.get("table", {}).get(task, {}).get(way)
+    return known["lr"] if known else GUESS.get(way, LORA_GUESS)
+
+
+def adapters(record: dict, device: str) -> None:
+    shutil.rmtree(ADAPTERS, ignore_errors=True)
+    record["adapters"] = {}
+    for name, (task, way, seed) in SHIPPED.items():
+        lr = best_rate(record, task, way)
+        result = run(task, way, lr, seed, device)
+        save_adapter(result.model.cpu(), ADAPTERS / name)
+        about = {"task": task, "way": way, "seed": seed, "lr": lr, "above_floor": round(result.task, 4)}
+        record["adapters"][name] = about
+        print(name, about, flush=True)
+
+
+def forgetting(record: dict, device: str) -> None:
+    """[task, voices] above the floor, a pair per seed."""
+    values = record["forgetting"] = {}
     for task in TASKS:
         values[task] = {}
         for way in ("full", "q,v r=8", "all linears r=8"):
-            best = _best_rate(task, way)
-            values[task][way] = {
-                f"{rate:g}": [
-                    [round(r.task, 4), round(r.voices, 4)] for r in (run(task, way, rate, s, device) for s in SEEDS)
-                ]
-                for rate in (best / 4, best / 2, best)
-            }
+            best = best_rate(record, task, way)
+            values[task][way] = {}
+            for rate in (best / 4, best / 2, best):
+                runs = [run(task, way, rate, seed, device) for seed in SEEDS]
+                values[task][way][f"{rate:g}"] = [[round(r.task, 4), round(r.voices, 4)] for r in runs]
             print("forgetting", task, way, values[task][way], flush=True)
-            _save("forgetting", values, device)
 
 
-PARTS = {
-    "table": table,
-    "adapters": adapters,
-    "matrices": lambda device: table(device, "matrices", BUDGET),
-    "forgetting": forgetting,
-}
+PARTS = {"table": table, "adapters": adapters, "matrices": matrices, "forgetting": forgetting}
 
-if __name__ == "__main__":
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[], metavar="part")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all unless named")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--ways", nargs="*", help="only these rows of the table, for example --ways full biases")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.ways:
-        table(args.device, ways=args.ways)
-    else:
-        for part in args.parts or PARTS:
-            PARTS[part](args.device)
+    record = read_record("transformer") if record_file("transformer").exists() else {}
+    record |= {
+        "command": "python -m lora_lab.subjects.transformer.make_record",
+        "base": record_of()["sha256"],
+        "settings": {**HOW, "optimizer": "adam", "alpha": ALPHA, "lines": LINES, "seeds": SEEDS, "rates": RATES,
+                     "tune_on": TUNE_ON, "test_on": TEST_ON},
+        "torch": torch.__version__.split("+")[0],
+        "date": date.today().isoformat(),
+        "device": args.device,
+    }  # fmt: skip
+    for part in args.parts or PARTS:
+        PARTS[part](record, args.device)
+        write_record(record, "transformer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,10 @@
-"""Page 08: ways to fine-tune, subspaces, and adapters that are turned up and down while they talk."""
+"""Panels of the transformer: ways to fine-tune, subspaces, and adapters that are turned up and down while they talk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import mean
 from typing import NamedTuple
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -15,44 +13,44 @@ from lora_lab.adapter_set import AdapterSet
 from lora_lab.adapters import set_scale
 from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.subjects.mini_language import language
+from lora_lab.subjects.tables import Table
 
 from . import drawings
 from .gpt import RANKS, above_floor, generate
 
+short = figures.short
 
-def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
-    """Every way to fine-tune, from the record: loss on the task, loss on the voices that were not trained.
 
-    table: {task: {way: {"trained": n, "task": [per seed], "voices": [per seed]}}}, as gpt_tuning.json has it.
-    """
+def ways_panel(runs: Table) -> LiveFigure:
+    """Every way to fine-tune, from the record: loss on the task, loss on the voices that no task trains."""
 
     def draw(fig: Figure, task: str, where: str, r: int) -> str:
-        rows = {way: row for way, row in table[task].items() if way != "before"}
-        chosen, full = rows[f"{where} r={r}"], rows["full"]
-        keys = {"task": f"{task}: above the floor", "voices": "other voices: forgotten"}
+        here = runs.where(task=task)
+        chosen, full = here.where(where=where, rank=r), here.where(way="full")
+        titles = {"loss": f"{task}: above the floor", "others": "other voices: forgotten"}
         axes = [ax for ax in fig.axes if ax.get_label() == task]
         if not axes:  # drawn once for each task; then only the rings move
             grid = {"left": 0.08, "right": 0.985, "bottom": 0.15, "top": 0.9, "wspace": 0.25}
             axes = fig.subplots(1, 2, gridspec_kw=grid)
-            for ax, (key, title) in zip(axes, keys.items()):
-                drawings.ways({way: (row["trained"], mean(row[key])) for way, row in rows.items()}, ax, title=title)
-                ax.axhline(mean(full[key]), lw=1, ls=":", color=figures.COLOURS["full"])
+            for ax, (column, title) in zip(axes, titles.items()):
+                drawings.ways(here, column, ax, title=title)
+                ax.axhline(full.mean(column), lw=1, ls=":", color=figures.COLOURS["full"])
                 figures.ring(ax, 17)
                 ax.set_label(task)
             axes[1].get_legend().remove()
         for ax in fig.axes:
             ax.set_visible(ax.get_label() == task)
-        for ax, key in zip(axes, keys):
-            ax.lines[-1].set_data([chosen["trained"]], [mean(chosen[key])])
-        share = 100 * chosen["trained"] / full["trained"]
+        trained = chosen[0].trained
+        for ax, column in zip(axes, titles):
+            ax.lines[-1].set_data([trained], [chosen.mean(column)])
         return (
-            f"{where} r = {r}: {chosen['trained']:,} numbers ({figures.short(share)} %), {task} "
-            f"{figures.short(mean(chosen['task']))} (full {figures.short(mean(full['task']))}), other voices "
-            f"{figures.short(mean(chosen['voices']))} (full {figures.short(mean(full['voices']))})"
+            f"{where} r = {r}: {trained:,} numbers ({short(100 * trained / full[0].trained)} %), "
+            f"{task} {short(chosen.mean('loss'))} (full {short(full.mean('loss'))}), "
+            f"other voices {short(chosen.mean('others'))} (full {short(full.mean('others'))})"
         )
 
     controls = {
-        "task": menu("task", list(table)),
+        "task": menu("task", ["swap 8", "bard"]),
         "where": menu("adapted", ["q,v", "all linears"]),
         "r": choice("rank r", RANKS, 8),
     }
@@ -65,12 +63,12 @@ def ways_panel(table: Mapping[str, Mapping[str, Mapping]]) -> LiveFigure:
 def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence[int] = RANKS) -> LiveFigure:
     """φ(A₁, A₂, i, j) as a map with a mark at (i, j), and its value beside what chance gives. {label: (A1, A2)}."""
     phis = {label: theory.subspace_similarity(*pair) for label, pair in pairs.items()}
-    width = {label: pair[0].shape[1] for label, pair in pairs.items()}
+    width = {label: A.shape[1] for label, (A, _) in pairs.items()}
 
     def draw(fig: Figure, pair: str, i: int, j: int) -> str:
-        phi, d = phis[pair], width[pair]
+        phi = phis[pair]
         i, j = min(i, phi.shape[0]), min(j, phi.shape[1])
-        value, chance = float(phi[i - 1, j - 1]), theory.random_similarity(i, j, d)
+        value, chance = float(phi[i - 1, j - 1]), theory.random_similarity(i, j, width[pair])
         if not fig.axes:
             grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
@@ -108,12 +106,10 @@ class Said(NamedTuple):
     right: float
 
 
-@torch.no_grad()
 def talk(
     adapters: AdapterSet, tasks: Mapping[str, str], lams: Sequence[float], records: Sequence[Sequence[str]], n: int = 60
 ) -> dict[tuple[str, float], Said]:
-    """Every adapter at every λ: greedy text for `records`, the loss on its task and on the voices that no task
-    trains, and the share of habits that are right in n more sentences. tasks: {adapter: task}."""
+    """{(adapter, λ): what it says for `records`, and its losses and habits on more}. tasks: {adapter: task}."""
     others = language.corpus(150, seed=8_000, tellers=[t for t in language.TELLERS if t != "anon"])
     found = {}
     for name, task in tasks.items():
@@ -142,27 +138,28 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
     def draw(fig: Figure, adapter: str, lam: float) -> str:
         now = said[adapter, lam]
         if not fig.axes:
-            left = fig.add_axes((0.07, 0.18, 0.33, 0.7))
-            for label, colour in (("its task", "LoRA"), ("other voices", "other")):
-                left.plot(lams, [0] * len(lams), label=label, color=figures.COLOURS[colour])
+            left = fig.add_axes((0.07, 0.3, 0.33, 0.58))
+            left.plot(lams, [0] * len(lams), label="its task", color=figures.COLOURS["LoRA"])
+            left.plot(lams, [0] * len(lams), label="other voices", color=figures.COLOURS["other"])
             left.axvline(lam, lw=1.2, color=figures.COLOURS["chosen"])
             left.set(xlabel="λ", ylabel="nats above the floor", ylim=(0, highest))
-            left.legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")  # over the line at λ
+            left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
             for k, record in enumerate(records):
                 y = 0.84 - 0.26 * k
-                fig.text(0.44, y, " ".join(w for w in record if w != "-"), color=figures.COLOURS["base"], fontsize=11)
+                facts = " ".join(word for word in record if word != language.NOTHING)
+                fig.text(0.44, y, facts, color=figures.COLOURS["base"], fontsize=11)
                 fig.text(0.45, y - 0.1, "", fontsize=13)
         (left,) = fig.axes
         left.set_title(f"adapter {adapter}")
-        for line, key in zip(left.lines, ("task", "voices")):
-            line.set_ydata([getattr(said[adapter, x], key) for x in lams])
-        left.lines[2].set_xdata([lam, lam])
+        task_line, voices_line, mark = left.lines
+        task_line.set_ydata([said[adapter, x].task for x in lams])
+        voices_line.set_ydata([said[adapter, x].voices for x in lams])
+        mark.set_xdata([lam, lam])
         for text, sentence in zip(fig.texts[1::2], now.texts):
             text.set(text=sentence, color=figures.COLOURS["LoRA"] if lam else figures.COLOURS["base"])
         return (
-            f"“{now.texts[0]}” task {figures.short(now.task)}, others {figures.short(now.voices)}, "
-            f"right {100 * now.right:.0f} %"
+            f"“{now.texts[0]}” task {short(now.task)}, others {short(now.voices)}, right {100 * now.right:.0f} %"
         )
 
-    controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 1.0)}
-    return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.4), keep=True)
+    controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 0.5)}
+    return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.6), keep=True)
