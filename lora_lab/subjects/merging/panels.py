@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lora_lab import figures
 from lora_lab.figures.live import LiveFigure, choice, menu
+from lora_lab.figures.style import INK
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -30,7 +31,7 @@ def lost_entries(weight: Tensor, delta: Tensor, ratio: float, dtype: str) -> tup
     return lost, float(lost.float().mean()), arrived
 
 
-def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)) -> LiveFigure:
+def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)) -> LiveFigure:
     """Page 05: which entries of a merged weight did not change at all, by dtype and size of the update."""
 
     def draw(fig: Figure, dtype: str, ratio: float) -> str:
@@ -38,9 +39,11 @@ def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-1, 1
         scaled = delta * (ratio * weight.norm() / delta.norm())
         limit = figures.limit_of(scaled)
         stored = torch.where(lost, torch.zeros_like(scaled), scaled)
-        shown = {"ΔW": scaled, "ΔW where the weight moved": stored, "where it did not move": lost.float() * limit}
+        still = (2 * lost.float() - 1) * limit  # black or white
+        shown = {"ΔW": scaled, "ΔW where the weight moved": stored, "where it did not move": still}
         if not fig.axes:
             figures.heatmaps(shown, fig, limit=limit)
+            fig.axes[2].images[0].set_cmap(INK)  # yes or no, neither positive nor negative
             fig.axes[-1].set_visible(False)  # the scale follows the slider; what matters is which entries are left
         for ax, (title, M) in zip(fig.axes, shown.items(), strict=False):
             figures.update_heatmap(ax, M, title, limit)
@@ -48,7 +51,7 @@ def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-1, 1
 
     controls = {
         "dtype": menu("stored in", list(DTYPES)),
-        "ratio": choice("‖ΔW‖ / ‖W‖", ratios, ratios[1]),
+        "ratio": choice("‖ΔW‖ / ‖W‖", ratios, ratios[-1]),
     }
     return LiveFigure(draw, controls, name="what a merge loses", figsize=(10, 3.35), keep=True)
 

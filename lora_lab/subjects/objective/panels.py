@@ -9,6 +9,8 @@ from lora_lab.figures.live import LiveFigure, choice, menu
 
 from . import drawings
 
+TASKS = (1, 2, 5, 10, 20, 50, 100)
+
 
 def _in_units(biggest: float) -> tuple[float, str]:
     """The unit in which a number of bytes is at least 1: (1e6, "MB")."""
@@ -34,10 +36,11 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
             bar.set_x(sum(m[:part]) / scale)
             bar.set_width(m[part] / scale)
         left.set(xlim=(0, 1.05 * memory[0].total / scale), xlabel=unit)
-        scale, unit = _in_units(max(disk))
+        most = costs.disk_bytes(width, width, TASKS[-1], None, dtype)  # the axis stands still while tasks moves
+        scale, unit = _in_units(most)
         for bar, size in zip(right.patches, disk):
             bar.set_width(size / scale)
-        right.set(xlim=(0, 1.05 * max(disk) / scale), xlabel=unit)
+        right.set(xlim=(0, 1.05 * most / scale), xlabel=unit)
         right.set_title(f"on disk for {tasks} task{'s' * (tasks > 1)}")
         full, lora = memory
         return (
@@ -47,7 +50,7 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
 
     controls = {
         "width": choice("width d", (250, 500, 1000, 2000, 4096, 8192, 12288), width),
-        "tasks": choice("tasks", (1, 2, 5, 10, 20, 50, 100), 10),
+        "tasks": choice("tasks", TASKS, 10),
         "dtype": menu("dtype", list(costs.BYTES)),
     }
     return LiveFigure(draw, controls, name="what fine-tuning costs", figsize=(9.5, 3.6), keep=True)
