@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .adapters import Site, adapted, adapter_state, check_state
 from .files import read_adapter
-from .layers import is_scale
+from .layers import LoRALinear, is_scale
 
 # ------------------------------------------------------------------------------------- the algebra of updates
 
@@ -282,14 +281,14 @@ class AdapterSet:
     def serve(self, x: Tensor, rows: Sequence[str | None], **inputs: object) -> object:
         """One forward of a batch whose row i uses the adapter rows[i] (None: the base), as a server of many users does.
 
-        x (batch, ...): the model's first input, batch first; keyword tensors whose first side is the batch are split by
-        row, too, and other keywords are passed as they are. Returns what the model returns: a tensor, or a tuple, a
-        dictionary or an object of tensors that torch can take apart (transformers' outputs; say use_cache=False).
+        x (batch, ...): the model's first input, batch first; keywords go to the model as they are. W0 x is computed for
+        all rows together; only the low-rank part differs by row. The model itself is not changed. Equal to one row at a
+        time, in eval mode. Not for two threads at once.
 
-        W0 x is computed for all rows together; only the low-rank part differs by row (vectorised by torch.vmap). The
-        model itself is not changed. Equal to one row at a time, in eval mode. Not for two threads at once. Raises
-        ValueError in train mode, for a wrong number of rows, or for a model that vmap cannot run (LSTM and GRU: their
-        kernels take one set of weights).
+        A model that maps one tensor to one tensor is vectorised by torch.vmap. Where that does not work, or with
+        keywords, each adapted layer multiplies row by row, which needs Linear layers whose inputs are batch first.
+        Raises ValueError in train mode, for a wrong number of rows, or for a model that neither way can run (LSTM and
+        GRU: their kernels take one set of weights).
         """
         if self.model.training:
             raise ValueError(
@@ -299,43 +298,66 @@ class AdapterSet:
             raise ValueError(f"there are {len(rows)} names for {len(x)} rows: give one name, or None, for each row.")
         entries = [_Entry({}, {}) if name is None else self._entry(name) for name in rows]
         sites = adapted(self.model)
-        paths = {
-            id(p): f"{path}.{name}" if path else name
-            for path, module in self.model.named_modules()
-            for name, p in module._parameters.items()
-        }
-        stacked = {}
+        factors = []
         for s in sites:
             pairs = [self._folded(e, s) for e in entries]
             r = max(A.shape[0] for A, _ in pairs)
             As = [nn.functional.pad(A, (0, 0, 0, r - A.shape[0])) for A, _ in pairs]
             Bs = [nn.functional.pad(B, (0, r - B.shape[1])) for _, B in pairs]
-            stacked[paths[id(s.adapter.lora_A)]] = torch.stack(As)  # (batch, r, in)
-            stacked[paths[id(s.adapter.lora_B)]] = torch.stack(Bs)  # (batch, out, r)
-        by_row = {k: v for k, v in inputs.items() if isinstance(v, Tensor) and v.ndim and len(v) == len(x)}
-        fixed = {k: v for k, v in inputs.items() if k not in by_row}
-        forms = []  # of each output: its leaves, and how they are put together
-
-        def one_row(factors: dict[str, Tensor], row: Tensor, extra: dict[str, Tensor]) -> list[Tensor]:
-            extra = {k: v[None] for k, v in extra.items()}
-            leaves, form = tree_flatten(functional_call(self.model, factors, (row[None],), {**extra, **fixed}))
-            forms.append((leaves, form))
-            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-            if not tensors or any(t.shape[:1] != (1,) for t in tensors):
-                raise ValueError("serve needs a model whose outputs are tensors (batch, ...), batch first.")
-            return [t[0] for t in tensors]
-
+            factors.append((s, torch.stack(As), torch.stack(Bs)))  # (batch, r, in), (batch, out, r)
         with _bare(sites):
+            if inputs:
+                return _row_by_row(self.model, factors, x, inputs)
             try:
-                tensors = iter(torch.vmap(one_row)(stacked, x, by_row))
-            except RuntimeError as e:
+                return _vectorised(self.model, factors, x)
+            except (RuntimeError, TypeError) as e:
+                if all(isinstance(s.adapter, LoRALinear) for s in sites):
+                    return _row_by_row(self.model, factors, x, inputs)
                 kinds = sorted({type(s.module).__name__.removeprefix("Parametrized") for s in sites})
                 raise ValueError(
                     f"this model cannot run with different weights for each row (adapted: {', '.join(kinds)}); "
                     f"use each adapter in turn on its rows. torch says: {str(e).splitlines()[0]}"
                 ) from e
-        leaves, form = forms[0]
-        return tree_unflatten([next(tensors) if isinstance(leaf, Tensor) else leaf for leaf in leaves], form)
+
+
+def _vectorised(model: nn.Module, factors: Sequence[tuple[Site, Tensor, Tensor]], x: Tensor) -> Tensor:
+    paths = {}
+    for path, module in model.named_modules():
+        for name, p in module._parameters.items():
+            paths[id(p)] = f"{path}.{name}" if path else name
+    stacked = {}
+    for s, A, B in factors:
+        stacked |= {paths[id(s.adapter.lora_A)]: A, paths[id(s.adapter.lora_B)]: B}
+
+    def one_row(own: dict[str, Tensor], row: Tensor) -> Tensor:
+        out = functional_call(model, own, (row[None],))
+        if not isinstance(out, Tensor) or out.shape[:1] != (1,):
+            raise TypeError("the model does not map one tensor (batch, ...) to one tensor (batch, ...).")
+        return out[0]
+
+    return torch.vmap(one_row)(stacked, x)
+
+
+def _row_by_row(model: nn.Module, factors: Sequence[tuple[Site, Tensor, Tensor]], x: Tensor, inputs: dict) -> object:
+    def update_of(site: Site, A: Tensor, B: Tensor) -> Callable[[Tensor], Tensor]:
+        def update(z: Tensor) -> Tensor:
+            if z.shape[0] != len(A):
+                raise ValueError(f"{site.name} gets an input of {len(z)} rows, not {len(A)}: it is not batch first.")
+            rows = z.reshape(len(A), -1, z.shape[-1]).to(A.dtype)  # (batch, n, in)
+            return (site.adapter.scaling * rows @ A.mT @ B.mT).reshape(*z.shape[:-1], -1)
+
+        return update
+
+    others = [s.name for s, _, _ in factors if not isinstance(s.adapter, LoRALinear)]
+    if others:
+        raise ValueError(f"with keywords, serve needs adapted Linear layers only, and {others[0]} is none.")
+    try:
+        for s, A, B in factors:
+            s.adapter.update = update_of(s, A, B)  # in the method's place
+        return model(x, **inputs)
+    finally:
+        for s, _, _ in factors:
+            vars(s.adapter).pop("update", None)
 
 
 @contextmanager

@@ -503,8 +503,12 @@ def remove_lora(model: nn.Module, keep_delta: bool = False) -> nn.Module:
             with torch.no_grad():
                 site.base_weight.copy_(total)
         if isinstance(site.adapter, LoRALinear):
-            _replace(model, site.adapter, site.adapter.base)
-            if site.adapter is model:
+            outer = site.adapter
+            for module in model.modules():
+                if module._modules.get("_orig_mod") is outer:
+                    outer = module  # torch.compile of this layer alone has bound its call: the wrapper goes as well
+            _replace(model, outer, site.adapter.base)
+            if outer is model:
                 result = site.adapter.base
         else:
             _remove_parametrization(site)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -259,19 +260,19 @@ def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
         if not any(path == n or path.endswith(f".{n}") for path in saved):
             raise ValueError(f"modules_to_save={n!r} names no layer; there are: {', '.join(layers[1:12])}.")
     found = _saved_layers(model, saved)
-    for path, module in found.items():
+    for path in found:
         if path not in saved:
             raise ValueError(f"PEFT's modules_to_save go by endings of names and {saved} would mean {path}, too.")
-        if any(s.name.startswith(path) for s in adapted(model)) and adapted(module):
+        if any(s.name == path or s.name.startswith(f"{path}.") for s in adapted(model)):
             raise ValueError(f"{path} is adapted, so it is not saved whole: leave it out of one of the two.")
     rest = [name for name in also_trained(model) if not name.startswith(tuple(f"{path}." for path in saved))]
     if rest:
         more = f", … ({len(rest)} in all)" if len(rest) > 4 else ""
         whole = sorted({name.rpartition(".")[0] for name in rest} | set(saved))
         raise ValueError(
-            f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. Save "
-            f"these layers whole: save_adapter(model, folder, modules_to_save={whole!r}), or keep them as they were: "
-            "frozen, and norms with running statistics in eval mode. Nothing was written."
+            f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. "
+            f"Save these layers whole: save_adapter(model, folder, modules_to_save={whole!r}), or keep them as they "
+            "were: frozen, and norms with running statistics in eval mode. Nothing was written."
         )
     return found
 
@@ -310,7 +311,7 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
 
     modules = sorted({s.group for s in chosen if s.kind != "parameter"})
     parameters = sorted({s.group for s in chosen if s.kind == "parameter"})
-    others = {path for path, _ in named_layers(model)} - set(modules)
+    others = {path for path, _ in named_layers(model) if "parametrizations" not in path} - set(modules)
     if any(_means(modules, path) for path in others):  # an ending would mean other layers, too
         modules = "|".join(re.escape(m) for m in modules)
     clash = [s.name for s in slots if s.name not in parameters and _means(parameters, s.name)]
@@ -640,12 +641,15 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
         plans = []
         for n, r in file.r.items():
             dropout = file.dropout if by_name[n].wrap else 0.0
-            plans.append(Plan(by_name[n], min(r, limits[n]), file.alpha[n] * min(r, limits[n]) / r, dropout))
+            plans.append(Plan(by_name[n], min(r, limits[n]), file.alpha[n], dropout))
         with torch.random.fork_rng(devices=[]):  # what add_lora draws is overwritten: leave the reader's seed alone
             attach(model, plans, file.rslora)
         for s in adapted(model):
-            if s.adapter.r != file.r[s.name]:  # a rank above the weight's smaller side
+            r, alpha = file.r[s.name], file.alpha[s.name]
+            if s.adapter.r != r:  # a rank above the weight's smaller side
+                s.adapter.scaling = alpha / (math.sqrt(r) if file.rslora else r)
                 s.adapter.set_factors(file.state[f"{s.name}.lora_A"], file.state[f"{s.name}.lora_B"])
+                s.adapter.alpha = alpha
     load_adapter_state(model, file.state)
     for path, module in _saved_layers(model, list(file.modules)).items():
         if path in file.modules:

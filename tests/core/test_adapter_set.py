@@ -346,7 +346,7 @@ def test_served_adapters_may_have_different_ranks_and_scalings(tmp_path):
     torch.testing.assert_close(out[[0, 2]], other.eval()(x)[[0, 2]])
 
 
-@pytest.mark.parametrize("name", ["lstm", "language_model"])
+@pytest.mark.parametrize("name", ["lstm", "language_model", "attention"])
 def test_a_model_that_cannot_be_served_by_row_gets_a_sentence(name):
     model, adapters = filled(name)
     (x,) = ZOO[name].inputs()
