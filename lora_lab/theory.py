@@ -1,4 +1,7 @@
-"""What can be known before training: predicted losses, floors, spectra."""
+"""What can be known before training: predicted losses, floors, spectra.
+
+Computed in float64 on the CPU, wherever the matrices are: some devices have no float64.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def _matrix(delta: Tensor, name: str = "delta") -> Tensor:
     if not isinstance(delta, Tensor) or delta.ndim != 2 or not delta.numel():
         given = tuple(delta.shape) if isinstance(delta, Tensor) else type(delta).__name__
         raise ValueError(f"{name} must be a (d_out, d_in) matrix with entries, got {given}.")
-    return delta.detach().double()
+    return delta.detach().cpu().double()
 
 
 def _check_rank(r: int, delta: Tensor) -> None:
@@ -37,7 +40,7 @@ def best_rank_r(delta: Tensor, r: int) -> Tensor:
     D = _matrix(delta)
     _check_rank(r, D)
     U, S, Vh = torch.linalg.svd(D, full_matrices=False)
-    return ((U[:, :r] * S[:r]) @ Vh[:r]).to(delta.dtype)
+    return ((U[:, :r] * S[:r]) @ Vh[:r]).to(delta)
 
 
 def rank_floor(delta: Tensor, r: int, X: Tensor | None = None) -> float:
@@ -61,7 +64,7 @@ def _metric(X: Tensor, delta: Tensor) -> Tensor:
     if X.ndim != 2 or X.shape[1] != d_in:
         raise ValueError(f"X has shape {tuple(X.shape)}; delta has d_in = {d_in} columns, so X is (n, {d_in}).")
     # R of X = QR has RᵀR = XᵀX, also when X has fewer rows than columns, where a Cholesky factor does not exist.
-    return torch.linalg.qr(X.detach().double(), mode="r").R / len(X) ** 0.5  # (min(n, d_in), d_in)
+    return torch.linalg.qr(X.detach().cpu().double(), mode="r").R / len(X) ** 0.5  # (min(n, d_in), d_in)
 
 
 def layer_floor(
@@ -76,7 +79,7 @@ def layer_floor(
     """
     D = _matrix(delta)
     _check_rank(r, D)
-    R = torch.eye(D.shape[1], dtype=D.dtype) if X is None else _metric(X, D)
+    R = torch.eye(D.shape[1], dtype=D.dtype, device=D.device) if X is None else _metric(X, D)
     D = D @ R.T
     inside = D
     if above is not None:
@@ -109,7 +112,7 @@ def expected_shift_loss(delta: Tensor) -> float:
 
 def shift_loss(delta: Tensor, X: Tensor) -> float:
     """The same loss on given inputs, exactly: mean((delta x)^2) over examples and outputs. X (n, d_in)."""
-    return float((X.double() @ _matrix(delta).T).square().mean())
+    return float((X.cpu().double() @ _matrix(delta).T).square().mean())
 
 
 def energy_rank(delta: Tensor, share: float = 0.9) -> int:
@@ -199,7 +202,7 @@ def subspace_similarity(A1: Tensor, A2: Tensor) -> Tensor:
     if not len(one) or not len(two):
         raise ValueError(f"{'A1' if not len(one) else 'A2'} is all zero and spans no direction.")
     shared = (one @ two.T).square().cumsum(0).cumsum(1)  # (r1, r2): sums over the first i and j
-    i, j = torch.arange(1, len(one) + 1), torch.arange(1, len(two) + 1)
+    i, j = (torch.arange(1, len(basis) + 1, device=shared.device) for basis in (one, two))
     return shared / torch.minimum(i[:, None], j[None, :])
 
 

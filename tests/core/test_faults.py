@@ -28,8 +28,10 @@ from lora_lab import (
     load_adapter_state,
     lora_parameters,
     merge,
+    rank_floor,
     remove_lora,
     save_adapter,
+    theory,
     unmerge,
 )
 from lora_lab.adapters import adapted
@@ -544,8 +546,10 @@ def test_entries_of_a_set_follow_the_model():
     model = adapt(mlp())
     adapters = AdapterSet(model)
     adapters.add("one")
+    adapters.add("two", adapters["one"])
     model.to("meta")
-    adapters.use({"one": 0.5})
+    adapters.use({"one": 0.5, "two": 2.0})  # another rank, hence new tensors
+    assert model[0].r == 4 and {p.device.type for p in lora_parameters(model)} == {"meta"}
     adapters.use("one")
     assert {p.device.type for p in lora_parameters(model)} == {"meta"}
     assert {t.device.type for t in adapters._entries["one"].state.values()} == {"cpu"}
@@ -631,6 +635,22 @@ def test_a_bf16_layer_trains():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_theory_computes_in_float64_on_the_cpu_whatever_the_default_device_is():
+    delta, X = torch.randn(5, 7), torch.randn(20, 7)
+
+    def numbers() -> tuple:
+        above, below = torch.ones(5, 4, device="cpu"), torch.ones(6, 7, device="cpu")
+        floors = rank_floor(delta, 2, X), theory.layer_floor(delta, 2, above=above, below=below)
+        return *floors, theory.shift_loss(delta, X), theory.subspace_similarity(delta, X).tolist()
+
+    wanted = numbers()
+    torch.set_default_device("meta")
+    try:
+        assert numbers() == wanted
+    finally:
+        torch.set_default_device("cpu")
 
 
 # ----------------------------------------------------------------------------------------- 12. a state and its scaling
