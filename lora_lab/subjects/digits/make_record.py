@@ -1,162 +1,114 @@
-"""Repair the weak digit in many ways over five seeds: python -m lora_lab.subjects.digits.make_record   (about 1 CPU minute)
+"""Repair the weak digit in many ways over five seeds: python -m lora_lab.subjects.digits.make_record
 
-Writes lora_lab/subjects/digits/record.json, which page 07 reads. A seed decides the split of the digits, the base's start and
-batches, the adapter's start and batches, and which images are replayed. tests/test_digits.py runs a part of it again.
+About a minute of one core; writes record.json beside this file. A seed decides the split of the digits, the base's
+start and batches, the adapter's start and batches, and which images are replayed.
 """
 
-import json
-import time
-from dataclasses import asdict, replace
-from datetime import date
+from dataclasses import replace
 
 import torch
 
-from lora_lab import theory
-from lora_lab.subjects.digits import repair as dg
+from lora_lab.subjects.records import write_record
 
-from .record import FILE, Variant
+from . import repair
+from .record import Variant
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = [0, 1, 2, 3, 4]
 REPLAY = (0.1, 0.25, 0.5, 0.75, 0.9)
-LAMS = tuple(i / 20 for i in range(1, 21))
-HANDICAPS = tuple(i / 2 for i in range(61))
-S3, FULL = Variant(), Variant("full")
-
-VARIANTS = [
-    Variant("base"),
-    S3,
-    FULL,
-    replace(FULL, lr=1e-4),
-    *(Variant(method) for method in ("gate", "handicap", "bonus", "oracle", "from scratch")),
-    *(replace(v, lam=lam) for v in (S3, FULL) for lam in (*LAMS[1:-1:2], "chosen")),
-    replace(FULL, lr=1e-4, lam="chosen"),
-    *(replace(S3, steps=steps) for steps in (5, 10, 20, 50)),
-    *(replace(FULL, steps=steps) for steps in (1, 2, 5, 10, 20, 50)),
-    *(replace(S3, alpha=alpha) for alpha in (0.05, 0.1, 0.25, 0.5, 2.0, 4.0)),
-    *(replace(S3, r=r) for r in (2, 4, 8)),
-    *(replace(S3, layers=layer) for layer in dg.LAYERS),
-    *(replace(v, replay=share) for v in (S3, FULL) for share in REPLAY),
-    *(replace(v, replay=share, nines="seen") for v in (S3, FULL) for share in (0.0, *REPLAY)),
-    *(replace(S3, replay=share, r=r) for r in (2, 4, 8) for share in REPLAY),
-    *(replace(S3, replay=share, lam="chosen") for share in REPLAY),
-    *(replace(S3, replay=0.75, layers=layer) for layer in dg.LAYERS),
-    *(replace(v, replay=0.75, kept=kept) for v in (S3, FULL) for kept in (1, 2, 5, 10, 20)),
-    *(replace(FULL, lr=1e-4, replay=0.75, kept=kept) for kept in (1, 5, None)),
-]
+LAMS = [i / 20 for i in range(1, 21)]
+CONSTANTS = [i / 2 for i in range(61)]  # what a handicap or a bonus may be
+S3, FULL, SLOW = Variant(), Variant("full"), Variant("full", lr=1e-4)
 
 
-def update_of(v: Variant, digits: dg.Digits, base: torch.nn.Module, seed: int) -> dg.Update:
-    """Train the variant's LoRA or full update, without its lam."""
-    data = dg.mixture(digits, v.replay, only_seen=v.nines == "seen", kept=v.kept, seed=seed)
-    if v.method == "full":
-        return dg.full_update(dg.fine_tune(base, data, steps=v.steps, lr=v.lr, seed=seed), base)
-    layers = dg.LAYERS if v.layers == "all" else [v.layers]
-    return dg.lora_update(dg.adapt(base, data, v.r, v.alpha, layers=layers, steps=v.steps, lr=v.lr, seed=seed))
-
-
-def scores_of(v: Variant, digits: dg.Digits, base: torch.nn.Module, updates: dict, seed: int):
-    """(test scores (n, 10), what was chosen or None). `updates` keeps what is trained: lam and gate reuse it."""
-    if v.method == "from scratch":
-        model = dg.mlp(seed)
-        steps = dg.PRETRAIN_STEPS + dg.STEPS
-        dg.fit(model, digits.X, digits.y, steps=steps, lr=v.lr, seed=seed)
-        return dg.logits(model, digits.test_X), None
-    before = dg.logits(base, digits.test_X)
-    if v.method == "base":
-        return before, None
-    if v.method == "bonus":
-        by = dg.best_handicap(dg.logits(base, digits.X), digits.y, [-h for h in HANDICAPS])
-        return dg.handicapped(before, by), by
-    key = replace(v, lam=1.0, method=v.method if v.method == "full" else "LoRA")
-    if key not in updates:
-        updates[key] = update_of(key, digits, base, seed)
-    update = updates[key]
-    lam = dg.best_lambda(base, digits, update, LAMS) if v.lam == "chosen" else v.lam
-    after = dg.logits(base, digits.test_X, update, lam)
-    if v.method == "gate":
-        return dg.gated(before, after), None
-    if v.method == "oracle":
-        return torch.where((digits.test_y == dg.WEAK)[:, None], after, before), None
-    if v.method == "handicap":
-        by = dg.best_handicap(dg.logits(base, digits.X, update), digits.y, HANDICAPS)
-        return dg.handicapped(after, by), by
-    return after, lam if v.lam == "chosen" else None
-
-
-def run(variants=VARIANTS, seeds=SEEDS) -> dict[Variant, list[tuple[list[int], float | None]]]:
-    """{variant: [(errors per digit, what was chosen), a pair per seed]}"""
-    found = {v: [] for v in variants}
-    for seed in seeds:
-        digits = dg.load(seed)
-        base, updates = dg.pretrain(digits, seed), {}
-        for v in variants:
-            scores, chosen = scores_of(v, digits, base, updates, seed)
-            found[v].append((dg.errors(scores, digits.test_y), chosen))
+def variants() -> list[Variant]:
+    found = [Variant("base"), S3, FULL, SLOW, replace(SLOW, replay=0.75, kept=1)]
+    found += [Variant(method) for method in ("gate", "handicap", "bonus", "oracle", "from scratch")]
+    found += [replace(S3, steps=steps) for steps in (5, 10, 20, 50)]
+    found += [replace(FULL, steps=steps) for steps in (1, 2, 5, 10, 20, 50)]
+    found += [replace(S3, alpha=alpha) for alpha in (0.05, 0.1, 0.25, 0.5, 2.0, 4.0)]
+    found += [replace(S3, r=r) for r in (2, 4, 8)]
+    found += [replace(S3, replay=0.75, layers=layer) for layer in repair.LAYERS]
+    found += [replace(S3, replay=0.25, lam="chosen"), replace(S3, replay=0.9, r=8)]
+    for v in (S3, FULL):
+        found += [replace(v, lam=lam) for lam in [*LAMS[1:-1:2], "chosen"]]
+        found += [replace(v, replay=share) for share in REPLAY]
+        found += [replace(v, replay=share, nines="seen") for share in (0.0, *REPLAY)]
+        found += [replace(v, replay=0.75, kept=kept) for kept in (1, 2, 5, 10, 20)]
     return found
 
 
-INSIDE = [replace(v, replay=share) for share in (0.0, 0.75) for v in (S3, FULL)]
+class Bench:
+    """One seed's digits and base. Each update is trained once: λ, gate and switch use it again."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.digits = seed, repair.load(seed)
+        self.base = repair.pretrain(self.digits, seed)
+        self._updates: dict[Variant, repair.Update] = {}
+
+    def update(self, v: Variant) -> repair.Update:
+        """The variant's trained update, without its λ."""
+        v = replace(v, lam=1.0, method="full" if v.method == "full" else "LoRA")
+        if v not in self._updates:
+            data = repair.mixture(self.digits, v.replay, only_seen=v.nines == "seen", kept=v.kept, seed=self.seed)
+            how = {"steps": v.steps, "lr": v.lr, "seed": self.seed}
+            if v.method == "full":
+                self._updates[v] = repair.full_update(repair.fine_tune(self.base, data, **how), self.base)
+            else:
+                layers = repair.LAYERS if v.layers == "all" else [v.layers]
+                model = repair.adapt(self.base, data, v.r, v.alpha, layers=layers, **how)
+                self._updates[v] = repair.lora_update(model)
+        return self._updates[v]
+
+    def scores(self, v: Variant) -> tuple[torch.Tensor, float | None]:
+        """(test scores (n, 10), the λ or constant that was chosen, or None)."""
+        digits, base = self.digits, self.base
+        if v.method == "from scratch":
+            model, steps = repair.mlp(self.seed), repair.PRETRAIN_STEPS + repair.STEPS
+            repair.fit(model, digits.X, digits.y, steps=steps, lr=v.lr, seed=self.seed)
+            return repair.logits(model, digits.test_X), None
+        before = repair.logits(base, digits.test_X)
+        if v.method == "base":
+            return before, None
+        if v.method == "bonus":
+            by = repair.best_handicap(repair.logits(base, digits.X), digits.y, [-c for c in CONSTANTS])
+            return repair.handicapped(before, by), by
+        update = self.update(v)
+        if v.lam == "chosen":
+            lam = repair.best_lambda(base, digits, update, LAMS)
+            return repair.logits(base, digits.test_X, update, lam), lam
+        after = repair.logits(base, digits.test_X, update, v.lam)
+        if v.method == "gate":
+            return repair.gated(before, after), None
+        if v.method == "oracle":
+            return torch.where((digits.test_y == repair.WEAK)[:, None], after, before), None
+        if v.method == "handicap":
+            by = repair.best_handicap(repair.logits(base, digits.X, update), digits.y, CONSTANTS)
+            return repair.handicapped(after, by), by
+        return after, None
 
 
-def look_inside(variants=INSIDE, seeds=SEEDS) -> dict[Variant, list[dict]]:
-    """What the updates look like, per seed: see digits_record.Inside."""
-    found = {v: [] for v in variants}
-    for seed in seeds:
-        digits = dg.load(seed)
-        base = dg.pretrain(digits, seed)
-        weights = {layer: getattr(base, layer).weight.detach() for layer in dg.LAYERS}
-        other = digits.test_X[digits.test_y != dg.WEAK]
-        for v in variants:
-            update = update_of(v, digits, base, seed)
-            deltas = {layer: update[f"{layer}.weight"] for layer in dg.LAYERS}
-            constant = dg.constant_share(dg.logits(base, other), dg.logits(base, other, update))
-            found[v].append({
-                "r90": [theory.energy_rank(delta) for delta in deltas.values()],
-                "intruders": [theory.intruder_dimensions(W, W + deltas[layer]) for layer, W in weights.items()],
-                "constant": round(constant, 3),
-            })
-    return found
-
-
-def settings_of(v: Variant) -> dict:
-    return {k: x for k, x in asdict(v).items() if k == "method" or x != getattr(Variant(), k)}
-
-
-def write(found: dict, inside: dict, seconds: float) -> None:
-    import sklearn
-
-    rows = []
-    for v, seeds in found.items():
-        row = {"variant": settings_of(v), "errors": [errors for errors, _ in seeds]}
-        if seeds[0][1] is not None:
-            row["chosen"] = [chosen for _, chosen in seeds]
-        rows.append(json.dumps(row))
-    head = {
-        "command": "python -m lora_lab.subjects.digits.make_record",
-        "settings": {
-            "data": "scikit-learn's digits, each digit halved by the seed; pretraining sees 10 % of the nines",
-            "network": f"MLP {'-'.join(map(str, dg.SIZES))}, ReLU",
-            "pretraining": f"{dg.PRETRAIN_STEPS} batches of {dg.BATCH}, Adam 1e-3",
-            "adapting": f"{dg.STEPS} batches of {dg.BATCH}, Adam 1e-3, alpha/r scaling, A ~ N(0, 1/d_in), one thread",
-        },
-        "seeds": SEEDS,
-        "counts": dg.load(0).counts,
-        "torch": torch.__version__.split("+")[0],
-        "scikit-learn": sklearn.__version__,
-        "seconds": round(seconds),
-        "date": date.today().isoformat(),
-    }
-    insides = [json.dumps({"variant": settings_of(v), "seeds": seeds}) for v, seeds in inside.items()]
-    lists = {"results": rows, "inside": insides}
-    body = [f' "{name}": [\n  ' + ",\n  ".join(lines) + "\n ]" for name, lines in lists.items()]
-    text = json.dumps(head, indent=1)[:-2] + ",\n" + ",\n".join(body) + "\n}\n"
-    json.loads(text)
-    FILE.write_text(text, encoding="utf-8")
+def run(v: Variant, benches: list[Bench]) -> dict[str, object]:
+    """A row of the record: errors and what was chosen, one per bench."""
+    errors, chosen = [], []
+    for bench in benches:
+        scores, choice = bench.scores(v)
+        errors.append(repair.errors(scores, bench.digits.test_y))
+        if choice is not None:
+            chosen.append(choice)
+    return {"variant": v.settings(), "errors": errors, "chosen": chosen}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    start = time.process_time()
-    results = run()
-    write(results, look_inside(), time.process_time() - start)
-    print(f"{len(results)} variants, {len(SEEDS)} seeds, {time.process_time() - start:.0f} CPU seconds: {FILE.name}")
+    benches = [Bench(seed) for seed in SEEDS]
+    record = {
+        "command": "python -m lora_lab.subjects.digits.make_record",
+        "data": "scikit-learn's digits, each digit halved by the seed; pretraining sees 10 % of the nines",
+        "network": f"MLP {'-'.join(map(str, repair.SIZES))}, ReLU",
+        "pretraining": f"{repair.PRETRAIN_STEPS} batches of {repair.BATCH}, Adam 1e-3",
+        "adapting": f"{repair.STEPS} batches of {repair.BATCH}, Adam 1e-3, alpha/r scaling, A ~ N(0, 1/d_in), one thread",
+        "numbers": "wrong test images of the digits 0 to 9, a row per seed",
+        "seeds": SEEDS,
+        "results": [run(v, benches) for v in variants()],
+    }
+    write_record(record, "digits")

@@ -1,4 +1,4 @@
-"""Page 07: errors per digit under three sliders, one image's probabilities under λ, and a digit to draw yourself."""
+"""Errors per digit under three sliders, one image's probabilities under λ, and a digit to draw yourself."""
 
 from __future__ import annotations
 
@@ -26,38 +26,30 @@ def percent(share: float, step: int = 1) -> str:
 
 def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, float], Update]) -> LiveFigure:
     """Errors per digit of base + λ · update, beside the base's. updates: {(r, replay): update}."""
-    before = errors(logits(base, digits.test_X), digits.test_y)
-    counts = digits.counts
-    ranks, shares = (sorted({key[i] for key in updates}) for i in (0, 1))
+    before, counts = errors(logits(base, digits.test_X), digits.test_y), digits.counts
 
     def draw(fig: Figure, lam: float, replay: float, r: int) -> str:
         wrong = errors(logits(base, digits.test_X, updates[r, replay], lam), digits.test_y)
-        if not fig.axes:
-            ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.88})
-            ax.bar(range(10), before, 0.8, color=figures.COLOURS["base"], label="base")
-            ax.bar(range(10), wrong, 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
-            ax.set(xlabel="digit", ylabel="wrong test images", ylim=(0, max(counts) + 12))
-            ax.set_xticks(range(10), range(10))
-            ax.legend(loc="upper left", ncols=2)
-            for x in range(10):
-                ax.text(x, 0, "", ha="center", va="bottom", color=figures.COLOURS["LoRA"])
-        ax = fig.axes[0]
-        for x, (bar, label, n) in enumerate(zip(ax.patches[10:], ax.texts, wrong, strict=True)):
-            bar.set_height(n)
-            label.set(y=max(n, before[x]) + 1, text=str(n))
+        ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.88})
+        ax.bar(range(10), before, 0.8, color=figures.COLOURS["base"], label="base")
+        ax.bar(range(10), wrong, 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
+        for digit, n in enumerate(wrong):
+            ax.text(digit, max(n, before[digit]) + 1, n, ha="center", color=figures.COLOURS["LoRA"])
+        ax.set(xlabel="digit", ylabel="wrong test images", ylim=(0, max(counts) + 12))
+        ax.set_xticks(range(10), range(10))
+        ax.legend(loc="upper left", ncols=2)
         ax.set_title(f"{sum(wrong)} of {sum(counts)} wrong (base: {sum(before)})")
         nines = 1 - wrong[9] / counts[9]
         others = 1 - sum(wrong[:9]) / sum(counts[:9])
         return f"right: about {percent(nines, 5)} of the nines, {percent(others)} of the others"
 
+    shares = sorted({share for _, share in updates})
     controls = {
         "lam": choice("λ", LAMS, 1.0),
-        "replay": w.SelectionSlider(
-            options=[(f"{100 * s:.0f} %", s) for s in shares], value=shares[0], description="replayed others"
-        ),
-        "r": choice("rank r", ranks),
+        "replay": choice("replayed others", [(f"{100 * share:.0f} %", share) for share in shares], shares[0]),
+        "r": choice("rank r", sorted({r for r, _ in updates})),
     }
-    return LiveFigure(draw, controls, name="errors per digit", figsize=(9, 4), keep=True)
+    return LiveFigure(draw, controls, name="errors per digit", figsize=(9, 4))
 
 
 def probabilities(base: nn.Module, image: Tensor, update: Update, lam: float) -> Tensor:
@@ -65,51 +57,36 @@ def probabilities(base: nn.Module, image: Tensor, update: Update, lam: float) ->
     return logits(base, image[None], update, lam)[0].softmax(0)
 
 
-def mixed(image: Tensor, other: Tensor, share: float) -> Tensor:
-    """Two digits laid over each other: (1 - share) · image + share · other. Both (64,), ink from 0 to 1."""
-    return (1 - share) * image + share * other
-
-
-def _draw_answer(fig: Figure, image: Tensor, before: Tensor, now: Tensor, title: str) -> None:
-    """The image on the left, ten bars on the right: the base's grey, the adapted model's blue."""
-    if not fig.axes:
-        margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28}
-        left, right = fig.subplots(1, 2, gridspec_kw=margins | {"width_ratios": (1, 2.1)})
-        drawings.ink(left, image)
-        right.bar(range(10), [0] * 10, 0.8, color=figures.COLOURS["base"], label="base")
-        right.bar(range(10), [0] * 10, 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
-        right.set(ylim=(0, 1.18), xlabel="digit", ylabel="probability")
-        right.set_xticks(range(10), range(10))
-        right.legend(loc="upper left", ncols=2)
-    left, right = fig.axes
-    left.images[0].set_data(figures.array(image).reshape(8, 8))
-    for bar, p in zip(right.patches, [*before.tolist(), *now.tolist()], strict=True):
-        bar.set_height(p)
-    left.set_title(title)
+def draw_answer(fig: Figure, image: Tensor, before: Tensor, now: Tensor, title: str) -> str:
+    """The image on the left, ten bars on the right: the base's grey, the adapted model's blue. Both answers in words,
+    the probability to one digit, because page texts are compared between machines."""
+    margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28, "width_ratios": (1, 2.1)}
+    left, right = fig.subplots(1, 2, gridspec_kw=margins)
+    drawings.ink(left, image).set_title(title)
+    right.bar(range(10), before.tolist(), 0.8, color=figures.COLOURS["base"], label="base")
+    right.bar(range(10), now.tolist(), 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
+    right.set(ylim=(0, 1.18), xlabel="digit", ylabel="probability")
+    right.set_xticks(range(10), range(10))
+    right.legend(loc="upper left", ncols=2)
     right.set_title(f"base says {int(before.argmax())}, adapted {int(now.argmax())}")
-
-
-def answer(before: Tensor, now: Tensor) -> str:
-    """Both answers in words; the probability to one digit, because page texts are compared between machines."""
-    said = [f"{int(p.argmax())} (probability {float(p.max()):.1f})" for p in (before, now)]
-    return f"base says {said[0]}, with the adapter {said[1]}; nine now has {float(now[9]):.1f}"
+    said, says = (f"{int(p.argmax())} (probability {float(p.max()):.1f})" for p in (before, now))
+    return f"base says {said}, with the adapter {says}; nine now has {float(now[9]):.1f}"
 
 
 def picture_panel(base: nn.Module, update: Update, images: Mapping[str, Tensor], nine: Tensor) -> LiveFigure:
     """One test image, and what base + λ · update says about it; a slider lays a nine over it. images: {name: (64,)}."""
 
     def draw(fig: Figure, image: str, lam: float, mix: float) -> str:
-        shown = mixed(images[image], nine, mix)
+        shown = (1 - mix) * images[image] + mix * nine
         before, now = (probabilities(base, shown, update, x) for x in (0.0, lam))
-        _draw_answer(fig, shown, before, now, f"{image}" + (f", {100 * mix:.0f} % nine" if mix else ""))
-        return answer(before, now)
+        return draw_answer(fig, shown, before, now, image + (f", {100 * mix:.0f} % nine" if mix else ""))
 
     controls = {
         "image": menu("image", list(images)),
         "lam": choice("λ", LAMS, 1.0),
         "mix": choice("lay a nine over it", LAMS),
     }
-    return LiveFigure(draw, controls, name="what it says", figsize=(9, 3.8), keep=True)
+    return LiveFigure(draw, controls, name="what it says", figsize=(9, 3.8))
 
 
 class DrawPanel(LiveFigure):
@@ -130,7 +107,7 @@ class DrawPanel(LiveFigure):
         for i, pixel in enumerate(self.pixels):
             pixel.on_click(lambda _, i=i: self.press(i))
         lam = choice("λ", LAMS, 1.0)
-        super().__init__(self._answer, {"lam": lam}, name="your digit", figsize=(6.6, 3.2), keep=True)
+        super().__init__(self._answer, {"lam": lam}, name="your digit", figsize=(6.6, 3.2))
         cells = {f"grid_template_{side}": "repeat(8, 30px)" for side in ("columns", "rows")}
         field = {"grid_gap": "2px", "align_self": "center", "min_width": "256px"}  # not squeezed by a wide picture
         grid = w.GridBox(self.pixels, layout=w.Layout(**cells, **field))
@@ -160,24 +137,4 @@ class DrawPanel(LiveFigure):
 
     def _answer(self, fig: Figure, lam: float) -> str:
         before, now = (probabilities(self._base, self.ink, self._update, x) for x in (0.0, lam))
-        _draw_answer(fig, self.ink, before, now, "your digit")
-        return answer(before, now)
-
-
-def changed_images(
-    before: Tensor, after: Tensor, y: Tensor, *, sure: float = 0.6
-) -> tuple[list[int], dict[int, int]]:
-    """(rows of nines that are right only afterwards, {digit: row of one that is taken for a nine only afterwards}).
-
-    before, after: (n, 10) scores. Only clear cases: the first answer and the second each have at least `sure`.
-    """
-    p, q = before.softmax(1), after.softmax(1)
-    clear = (p.max(1).values > sure) & (q.max(1).values > sure)
-    nine = (q.argmax(1) == 9) & clear
-    repaired = (nine & (y == 9) & (p.argmax(1) != 9)).nonzero()[:, 0].tolist()
-    broken = {}
-    for digit in range(9):
-        rows = (nine & (y == digit) & (p.argmax(1) == digit)).nonzero()[:, 0]
-        if len(rows):
-            broken[digit] = int(rows[0])
-    return repaired, broken
+        return draw_answer(fig, self.ink, before, now, "your digit")

@@ -1,22 +1,18 @@
-"""The digit experiments over five seeds, as recorded by `python -m lora_lab.subjects.digits.make_record`.
-
-A variant is one way of repairing the weak digit; its result holds the errors per digit on the test half, a row a seed.
-"""
+"""The repairs of the weak digit over five seeds, as recorded by `python -m lora_lab.subjects.digits.make_record`."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
-FILE = Path(__file__).with_name("record.json")
+from lora_lab.subjects.records import read_record
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings of one repair; the defaults are S3's protocol.
+    """One way of repairing the weak digit; the defaults are S3's protocol.
 
     method: "base" (no repair), "LoRA", "full" (all parameters), "from scratch" (370 batches of everything), "bonus" (
     the base, its nine's logit raised by a constant chosen on the training half), and three that use the S3 adapter:
@@ -38,14 +34,21 @@ class Variant:
     lam: float | str = 1.0
     kept: int | None = None
 
+    def settings(self) -> dict[str, object]:
+        """The method and what differs from S3's protocol."""
+        return {k: v for k, v in asdict(self).items() if k == "method" or v != getattr(Variant(), k)}
 
-@dataclass(frozen=True)
-class Result:
-    """errors: a row per seed, ten numbers each. chosen: the lam or handicap chosen, per seed."""
+    def __str__(self) -> str:
+        """ "LoRA, replay=0.5, r=8" """
+        return ", ".join(v if k == "method" else f"{k}={v!r}" for k, v in self.settings().items())
+
+
+class Result(NamedTuple):
+    """errors: a row per seed, the wrong test images of each digit. chosen: the lam or constant chosen, per seed."""
 
     variant: Variant
-    errors: tuple[tuple[int, ...], ...]
-    chosen: tuple[float, ...] = ()
+    errors: list[list[int]]
+    chosen: list[float]
 
     @property
     def total(self) -> list[int]:
@@ -66,85 +69,62 @@ class Result:
 
     def line(self) -> str:
         """Mean and range of all errors, ranges of the nines' and the others', over the seeds."""
-
-        def span(values: list[int]) -> str:
-            return f"{min(values)}-{max(values)}"
-
-        total = f"({span(self.total)})"
-        return f"{self.mean:4.0f} {total:9s}  nines {span(self.nines):5s}  others {span(self.others)}"
-
-
-@dataclass(frozen=True)
-class Inside:
-    """One seed's update, layer by layer (first, second, last).
-
-    r90: how many directions hold 90 % of the update's energy. intruders: theory.intruder_dimensions among the ten
-    strongest directions. constant: share of the change of the other digits' scores that is the same for every image.
-    """
-
-    r90: tuple[int, ...]
-    intruders: tuple[int, ...]
-    constant: float
-
-
-@dataclass(frozen=True)
-class Record:
-    """counts: test images of each digit. settings: how it was made."""
-
-    results: dict[Variant, Result]
-    counts: tuple[int, ...]
-    seeds: tuple[int, ...]
-    settings: dict[str, object]
-    insides: dict[Variant, tuple[Inside, ...]]
-
-    def inside(self, method: str = "LoRA", **settings: object) -> tuple[Inside, ...]:
-        """What the update looks like, one `Inside` per seed; for S3's data and 75 % replay, LoRA and full."""
-        return self.insides[self.find(method, **settings).variant]
-
-    def find(self, method: str = "LoRA", **settings: object) -> Result:
-        """The result of a variant, named by what differs from S3's protocol: find(replay=0.5, r=8).
-
-        Raises ValueError, with what is there for that method, if it was not run.
-        """
-        known = {f.name for f in fields(Variant)}
-        if unknown := [name for name in settings if name not in known]:
-            raise ValueError(f"{unknown[0]!r} is no setting; there are {', '.join(sorted(known))}.")
-        variant = Variant(method, **settings)
-        if variant not in self.results:
-            there = [describe(v) for v in self.results if v.method == method]
-            raise ValueError(f"{describe(variant)} is not recorded; there are: {'; '.join(there) or 'no such method'}.")
-        return self.results[variant]
-
-    def along(self, name: str, method: str = "LoRA", **settings: object) -> dict[object, Result]:
-        """{value: result} for every recorded value of one setting, the others held: along("alpha")."""
-        held = asdict(Variant(method, **settings))
-        found = {}
-        for variant, result in self.results.items():
-            if all(value == held[key] for key, value in asdict(variant).items() if key != name):
-                found[getattr(variant, name)] = result
-        return dict(sorted((item for item in found.items() if not isinstance(item[0], str)), key=lambda item: item[0]))
-
-
-def describe(variant: Variant) -> str:
-    """"LoRA, replay=0.5, r=8": the method and what differs from S3's protocol."""
-    default = Variant(variant.method)
-    changed = [f"{k}={v!r}" for k, v in asdict(variant).items() if v != getattr(default, k)]
-    return ", ".join([variant.method, *changed])
+        total, nines, others = (f"{min(n)}-{max(n)}" for n in (self.total, self.nines, self.others))
+        return f"{self.mean:4.0f} {f'({total})':9s}  nines {nines:5s}  others {others}"
 
 
 @cache
-def recorded() -> Record:
-    """The record that `python -m lora_lab.subjects.digits.make_record` wrote."""
-    data = json.loads(FILE.read_text(encoding="utf-8"))
-    results = {}
-    for row in data["results"]:
+def results() -> dict[Variant, Result]:
+    """Every recorded variant with its result."""
+    found = {}
+    for row in read_record("digits")["results"]:
         variant = Variant(**row["variant"])
-        errors = tuple(tuple(map(int, seed)) for seed in row["errors"])
-        results[variant] = Result(variant, errors, tuple(row.get("chosen", ())))
-    insides = {
-        Variant(**row["variant"]): tuple(
-            Inside(tuple(seed["r90"]), tuple(seed["intruders"]), seed["constant"]) for seed in row["seeds"]
-        )
-        for row in data["inside"]
+        found[variant] = Result(variant, row["errors"], row["chosen"])
+    return found
+
+
+def find(method: str = "LoRA", **settings: object) -> Result:
+    """The result of a variant, named by what differs from S3's protocol: find(replay=0.5, r=8).
+
+    Raises ValueError, with what is there for that method, if it was not run.
+    """
+    variant = Variant(method, **settings)
+    if variant not in results():
+        there = "; ".join(str(v) for v in results() if v.method == method) or "no such method"
+        raise ValueError(f"{variant} is not recorded; there are: {there}.")
+    return results()[variant]
+
+
+def along(name: str, method: str = "LoRA", **settings: object) -> dict[float, Result]:
+    """{value: result} for every recorded number of one setting, in order, the others held: along("alpha")."""
+    found = {}
+    for variant, result in results().items():
+        value = getattr(variant, name)
+        if variant == Variant(method, **{**settings, name: value}) and not isinstance(value, str):
+            found[value] = result
+    return dict(sorted(found.items()))
+
+
+def ranking() -> dict[str, Result]:
+    """{a repair in words: its result}, the lowest mean first."""
+    ways = {
+        "all data from the start, 370 batches": find("from scratch"),
+        "LoRA, nines only, perfect switch": find("oracle"),
+        "LoRA, all data (90 % replay)": find(replay=0.9),
+        "LoRA r = 8, all data": find(replay=0.9, r=8),
+        "full, all data": find("full", replay=0.9),
+        "LoRA, 75 % replay": find(replay=0.75),
+        "LoRA, 75 % replay, 9 old nines only": find(replay=0.75, nines="seen"),
+        "LoRA, 50 % replay": find(replay=0.5),
+        "LoRA, 25 % replay": find(replay=0.25),
+        "LoRA, 25 % replay, λ chosen": find(replay=0.25, lam="chosen"),
+        "LoRA, 75 % replay, 1 kept of each": find(replay=0.75, kept=1),
+        "LoRA, nines only, λ chosen": find(lam="chosen"),
+        "LoRA, nines only, handicap": find("handicap"),
+        "base, nine's logit raised": find("bonus"),
+        "LoRA, nines only, gate": find("gate"),
+        "LoRA, nines only (S3)": find("LoRA"),
+        "full, nines only": find("full"),
+        "base, no repair": find("base"),
     }
-    return Record(results, tuple(data["counts"]), tuple(data["seeds"]), data["settings"], insides)
+    return dict(sorted(ways.items(), key=lambda item: item[1].mean))

@@ -1,6 +1,6 @@
 """S3's digit repair on scikit-learn's 8 x 8 digits: a network with one weak digit, and what adapters do to it.
 
-The protocol (page 07): an over-sized MLP sees 270 batches of 10 images with hardly any nines, so that its nine is weak.
+The protocol: an over-sized MLP sees 270 batches of 10 images with hardly any nines, so that its nine is weak.
 Then an adapter is trained on 100 batches of 10 images, nines only (S3) or nines mixed with replayed other digits.
 An update is a dictionary {parameter's name: change}, so that LoRA and full fine-tuning are judged by one function.
 """
@@ -71,17 +71,16 @@ def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
         raise ValueError(f"keep={keep!r}, weak={weak!r}: keep is a share from 0 to 1, weak a digit from 0 to 9.")
     X, y = images()
     generator = torch.Generator().manual_seed(seed)
-    train_rows, test_rows, seen = [], [], []
+    first, second, seen = [], [], []  # rows of each half; which places of the first one pretraining sees
     for digit in range(10):
         rows = (y == digit).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)]
+        rows = rows[torch.randperm(len(rows), generator=generator)].tolist()
         half = len(rows) // 2
-        start = sum(map(len, train_rows))
-        seen.append(torch.arange(start, start + (round(keep * half) if digit == weak else half)))
-        train_rows.append(rows[:half])
-        test_rows.append(rows[half:])
-    first, second = torch.cat(train_rows), torch.cat(test_rows)
-    return Digits(X[first], y[first], X[second], y[second], torch.cat(seen))
+        shown = round(keep * half) if digit == weak else half
+        seen += range(len(first), len(first) + shown)
+        first += rows[:half]
+        second += rows[half:]
+    return Digits(X[first], y[first], X[second], y[second], torch.tensor(seen))
 
 
 # ------------------------------------------------------------------------------------------------- training
@@ -108,16 +107,9 @@ def pretrain(digits: Digits, seed: int = 0, steps: int = PRETRAIN_STEPS, lr: flo
 
 
 def mixture(
-    digits: Digits,
-    replay: float = 0.0,
-    *,
-    n: int = BATCH * STEPS,
-    weak: int = WEAK,
-    only_seen: bool = False,
-    kept: int | None = None,
-    seed: int = 0,
+    digits: Digits, replay: float = 0.0, *, weak: int = WEAK, only_seen: bool = False, kept: int | None = None, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """n training images, a share `replay` of them other digits than the weak one. X (n, 64), y (n,).
+    """1000 training images, a share `replay` of them other digits than the weak one. X (n, 64), y (n,).
 
     replay 0 is S3's data, weak digit only; 0.9 is the training half as it is. Each pool is gone through in shuffled
     rounds, so no image comes twice before all came once. only_seen: take the weak digit from pretraining's few images.
@@ -129,31 +121,25 @@ def mixture(
         raise ValueError(f"kept={kept!r} images of each digit: keep at least 1, or None for all.")
     generator = torch.Generator().manual_seed(10_000 + seed)
 
-    def draw(pool: Tensor, count: int) -> Tensor:
-        rounds = [pool[torch.randperm(len(pool), generator=generator)] for _ in range(-(-count // len(pool)))]
-        return torch.cat([*rounds, pool[:0]])[:count]
+    def draw(pool: Tensor, count: int) -> list[int]:
+        rows = []
+        while len(rows) < count:
+            rows += pool[torch.randperm(len(pool), generator=generator)].tolist()
+        return rows[:count]
 
     new = (digits.y == weak).nonzero()[:, 0]
     if only_seen:
         new = digits.seen[digits.y[digits.seen] == weak]
-    pools = [(digits.y == d).nonzero()[:kept, 0] for d in range(10) if d != weak]
-    old = torch.cat(pools)
-    replayed = round(replay * n)
-    rows = torch.cat([draw(new, n - replayed), draw(old, replayed)])
+    old = torch.cat([(digits.y == d).nonzero()[:kept, 0] for d in range(10) if d != weak])
+    replayed = round(replay * BATCH * STEPS)
+    rows = draw(new, BATCH * STEPS - replayed) + draw(old, replayed)
     return digits.X[rows], digits.y[rows]
 
 
 def adapt(
-    base: nn.Module,
-    data: tuple[Tensor, Tensor],
-    r: int = 1,
-    alpha: float = 1.0,
-    *,
-    layers: Sequence[str] = LAYERS,
-    steps: int = STEPS,
-    lr: float = 1e-3,
-    seed: int = 0,
-) -> nn.Module:
+    base: nn.Module, data: tuple[Tensor, Tensor], r: int = 1, alpha: float = 1.0, *,
+    layers: Sequence[str] = LAYERS, steps: int = STEPS, lr: float = 1e-3, seed: int = 0,
+) -> nn.Module:  # fmt: skip
     """A copy of `base` with LoRA on `layers`, trained on (X, y) in batches of 10. The base itself stays as it is."""
     model = copy.deepcopy(base)
     with torch.random.fork_rng(devices=[]):
@@ -229,28 +215,41 @@ def handicapped(scores: Tensor, by: float, weak: int = WEAK) -> Tensor:
 
 
 class Push(NamedTuple):
-    """For each digit but the weak one, means over its images, in logits.
+    """For one digit, means over its images, in logits.
 
-    lead: the right digit's logit minus the weak one's, before. push: how much of that lead the update takes away.
+    lead: the digit's logit minus the weak one's, before. push: how much of that lead the update takes away.
     lost: the share of its images that are taken for the weak digit afterwards.
     """
 
-    lead: list[float]
-    push: list[float]
-    lost: list[float]
+    digit: int
+    lead: float
+    push: float
+    lost: float
 
 
-def pushed(before: Tensor, after: Tensor, y: Tensor, weak: int = WEAK) -> Push:
+def pushed(before: Tensor, after: Tensor, y: Tensor, weak: int = WEAK) -> list[Push]:
     """Why a digit is lost: its lead over the weak one against the push towards it. before, after: (n, 10) scores."""
     rows = []
-    for digit in (d for d in range(10) if d != weak):
-        lead, left = ((s[y == digit, digit] - s[y == digit, weak]).mean() for s in (before, after))
-        lost = (after[y == digit].argmax(1) == weak).float().mean()
-        rows.append((float(lead), float(lead - left), float(lost)))
-    return Push(*(list(column) for column in zip(*rows)))
+    for digit in range(10):
+        if digit != weak:
+            mine = y == digit
+            lead = float((before[mine, digit] - before[mine, weak]).mean())
+            left = float((after[mine, digit] - after[mine, weak]).mean())
+            lost = float((after[mine].argmax(1) == weak).float().mean())
+            rows.append(Push(digit, lead, lead - left, lost))
+    return rows
 
 
-def constant_share(before: Tensor, after: Tensor) -> float:
-    """How much of the change of the scores is the same for every image: |mean|^2 over the mean square. 0 to 1."""
-    change = (after - before).double()
-    return float(change.mean(0).square().sum() / change.square().sum(1).mean())
+def changed_images(before: Tensor, after: Tensor, y: Tensor, sure: float = 0.6) -> tuple[list[int], list[int]]:
+    """(rows of nines that are right only afterwards, for each other digit a row that is taken for a nine only then).
+
+    before, after: (n, 10) scores. Only clear cases: the first answer and the second each have at least `sure`.
+    """
+    p, q = before.softmax(1).max(1), after.softmax(1).max(1)
+    to_nine = (p.values > sure) & (q.values > sure) & (p.indices != WEAK) & (q.indices == WEAK)
+    repaired = (to_nine & (y == WEAK)).nonzero()[:, 0].tolist()
+    broken = []
+    for digit in range(9):
+        rows = (to_nine & (y == digit) & (p.indices == digit)).nonzero()[:, 0].tolist()
+        broken += rows[:1]
+    return repaired, broken
