@@ -1,11 +1,14 @@
-"""The exercises of all pages: `check`, `hint`, `solution`, and a file of the learner's own that keeps the progress."""
+"""The exercises of all pages: `check`, `hint`, `solution`, and a file of the learner's own that keeps the progress.
+
+How one is written and judged: see judging.py. An exercise's number follows from its page's place in the table of pages
+and its place in its subject's file.
+"""
 
 from __future__ import annotations
 
 import html
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,26 +24,39 @@ MARKS = {"right": "✓", "wrong": "✗", "open": "○"}
 _hints_given: dict[str, int] = {}
 
 
-def _of_page(page: str) -> tuple[Exercise, ...]:
-    part = open_subject(find_page(page).subject, "exercises")
-    return part.EXERCISES if part else ()
+def of_page(page: str) -> dict[str, Exercise]:
+    """{"4.1": exercise, "4.2": ...} of page "04", in the order of its subject's file."""
+    subject = find_page(page).subject
+    part = open_subject(subject, "exercises")
+    if part is None:
+        return {}
+    from .judging import Exercise
+
+    there = [thing for thing in vars(part).values() if isinstance(thing, Exercise)]
+    if hasattr(part, "EXERCISES"):  # the first edition's form: see first_edition.py
+        from .first_edition import Adapted
+
+        there = [Adapted(old, subject) for old in part.EXERCISES]
+    return {f"{int(page)}.{i}": exercise for i, exercise in enumerate(there, start=1)}
 
 
-def all_numbers() -> list[str]:
-    """Every exercise of the course, in order: ["0.1", "0.2", ...]."""
-    return [e.number for page in PAGES for e in _of_page(page.number)]
+def all_exercises() -> dict[str, Exercise]:
+    """Every exercise of the course by its number, in order."""
+    return {number: exercise for page in PAGES for number, exercise in of_page(page.number).items()}
 
 
-def find(number: str) -> Exercise:
-    """The exercise of that number. Raises ValueError that names those there are."""
-    m = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", str(number))
-    page = f"{int(m[1]):02d}" if m else ""
-    there = _of_page(page) if m and int(m[1]) < len(PAGES) else ()
-    for exercise in there:
-        if exercise.number == str(number):
-            return exercise
-    listed = ", ".join(e.number for e in there) if there else "one of " + ", ".join(all_numbers())
-    raise ValueError(f"there is no exercise {number!r}; {'this page has' if there else 'the course has'} {listed}.")
+def find(number: str) -> tuple[str, Exercise]:
+    """The number "4.2" (also of "04.2") and its exercise. Raises ValueError that names those there are."""
+    page, _, position = str(number).partition(".")
+    try:
+        there = of_page(find_page(page).number)
+        wanted = f"{int(page)}.{position}"
+    except ValueError:
+        there, wanted = {}, ""
+    if wanted in there:
+        return wanted, there[wanted]
+    listed = f"this page has {', '.join(there)}" if there else f"the course has {', '.join(all_exercises())}"
+    raise ValueError(f"there is no exercise {number!r}; {listed}.")
 
 
 def check(number: str, answer: object = ...) -> None:
@@ -50,27 +66,27 @@ def check(number: str, answer: object = ...) -> None:
     ten seconds. What is solved is kept for `progress`.
     """
     try:
-        exercise = find(number)
+        number, exercise = find(number)
     except ValueError as e:
         say(f"check: {e}")
         return
     from .judging import examine
 
-    verdict, sentence = examine(exercise, answer)
+    verdict, sentence = examine(exercise, answer, number)
     say(f"{MARKS[verdict]} Exercise {number}: {sentence}")
     if verdict != "open":
-        keep(exercise.number, verdict)
+        keep(exercise.name, verdict)
 
 
 def hint(number: str) -> None:
     """Print the first hint; called again, the second."""
     try:
-        exercise = find(number)
+        number, exercise = find(number)
     except ValueError as e:
         say(f"hint: {e}")
         return
-    i = min(_hints_given.get(number, 0), len(exercise.hints) - 1)
-    _hints_given[number] = i + 1
+    i = min(_hints_given.get(exercise.name, 0), len(exercise.hints) - 1)
+    _hints_given[exercise.name] = i + 1
     more = "" if i + 1 == len(exercise.hints) else f' (lora_lab.hint("{number}") again for the next one)'
     say(f"Hint {i + 1} of {len(exercise.hints)} for exercise {number}: {exercise.hints[i]}{more}")
 
@@ -78,27 +94,42 @@ def hint(number: str) -> None:
 class Solution:
     """A solution: folded away in Jupyter, plain text elsewhere."""
 
-    def __init__(self, exercise: Exercise) -> None:
-        self.exercise = exercise
+    def __init__(self, number: str, code: str) -> None:
+        self.number, self.code = number, code
 
     def __repr__(self) -> str:
-        return f"Exercise {self.exercise.number}, a solution:\n\n{self.exercise.solution}"
+        return f"Exercise {self.number}, a solution:\n\n{self.code}"
 
     def _repr_html_(self) -> str:
-        code = html.escape(self.exercise.solution)
-        head = f"Exercise {self.exercise.number}: show a solution"
-        return f"<details><summary>{head}</summary><pre>{code}</pre></details>"
+        head = f"Exercise {self.number}: show a solution"
+        return f"<details><summary>{head}</summary><pre>{html.escape(self.code)}</pre></details>"
 
 
 def solution(number: str) -> Solution | None:
     """A solution of the exercise, folded: click to see it."""
     try:
-        return Solution(find(number))
+        number, exercise = find(number)
     except ValueError as e:
         say(f"solution: {e}")
+        return None
+    return Solution(number, exercise.solution(number))
 
 
 # ------------------------------------------------------------------------------------------------------ progress
+
+# The first edition kept progress by number; page by page, what its exercises 1, 2 and 3 are called now.
+FIRST_EDITION = (
+    ("start_here.stored_numbers", "start_here.word_of_rank_2", "start_here.one_percent"),
+    ("objective.objective", "objective.expected_loss", "objective.training_bytes"),
+    ("low_rank.groups_of_outputs", "low_rank.break_even", "low_rank.best_loss"),
+    ("torch_layer.delta_weight", "torch_layer.lora_forward", "torch_layer.prepare"),
+    ("rank_and_alpha.same_run", "rank_and_alpha.smallest_rank", "rank_and_alpha.alpha_for"),
+    ("merging.merged", "merging.add", "merging.double_merge"),
+    ("two_layers.conv_update", "two_layers.end_to_end", "two_layers.adapted"),
+    ("digits.errors", "digits.becomes_nine", "digits.choose"),
+    ("transformer.trained", "transformer.phi", "transformer.by_chance"),
+    ("files_and_costs.header", "files_and_costs.count", "files_and_costs.wrong_rule"),
+)
 
 
 def progress_file() -> Path:
@@ -107,31 +138,38 @@ def progress_file() -> Path:
     return Path(chosen) if chosen else Path.home() / ".lora_lab_progress.json"
 
 
+def _lasting_name(kept: str) -> str:
+    """Of a number of the first edition such as "4.2"; a name stays what it is."""
+    page, _, position = kept.partition(".")
+    if page.isdecimal() and int(page) < len(FIRST_EDITION) and position in ("1", "2", "3"):
+        return FIRST_EDITION[int(page)][int(position) - 1]
+    return kept
+
+
 def read_progress() -> dict[str, str]:
-    """{number: "right" or "wrong"}. A file that cannot be read counts as empty."""
+    """{lasting name: "right" or "wrong"}. A file that cannot be read counts as empty."""
     try:
         kept = json.loads(progress_file().read_text(encoding="utf-8"))
-        return {str(k): v for k, v in kept.items() if v in ("right", "wrong")}
+        verdicts = [(_lasting_name(k), v) for k, v in kept.items() if v in ("right", "wrong")]
+        return dict(sorted(verdicts, key=lambda item: item[1] == "right"))  # right stays right
     except (OSError, ValueError, AttributeError, RuntimeError):
         return {}
 
 
-def keep(number: str, verdict: str) -> None:
+def keep(name: str, verdict: str) -> None:
     """Note a verdict. What was right once stays right. A file that is not ours is never overwritten; nothing is
     written where that is not allowed, and the page goes on."""
     try:
-        path = progress_file()
-        if path.exists() and not read_progress() and path.read_text(encoding="utf-8").strip() not in ("", "{}"):
+        path, kept = progress_file(), read_progress()
+        if path.exists() and not kept and path.read_text(encoding="utf-8").strip() not in ("", "{}"):
             return  # damaged, or somebody else's file
-        kept = read_progress()
-        if kept.get(number) == "right" or kept.get(number) == verdict:
+        if kept.get(name) in ("right", verdict):
             return
-        kept[number] = verdict
-        text = json.dumps(dict(sorted(kept.items(), key=lambda item: [int(x) for x in item[0].split(".")])), indent=1)
+        kept[name] = verdict
         fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as f:
-                f.write(text)
+                f.write(json.dumps(dict(sorted(kept.items())), indent=1))
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
@@ -141,10 +179,14 @@ def keep(number: str, verdict: str) -> None:
 
 def progress() -> None:
     """Print what has been solved, page by page."""
-    kept, numbers = read_progress(), all_numbers()
+    kept, solved, total = read_progress(), 0, 0
     for page in PAGES:
-        marks = [f"{n} {MARKS[kept.get(n, 'open')]}" for n in numbers if n.split(".")[0] == str(int(page))]
-        say(f"page {page}:  " + "   ".join(marks))
-    say(f"{sum(kept.get(n) == 'right' for n in numbers)} of {len(numbers)} solved")
+        there = of_page(page.number)
+        marks = [f"{number} {MARKS[kept.get(exercise.name, 'open')]}" for number, exercise in there.items()]
+        if marks:
+            say(f"page {page.number}:  " + "   ".join(marks))
+        solved += sum(kept.get(exercise.name) == "right" for exercise in there.values())
+        total += len(there)
+    say(f"{solved} of {total} solved")
     if made := voted():
         say(f"predictions made in this session: {', '.join(made)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lora_lab.classroom.judging import Exercise, function_judge
+from lora_lab.classroom.first_edition import Exercise, function_judge
 from lora_lab.subjects.linear_task.tasks import normal
 
 

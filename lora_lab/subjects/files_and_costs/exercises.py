@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lora_lab.classroom.judging import Exercise, NotAttempted, function_judge, value_judge
+from lora_lab.classroom.first_edition import Exercise, NotAttempted, function_judge, value_judge
 
 
 def _file(header: dict, tail: bytes) -> bytes:

@@ -1,129 +1,129 @@
-"""Exercises of page 02, low-rank decomposition."""
+"""Exercises about low-rank decomposition."""
 
 from __future__ import annotations
 
 import torch
 
-from lora_lab.classroom.judging import Exercise, NotAttempted, form_of, function_judge, value_judge
+from lora_lab.classroom.judging import exercise
+from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.tasks import normal
 
 
-def _two_groups_judge(delta: object) -> str:
-    if delta is ...:
-        raise NotAttempted
-    wanted = torch.zeros(100, 101)
-    if wrong := form_of(delta, wanted, "the answer"):
-        return wrong
-    rank = int(torch.linalg.matrix_rank(torch.as_tensor(delta).double()))
-    moved = int((torch.as_tensor(delta).abs().sum(1) > 0).sum())
-    if rank == 2:
-        return ""
-    if rank == 1:
-        return "its rank is 1: both groups change by the same row, or by multiples of it."
-    if rank == 0:
+def _groups(delta: torch.Tensor) -> list[int]:
+    """How many rows are alike, for each kind of row that is not zero; the largest group first."""
+    rows, sizes = delta[delta.abs().sum(1) > 0], []
+    while len(rows):
+        alike = (rows - rows[0]).abs().amax(1) <= 1e-5 * rows[0].abs().max()
+        sizes.append(int(alike.sum()))
+        rows = rows[~alike]
+    return sorted(sizes, reverse=True)
+
+
+def _complaint_about_groups(delta: torch.Tensor) -> str:
+    moved, groups = int((delta.abs().sum(1) > 0).sum()), _groups(delta)
+    if groups == [30, 20]:
+        rank = int(torch.linalg.matrix_rank(delta, rtol=1e-5))
+        return "" if rank == 2 else "its rank is 1: one group's row is a multiple of the other's."
+    if not groups:
         return "it is all zero."
-    return f"its rank is {rank}: {moved} outputs change, each by a row of its own; within a group the row is one."
+    if _groups(delta.T) == [30, 20]:
+        return "the groups are of columns, which are inputs; an output is a row."
+    if groups == [50]:
+        return "its rank is 1: both groups change by the same row."
+    if len(groups) > 2:
+        rank = int(torch.linalg.matrix_rank(delta, rtol=1e-5))
+        return f"{moved} outputs change, by {len(groups)} different rows (rank {rank}); a group shares one row."
+    return f"the groups have {' and '.join(map(str, groups))} outputs; 30 and 20 are wanted, and no other changes."
 
 
-E21 = Exercise(
-    number="2.1",
+@exercise(
     title="two groups of outputs",
-    objective="say which rank a change needs",
-    stub='''\
-delta = ...  # (100, 101): 30 outputs change by one random row, 20 others by another
-
-check("2.1", delta)''',
-    solution='''\
-delta = torch.zeros(100, 101)
-delta[:30] = tasks.normal(1, 101, seed=1)
-delta[30:50] = tasks.normal(1, 101, seed=2)
-
-check("2.1", delta)''',
     hints=(
         "Begin with torch.zeros(100, 101); `tasks.normal(1, 101, seed=1)` is one random row.",
-        "`delta[:30] = row` writes the same row into thirty outputs.",
+        "`two_groups[:30] = row` writes the same row into thirty outputs.",
     ),
-    judge=_two_groups_judge,
     right="rank 2: one direction for each group, however many outputs it has.",
+    accept=_complaint_about_groups,
 )
+def groups_of_outputs():
+    # (100, 101): 30 outputs change by one random row, 20 others by another
+    two_groups = torch.zeros(100, 101)
+    two_groups[:30] = tasks.normal(1, 101, seed=1)
+    two_groups[30:50] = tasks.normal(1, 101, seed=2)
+    return two_groups
 
-E22 = Exercise(
-    number="2.2",
+
+@exercise(
     title="break-even",
-    objective="count what a rank costs",
-    stub='''\
-r = ...  # the first whole rank at which LoRA stores more numbers than a 4096 x 1024 layer has
-
-check("2.2", r)''',
-    solution='''\
-r = int(4096 * 1024 / (4096 + 1024)) + 1
-
-check("2.2", r)''',
-    hints=("LoRA stores (d_out + d_in)·r numbers.", "Solve (4096 + 1024)·r = 4096 · 1024, and go to the next whole r."),
-    judge=value_judge(
-        820,
-        {
-            "at 819 it still stores fewer: 819 · 5120 = 4 193 280 of 4 194 304.": 819,
-            "a rank is a whole number.": 819.2,
-            "1024 is the largest possible rank; LoRA passes the layer's size before.": 1024,
-            "that would be half of 1024, right for a square layer only.": 512,
-            "that would be half of 4096.": 2048,
-        },
-        tolerance=1e-9,
+    hints=(
+        "LoRA stores (d_out + d_in)·r numbers.",
+        "Solve (4096 + 1024)·r = 4096 · 1024, and go to the next whole r.",
     ),
     right="from 820 on; at the paper's r = 8 it is a hundredth.",
+    mistakes={
+        "at 819 it still stores fewer: 819 · 5120 = 4 193 280 of 4 194 304.": 819,
+        "a rank is a whole number; the first one above this is wanted.": 819.2,
+        "one rank before that it stores more already.": 821,
+        "1024 is the largest possible rank; LoRA passes the layer's size before.": 1024,
+        "that would be half of 1024, right for a square layer only.": 512,
+        "that would be half of 4096.": 2048,
+        "that counts one of the two factors: A and B together have (4096 + 1024)·r numbers.": 4096,
+        "that is where A and B together have as many numbers as one row or column.": 1,
+    },
 )
+def break_even():
+    # the first whole rank at which LoRA stores more numbers than a 4096 x 1024 layer has
+    first_r = int(4096 * 1024 / (4096 + 1024)) + 1
+    return first_r
 
 
-def floor(delta, r):
-    return torch.linalg.svdvals(delta)[r:].square().sum() / len(delta)
-
-
-def _s(delta):
+def _sigmas(delta):
     return torch.linalg.svdvals(delta)
 
 
-E23 = Exercise(
-    number="2.3",
+@exercise(
     title="the floor",
-    objective="compute the floor of a rank before training",
-    stub='''\
-def floor(delta, r):  # delta (d_out, d_in), inputs of covariance 1 -> the best possible loss at rank r
-    return ...
-
-check("2.3", floor)''',
-    solution='''\
-def floor(delta, r):  # delta (d_out, d_in), inputs of covariance 1 -> the best possible loss at rank r
-    return torch.linalg.svdvals(delta)[r:].square().sum() / len(delta)
-
-check("2.3", floor)''',
     hints=(
         "`torch.linalg.svdvals(delta)` gives σ₁ ≥ σ₂ ≥ …; a rank-r update can take away the first r.",
         "What is left over is Σ σᵢ² over i > r, and the loss is that divided by d_out.",
     ),
-    judge=function_judge(
-        floor,
-        [(normal(6, 9, seed=1), 2), (normal(8, 5, seed=2), 0), (normal(7, 7, seed=3), 3)],
-        {
-            "one too few is taken away: with r = 0 nothing is, with r = 1 the first.": (
-                lambda d, r: _s(d)[max(r - 1, 0) :].square().sum() / len(d)
-            ),
-            "one too many is taken away.": lambda d, r: _s(d)[r + 1 :].square().sum() / len(d),
-            "that is the energy of the first r, which is what rank r explains; the floor is the rest.": (
-                lambda d, r: _s(d)[:r].square().sum() / len(d)
-            ),
-            "the singular values are not squared.": lambda d, r: _s(d)[r:].sum() / len(d),
-            "it is divided by d_in; the loss is a mean over d_out outputs.": (
-                lambda d, r: _s(d)[r:].square().sum() / d.shape[1]
-            ),
-            "the division by d_out is missing.": lambda d, r: _s(d)[r:].square().sum(),
-            "that is only the first of the singular values left over; all of them count.": (
-                lambda d, r: _s(d)[r].square() / len(d)
-            ),
-        },
-        describe=lambda d, r: f"ΔΘ of shape {tuple(d.shape)} and r = {r}",
-    ),
     right="Σ σᵢ² over i > r, divided by d_out: known before the first step.",
+    cases=[
+        (torch.tensor([[3.0, 0, 0], [0, 2, 0]]), 1),
+        (normal(6, 9, seed=1), 2),
+        (normal(8, 5, seed=2), 0),
+        (normal(4, 4, seed=3), 4),
+    ],
+    mistakes={
+        "one too few is taken away: with r = 0 nothing is, with r = 1 the first.": (
+            lambda d, r: _sigmas(d)[max(r - 1, 0) :].square().sum() / len(d)
+        ),
+        "one too many is taken away.": lambda d, r: _sigmas(d)[r + 1 :].square().sum() / len(d),
+        "that is the energy of the first r, which is what rank r explains; the floor is the rest.": (
+            lambda d, r: _sigmas(d)[:r].square().sum() / len(d)
+        ),
+        "the singular values are not squared.": lambda d, r: _sigmas(d)[r:].sum() / len(d),
+        "they are squared after they are added up; add up the squares.": (
+            lambda d, r: _sigmas(d)[r:].sum() ** 2 / len(d)
+        ),
+        "it is divided by d_in; the loss is a mean over d_out outputs.": (
+            lambda d, r: _sigmas(d)[r:].square().sum() / d.shape[1]
+        ),
+        "it is divided by all entries; the loss is a mean over d_out outputs.": (
+            lambda d, r: _sigmas(d)[r:].square().sum() / d.numel()
+        ),
+        "that is the share of the energy that is left over; the loss is that energy divided by d_out.": (
+            lambda d, r: _sigmas(d)[r:].square().sum() / d.square().sum()
+        ),
+        "the division by d_out is missing.": lambda d, r: _sigmas(d)[r:].square().sum(),
+        "that is a mean over the singular values left over; divide their sum by d_out.": (
+            lambda d, r: _sigmas(d)[r:].square().mean()
+        ),
+        "that is only the first of the singular values left over; all of them count.": (
+            lambda d, r: _sigmas(d)[r].square() / len(d)
+        ),
+    },
 )
-
-EXERCISES = (E21, E22, E23)
+def best_loss(delta, r):  # delta (d_out, d_in); inputs of covariance 1
+    # the best possible loss at rank r, one number
+    return torch.linalg.svdvals(delta)[r:].square().sum() / len(delta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lora_lab.classroom.judging import Exercise, NotAttempted, equal, form_of, function_judge, value_judge
+from lora_lab.classroom.first_edition import Exercise, NotAttempted, equal, form_of, function_judge, value_judge
 from lora_lab.subjects.linear_task.tasks import normal
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_lab.classroom.judging import Exercise, function_judge, value_judge
+from lora_lab.classroom.first_edition import Exercise, function_judge, value_judge
 from lora_lab.subjects.linear_task.tasks import normal
 
 E41 = Exercise(

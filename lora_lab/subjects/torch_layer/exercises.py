@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lora_lab.classroom.judging import Exercise, NotAttempted, function_judge
+from lora_lab.classroom.first_edition import Exercise, NotAttempted, function_judge
 from lora_lab.subjects.linear_task.tasks import normal
 
 # ------------------------------------------------------------------------------------------------ 3.1 the update

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_lab.classroom.judging import Exercise, NotAttempted, function_judge
+from lora_lab.classroom.first_edition import Exercise, NotAttempted, function_judge
 from lora_lab.subjects.linear_task.tasks import normal
 
 

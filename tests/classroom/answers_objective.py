@@ -1,0 +1,89 @@
+"""Right answers to the exercises of objective, and wrong ones with a piece of what they are told."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def in_numpy(theta0, delta, X, y):
+    theta0, delta, X, y = (tensor.numpy().astype(np.float64) for tensor in (theta0, delta, X, y))
+    return np.mean((X @ (theta0 + delta).T - y) ** 2)
+
+
+def one_example_at_a_time(theta0, delta, X, y):
+    errors = [((theta0 + delta) @ x - target).square().mean() for x, target in zip(X, y)]
+    return sum(errors) / len(errors)
+
+
+def in_place(theta0, delta, X, y):
+    theta0 += delta
+    return F.mse_loss(X @ theta0.T, y)
+
+
+def centred(theta0, delta, X, y):
+    y.sub_(X @ theta0.T)
+    return (X @ delta.T - y).square().mean()
+
+
+RIGHT = {
+    "objective": [
+        lambda theta0, delta, X, y: F.mse_loss(F.linear(X, theta0 + delta), y),
+        lambda W, D, X, y: torch.einsum("oi,ni->no", W + D, X).sub(y).pow(2).mean(),
+        lambda W, D, X, y: (X.double() @ W.double().T + X.double() @ D.double().T - y).square().mean().item(),
+        lambda W, D, X, y: (y.T - (W + D) @ X.T).norm() ** 2 / y.numel(),
+        in_numpy,
+        one_example_at_a_time,
+    ],
+    "expected_loss": [
+        lambda delta: torch.linalg.norm(delta) ** 2 / delta.shape[0],
+        lambda delta: (delta**2).sum(dim=1).mean(),
+        lambda delta: np.square(delta.numpy()).mean() * delta.shape[1],
+        lambda delta: torch.einsum("oi,oi->", delta.double(), delta.double()).item() / len(delta),
+        lambda delta: torch.trace(delta @ delta.T) / len(delta),
+    ],
+    "training_bytes": [
+        lambda trained, frozen: 4 * (trained + frozen) + 4 * trained + 8 * trained,
+        lambda trained, frozen: trained * 16.0 + frozen * 4.0,
+        lambda t, f: torch.tensor([16, 4]) @ torch.tensor([t, f]),
+        lambda t, f: np.dot([16.0, 4.0], [t, f]),
+    ],
+}
+
+WRONG = {
+    "objective": [
+        ("ΔΘ is missing", lambda W, D, X, y: ((W @ X.T).T - y).square().mean()),
+        ("Θ₀ is missing", lambda W, D, X, y: F.mse_loss(F.linear(X, D), y)),
+        ("the sum of the squares", lambda W, D, X, y: F.mse_loss(F.linear(X, W + D), y, reduction="sum")),
+        ("subtracted", lambda W, D, X, y: ((X @ (W - D).T - y) ** 2).mean()),
+        ("absolute", lambda W, D, X, y: F.l1_loss(X @ (W + D).T, y)),
+        ("for each example", lambda W, D, X, y: ((X @ (W + D).T - y) ** 2).mean(dim=1)),
+        ("summed over the outputs", lambda W, D, X, y: ((X @ (W + D).T - y) ** 2).sum(1).mean()),
+        ("has no ½", lambda W, D, X, y: ((X @ (W + D).T - y) ** 2).mean() / 2),
+        ("square root", lambda W, D, X, y: F.mse_loss(X @ (W + D).T, y).sqrt()),
+        ("transpose is missing", lambda W, D, X, y: F.mse_loss(X @ (W + D), y)),
+        ("changes `theta0` in place", in_place),
+        ("changes `y` in place", centred),
+        ("AttributeError", lambda W, D, X, y: X.dot_product(W)),
+        ("expected is 8.5", lambda W, D, X, y: ((X @ (W + D).T + y) ** 2).mean()),
+    ],
+    "expected_loss": [
+        ("mean squared entry", lambda delta: (delta**2).mean()),
+        ("sum over all outputs", lambda delta: (delta**2).sum()),
+        ("divided by d_in", lambda delta: (delta**2).sum() / delta.shape[1]),
+        ("not squared", lambda delta: delta.norm() / delta.shape[0]),
+        ("row sums", lambda delta: delta.sum(dim=1).pow(2).mean()),
+        ("signs cancel", lambda delta: delta.sum() / len(delta)),
+        ("one number for each output", lambda delta: (delta**2).sum(1)),
+        ("where every entry is 1", lambda delta: delta.shape[1]),
+        ("changes `delta` in place", lambda delta: delta.pow_(2).sum() / len(delta)),
+    ],
+    "training_bytes": [
+        ("frozen weights are missing", lambda trained, frozen: 16 * trained),
+        ("no gradient and no moments", lambda trained, frozen: 16 * (trained + frozen)),
+        ("each takes 4 bytes", lambda trained, frozen: 4 * trained + frozen),
+        ("one of the four numbers", lambda trained, frozen: 12 * trained + 4 * frozen),
+        ("two moments are missing", lambda trained, frozen: 8 * trained + 4 * frozen),
+        ("swapped", lambda trained, frozen: 16 * frozen + 4 * trained),
+        ("expected is 16", lambda trained, frozen: 20 * trained + 4 * frozen),
+    ],
+}
