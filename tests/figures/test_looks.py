@@ -24,6 +24,7 @@ from lora_lab import figures
 from lora_lab.figures import style
 from lora_lab.figures.live import LiveFigure, choice
 from lora_lab.subjects.digits import drawings
+from lora_lab.subjects.digits.repair import Push
 from lora_lab.subjects.files_and_costs import panels as files_and_costs_panels
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.low_rank import panels
@@ -187,7 +188,7 @@ FIGURES = {
     "floors": lambda: figures.floor_curves({k: ((1, 2, 64), (1, 0.1, 0), [(1, 0.1, 0)]) for k in ("rank-1", "decaying")}),
     "ratios": lambda: figures.ratio_bars({"base": 1.0, "merged": 0.99, "unmerged, r = 8": 1.08}, "base"),
     "confusions": lambda: drawings.confusions({k: np.arange(100).reshape(10, 10) for k in ("before", "after")}),
-    "margins": lambda: drawings.margins([5, 14, 9] * 3, [4, 13, 10] * 3, [0.02, 0.24, 0.63] * 3),
+    "margins": lambda: drawings.margins([Push(digit, 5 + digit, 13 - digit, 0.24) for digit in range(9)]),
 }
 
 

@@ -1,4 +1,4 @@
-"""S2's two layers: the floors of one layer against brute force, the record against a re-run, the base, the figures."""
+"""S2's two layers: the floors of one layer against brute force, the base, the record against a re-run, the figures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from lora_lab import LoRALinear, add_lora, evaluate, merge, rank_floor, remove_lora, theory, train
-from lora_lab.subjects.linear_task import bases, tasks
-from lora_lab.subjects.linear_task.bases import TwoLayer, record, two_layer_base
+from lora_lab import LoRALinear, add_lora, evaluate, merge, published, rank_floor, remove_lora, theory, train
+from lora_lab.subjects.linear_task import tasks
+from lora_lab.subjects.linear_task.bases import TwoLayer, two_layer_base
 from lora_lab.subjects.two_layers import drawings
-from lora_lab.subjects.two_layers.experiment import CHANGES, CHOICES, RANKS, SHAPES, Experiment
+from lora_lab.subjects.two_layers.experiment import (
+    CHANGES,
+    CHOICES,
+    MODELS,
+    RANKS,
+    Experiment,
+    find_run,
+    recorded_runs,
+    recorded_s2,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -25,17 +34,14 @@ def no_figures_left():
 
 def best_of_turns(delta, r, X, above, below, turns=300):
     """The lowest mean(((delta - above B A below) x)²) that fitting B and A in turn finds, from random starts."""
-    above = torch.eye(len(delta)) if above is None else above
-    below = torch.eye(delta.shape[1]) if below is None else below
     inputs, wanted = (below @ X.T).double(), (delta @ X.T).double()  # (m, n), (d_out, n)
-    found = []
+    above, found = above.double(), []
     for seed in range(3):
         A = tasks.normal(r, len(inputs), seed=seed).double()
-        undo = torch.linalg.pinv(above.double())
         for _ in range(turns):
-            B = undo @ wanted @ torch.linalg.pinv(A @ inputs)  # (k, r)
-            A = torch.linalg.pinv(above.double() @ B) @ wanted @ torch.linalg.pinv(inputs)
-        found.append(float((wanted - above.double() @ B @ A @ inputs).square().mean()))
+            B = torch.linalg.pinv(above) @ wanted @ torch.linalg.pinv(A @ inputs)  # (k, r)
+            A = torch.linalg.pinv(above @ B) @ wanted @ torch.linalg.pinv(inputs)
+        found.append(float((wanted - above @ B @ A @ inputs).square().mean()))
     return min(found)
 
 
@@ -43,33 +49,33 @@ def best_of_turns(delta, r, X, above, below, turns=300):
 @pytest.mark.parametrize("where", ["above", "below", "between"])
 def test_the_floor_of_a_layer_is_what_fitting_finds(r, where):
     delta, X = tasks.normal(6, 9, seed=1), tasks.normal(40, 9, seed=2)
-    above = None if where == "below" else tasks.normal(6, 4, seed=3)
-    below = None if where == "above" else tasks.normal(5, 9, seed=4)
+    above = torch.eye(6) if where == "below" else tasks.normal(6, 4, seed=3)
+    below = torch.eye(9) if where == "above" else tasks.normal(5, 9, seed=4)
     floor = theory.layer_floor(delta, r, X, above=above, below=below)
     assert floor == pytest.approx(best_of_turns(delta, r, X, above, below), rel=1e-4)
     assert floor > rank_floor(delta, r, X)
 
 
-def test_without_neighbours_it_is_the_rank_floor():
+def test_without_neighbours_it_is_the_rank_floor_and_a_thin_neighbour_counts_by_its_rank():
     delta, X = tasks.normal(6, 9, seed=1), tasks.normal(40, 9, seed=2)
+    square = tasks.normal(6, 6, seed=3)  # invertible: nothing is lost
     for r in range(7):
         assert theory.layer_floor(delta, r) == pytest.approx(rank_floor(delta, r), abs=1e-9)
         assert theory.layer_floor(delta, r, X) == pytest.approx(rank_floor(delta, r, X), abs=1e-9)
-        square = tasks.normal(6, 6, seed=3)  # invertible: nothing is lost
         assert theory.layer_floor(delta, r, X, above=square) == pytest.approx(rank_floor(delta, r, X), abs=1e-9)
-
-
-def test_a_rank_deficient_neighbour_counts_by_its_rank():
-    delta = tasks.normal(6, 9, seed=1)
     thin = tasks.normal(6, 2, seed=3)
     repeated = torch.cat([thin, thin @ tasks.normal(2, 3, seed=4)], 1)  # five columns, rank 2
     assert theory.layer_floor(delta, 2, above=repeated) == pytest.approx(theory.layer_floor(delta, 2, above=thin))
 
 
-def test_the_blind_direction_is_what_layer_2_misses():
+def test_what_layer_2_misses_is_the_direction_it_cannot_read():
     W1 = tasks.normal(100, 101, seed=5)
     blind = torch.linalg.svd(W1.double()).Vh[-1]
     assert theory.layer_floor(torch.ones(100, 101), 1, below=W1) == pytest.approx(float(blind.sum() ** 2), rel=1e-4)
+    W1 = tasks.normal(60, 101, seed=1)  # the page's first lab: a change whose input W1 lets through
+    D = tasks.normal(40, 1, seed=3) @ (W1.T @ tasks.normal(60, 1, seed=2)).T
+    assert theory.layer_floor(D, 1, below=W1) < 1e-6 * theory.expected_shift_loss(D)
+    assert theory.layer_floor(torch.ones(40, 101), 1, below=W1) > 1
 
 
 @pytest.mark.parametrize(
@@ -99,12 +105,9 @@ def test_two_layers_learn_and_say_what_they_compute():
     x = task.X[:4]
     torch.testing.assert_close(model(x), x @ model.end_to_end().T)
     add_lora(model, r=2)
-    nn.init.normal_(model.first.lora_B), nn.init.normal_(model.second.lora_B)
+    for layer in (model.first, model.second):
+        nn.init.normal_(layer.lora_B)
     torch.testing.assert_close(model(x), x @ model.end_to_end().T, rtol=1e-4, atol=1e-4)
-
-
-def test_an_unknown_recipe_gets_a_sentence():
-    task = tasks.linear_task(tasks.normal(4, 5, seed=1), n=20)
     with pytest.raises(ValueError, match="recipe='long'"):
         two_layer_base(task, 4, recipe="long")
 
@@ -114,9 +117,10 @@ def test_merging_two_layers_counts_each_update_once():
     add_lora(model, r=2)
     for layer in (model.first, model.second):
         nn.init.normal_(layer.lora_B)
-    x, wanted = tasks.normal(5, 9, seed=1), None
+    x = tasks.normal(5, 9, seed=1)
     wanted = model(x).detach()
-    merge(model), merge(model)
+    merge(model)
+    merge(model)
     torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-5)
     W1, W2 = (layer.base.weight + 2 * layer.delta_weight() for layer in (model.first, model.second))
     assert not torch.allclose(x @ (W2 @ W1).T, wanted, rtol=0.1, atol=0.1)  # S2's double count is something else
@@ -125,115 +129,85 @@ def test_merging_two_layers_counts_each_update_once():
     torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_lora_stops_where_its_base_stopped(seed):
     old = tasks.linear_task(tasks.normal(100, 101, seed=1000 + seed), n=2000, seed=seed)
     new = tasks.linear_task(old.theta + 1, n=2000, seed=seed + 1)
     model, _ = two_layer_base(old, hidden=100, epochs=10, seed=seed, progress=None)
     residual = evaluate(model, new.X, new.X @ old.theta.T)
-    floor = rank_floor(new.theta - model.end_to_end(), 2, new.X)
     before = model.end_to_end()
+    floor = rank_floor(new.theta - before, 2, new.X)
     torch.manual_seed(seed)
     add_lora(model, r=1, alpha=1)
     train(model, new.X, new.y, epochs=20, lr=0.1, schedule="cosine", progress=None)
     loss = evaluate(model, new.X, new.y)
     assert floor < loss and 0.7 < loss / residual < 1.3
     s = theory.spectrum(model.end_to_end() - before)
-    assert s[2] < 1e-3 * s[0] and s[0] > 20 * s[1] > 0
+    assert s[2] < 1e-3 * s[1] and s[0] > 20 * s[1]
 
 
-# ---------------------------------------------------------------------------------------------------- the experiment
+# ------------------------------------------------------------------------------------- the experiment, its record
 
 
 def test_an_experiment_is_the_same_twice_and_knows_its_floors():
-    a, b = (Experiment("narrowing, 101 → 60 → 40", "ones", 3) for _ in range(2))
-    results = [e.train("layer 2", 1, epochs=3) for e in (a, b)]
-    assert results[0] == results[1] and len(results[0].curve) == 3
-    assert a.train("layer 2", 1, seed=8, epochs=3).curve != results[0].curve
-    for choice in CHOICES:
-        for r in RANKS:
-            assert 0 <= a.floor(choice, r) <= a.before
-    assert type(a.base.first) is nn.Linear and not isinstance(a.base.first, LoRALinear)  # the base is left alone
-
-
-@pytest.mark.parametrize(("shape", "change"), [("wide", "ones"), ("narrowing, 101 → 60 → 40", "twos")])
-def test_an_unknown_experiment_gets_a_sentence(shape, change):
-    with pytest.raises(ValueError, match="choose from"):
-        Experiment(shape, change)
-    with pytest.raises(ValueError, match="choice='layer 3'"):
-        Experiment("widening, 40 → 60 → 101", "ones").train("layer 3", 1)
+    a, b = Experiment("narrowing", "ones", 3), Experiment("narrowing", "ones", 3)
+    result = a.train("layer 2", 1, epochs=3)
+    assert result == b.train("layer 2", 1, epochs=3) and len(result.curve) == 3
+    assert a.train("layer 2", 1, seed=8, epochs=3).curve != result.curve
+    assert all(0 <= a.floor(layers, r) <= a.before for layers in CHOICES for r in RANKS)
+    assert not isinstance(a.base.first, LoRALinear)  # the base is left alone
+    for model, change in (("wide", "ones"), ("narrowing", "twos")):
+        with pytest.raises(ValueError, match="choose from"):
+            Experiment(model, change)
+    with pytest.raises(ValueError, match="layers='layer 3'"):
+        a.train("layer 3", 1)
 
 
 def test_the_record_is_whole_and_obeys_the_floors():
-    runs = record("two_layers")["runs"]
-    assert set(runs) == {f"{s}|{c}|{r}|{w}" for s in SHAPES for c in CHANGES for r in RANKS for w in CHOICES}
-    for key, run in runs.items():
-        assert len(run["loss"]) == len(run["floor"]) == len(run["before"]) == 5 and len(run["curve"]) == 20, key
-        for loss, floor in zip(run["loss"], run["floor"]):
-            assert loss >= 0.999 * floor or loss == 1e-8, key
+    runs = recorded_runs()
+    assert len(runs) == len(MODELS) * len(CHANGES) * len(RANKS) * len(CHOICES)
+    for run in runs:
+        assert find_run(run.model, run.layers, run.change, run.r) is run
+        assert len(run.loss) == len(run.floor) == len(run.before) == 5 and len(run.curve) == 20
+        for loss, floor in zip(run.loss, run.floor):
+            assert loss >= 0.999 * floor or loss == 1e-8, run
+    with pytest.raises(ValueError, match="r=3 is not recorded; there are the models"):
+        find_run("narrowing", "both", r=3)
 
 
-def test_what_the_page_says_of_the_record_holds_on_all_seeds():
-    runs = record("two_layers")["runs"]
-    square, narrow, wide = SHAPES
-    loss = {(shape, c): runs[f"{shape}|ones|1|{c}"]["loss"] for shape in SHAPES for c in CHOICES}
-    assert max(loss[narrow, "layer 1"]) < 1e-3 and min(loss[narrow, "layer 2"]) > 30
-    assert max(loss[wide, "layer 2"]) < 1e-3 and min(loss[wide, "layer 1"]) > 5
-    for one, two, both in zip(*(loss[square, c] for c in CHOICES)):
-        assert both < one < two
+@pytest.mark.parametrize(("model", "layers", "change", "r"), [("narrowing", "layer 2", "rank-4", 2),
+                                                              ("widening", "layer 1", "ones", 1)])  # fmt: skip
+def test_a_recorded_run_comes_out_again(model, layers, change, r):
+    run, experiment = find_run(model, layers, change, r), Experiment(model, change, seed=2)
+    assert experiment.before == pytest.approx(run.before[2], rel=0.01)
+    assert experiment.floor(layers, r) == pytest.approx(run.floor[2], rel=0.01)
+    assert experiment.train(layers, r).loss == pytest.approx(run.loss[2], rel=0.05)
 
 
-@pytest.mark.parametrize("key", ["narrowing, 101 → 60 → 40|rank-4|2|layer 2", "widening, 40 → 60 → 101|ones|1|layer 1"])
-def test_a_recorded_run_comes_out_again(key):
-    shape, change, r, choice = key.split("|")
-    run, e = record("two_layers")["runs"][key], Experiment(shape, change, seed=2)
-    assert e.before == pytest.approx(run["before"][2], rel=0.01)
-    assert e.floor(choice, int(r)) == pytest.approx(run["floor"][2], rel=0.01)
-    assert e.train(choice, int(r)).loss == pytest.approx(run["loss"][2], rel=0.05)
-
-
-# -------------------------------------------------------------------------------------------- S2's own size, recorded
-
-
-def test_the_full_recipe_is_near_the_published_figures():
-    s2 = record("s2_full_recipe")
-    assert len(s2["base"]) == len(s2["lora"]) == 100
-    for published, ours in ((bases.S2_PUBLISHED_BASE, s2["base"]), (bases.S2_PUBLISHED_LORA, s2["lora"])):
-        for epoch, loss in zip(bases.S2_EPOCHS, published):
+def test_the_full_recipe_is_near_the_published_figures_and_begins_as_recorded():
+    s2 = recorded_s2()
+    assert len(s2.base) == len(s2.lora) == 100
+    for told, ours in ((published.S2_BASE, s2.base), (published.S2_LORA, s2.lora)):
+        for epoch, loss in zip(published.S2_EPOCHS, told):
             assert 0.7 < ours[epoch - 1] / loss < 1.4, epoch
-    assert s2["base_on_new_task"] == pytest.approx(bases.S2_PUBLISHED_SHIFTED, rel=0.05)
-    assert s2["original_model_after_the_merge"] == pytest.approx(s2["lora_after_training"], rel=1e-3)
-    assert s2["adapted_model_after_the_merge"] > 5 * s2["base_on_new_task"]
-
-
-def test_the_full_recipe_begins_as_recorded():
-    """One epoch of the hundred, at S2's own size."""
-    task = tasks.s1_task(0)
+    assert s2.base_on_new_task == pytest.approx(published.S2_SHIFTED, rel=0.05)
+    assert s2.original_model_after_the_merge == pytest.approx(s2.lora_after_training, rel=1e-3)
+    assert s2.adapted_model_after_the_merge > 5 * s2.base_on_new_task
+    task = tasks.s1_task(0)  # one epoch of the hundred, at S2's own size
     torch.manual_seed(0)
     model = TwoLayer(1001, 1000, 1000)
     history = train(model, task.X, task.y, epochs=1, lr=1e-3, seed=0, measure_every=1, progress=None)
-    assert history.measured[1] == pytest.approx(record("s2_full_recipe")["base"][0], rel=1e-3)
-
-
-# ------------------------------------------------------------------------------------------------------------ figures
+    assert history.measured[1] == pytest.approx(s2.base[0], rel=1e-3)
 
 
 def test_the_figures_draw_what_they_are_given():
-    s2 = record("s2_full_recipe")
-    circles = (bases.S2_EPOCHS, bases.S2_PUBLISHED_BASE, bases.S2_PUBLISHED_LORA)
-    left, right = drawings.two_phases(s2["base"], s2["lora"], circles, residual=0.2, floor=0.18)
-    assert list(left.lines[0].get_ydata()) == s2["base"] and list(right.lines[1].get_ydata()) == list(circles[2])
-    assert right.lines[3].get_linestyle() == "--" and right.lines[3].get_ydata()[0] == 0.18
-    ax = drawings.stops_at_the_base([1, 10], [1.1, 9], [0.5, 8], title="t")
+    s2 = recorded_s2()
+    left, right = drawings.two_phases(s2)
+    assert list(left.lines[0].get_ydata()) == s2.base and list(right.lines[1].get_ydata()) == list(published.S2_LORA)
+    assert right.lines[3].get_linestyle() == "--" and right.lines[3].get_ydata()[0] == s2.floor_of_both
+    ax = drawings.stops_at_the_base([1, 10], [1.1, 9], [0.5, 8])
     assert list(ax.lines[2].get_ydata()) == [1.1, 9]
-    models = {"m": {"layer 1": ([1, 2], [0.5, 1e-9])}, "n": {"x": ([3], [3])}}
-    axes = drawings.layer_choices(models, before={"m": 9, "n": 8})
-    assert list(axes[0].lines[1].get_ydata()) == [1, 2] and list(axes[0].lines[2].get_ydata()) == [0.5, 1e-3]
-
-
-def test_the_answer_of_exercise_6_2():
-    W1 = tasks.normal(60, 101, seed=1)
-    v = W1.T @ tasks.normal(60, 1, seed=2)
-    D = tasks.normal(40, 1, seed=3) @ v.T
-    assert theory.layer_floor(D, 1, below=W1) < 1e-6 * theory.expected_shift_loss(D)
-    assert theory.layer_floor(torch.ones(40, 101), 1, below=W1) > 1
+    axes = drawings.layer_choices([find_run("widening", "layer 1"), find_run("widening", "layer 2")])
+    assert len(axes) == 1
+    dots, floors = (line.get_ydata() for line in axes[0].lines[3:5])  # of layer 2, whose losses are below 0.001
+    assert list(dots) == list(floors) == [1e-3] * 5
