@@ -61,7 +61,7 @@ def measure(ranks: tuple[int, ...]) -> dict:
             times[name].append([share * s for s in seconds(work)])
     grid = found.pop("sweep")
     apart = max(
-        (grid.losses[grid.index(r=r, alpha=alpha)] / torch.tensor(losses) - 1).abs().max().item()
+        (grid.run(r=r, alpha=alpha).losses / torch.tensor(losses) - 1).abs().max().item()
         for (r, alpha), losses in found.items()
     )
     medians = {name: [statistics.median(t[i] for t in ts) for i in (0, 1)] for name, ts in times.items()}

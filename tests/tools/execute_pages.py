@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from lora_lab.classroom.preflight import calibrate
 
 RECORD = pages.ROOT / "lora_lab" / "classroom" / "run_times.json"
+README = pages.ROOT / "README.md"
 
 
 def execute(path: Path):
@@ -66,12 +68,27 @@ def record(seconds: dict[str, float], steps_per_second: float) -> None:
             entries[path.stem]["budget_s"] = pages.BUDGETS[path.stem[:2]]
     data = {"calibration_steps_per_s": round(steps_per_second, 1), "pages": entries}
     write(RECORD, json.dumps(data, indent=1) + "\n")
+    write_table(entries)
+
+
+def write_table(entries: dict[str, dict]) -> None:
+    """The README's rows of the pages: title and minutes as the page says, seconds as recorded."""
+    rows = []
+    for name, entry in entries.items():
+        first = pages.read(pages.find_page(name)).cells[0].source
+        number, title = re.match(r"# (\d\d) · (.+)", first).groups()
+        minutes = re.search(r"(\d+) minutes to read", first)[1]
+        rows.append(f"| [{number} {title}](notebooks/{name}.ipynb) | {minutes} | {max(1, round(entry['run_s']))} s |")
+    lines = README.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("| [") or "](notebooks/" not in line]
+    start = kept.index("| page | minutes to read | Run All, one core |") + 2
+    write(README, "\n".join([*kept[:start], *rows, *kept[start:]]) + "\n")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="*", metavar="PAGE")
-    parser.add_argument("--record", action="store_true", help=f"note the seconds in {RECORD.relative_to(pages.ROOT)}")
+    parser.add_argument("--record", action="store_true", help="note the seconds, for the preflight and the README")
     arguments = parser.parse_args()
     try:
         files = [pages.find_page(name) for name in arguments.pages] or pages.page_files()
