@@ -75,5 +75,5 @@ def begin(page: str) -> None:
         torch.set_num_threads(1)
     torch.manual_seed(0)
     figures.use_style()
-    catching_up.begun_page = str(page).zfill(2)
+    catching_up.begun_page = page = str(page).zfill(2)
     print(f"LoRA Lab, page {page}: ready")
