@@ -23,6 +23,7 @@ from lora_lab.subjects.language_model.lstm import (
     word_loss,
     write,
 )
+from lora_lab.subjects.language_model.record import Run, find_run, longest_rows, recorded_runs
 from lora_lab.subjects.language_model.sentences import (
     INDEX,
     KINDS,
@@ -34,9 +35,9 @@ from lora_lab.subjects.language_model.sentences import (
     Source,
     dialects,
 )
-from lora_lab.subjects.linear_task.bases import record
 
 SOURCES = {"source": Source(), **dialects()}
+every_source = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 
 
 @pytest.fixture(autouse=True)
@@ -53,21 +54,15 @@ def base() -> WordLM:
 # ---------------------------------------------------------------------------------------------------------- the source
 
 
-def test_a_hundred_words_each_in_one_slot():
-    assert len(WORDS) == len(set(WORDS)) == 100 and all(WORDS[INDEX[w]] == w for w in WORDS)
-    assert PAST_OPENERS < set(KINDS["opener"]) and len(KINDS["verb"]) == len(KINDS["past verb"])
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_the_entropy_is_what_sampling_finds(name):
+@every_source
+def test_the_entropy_is_what_sampling_finds(source):
     """Monte Carlo: the mean of -log p over 60 000 sentences, within four standard errors."""
-    source = SOURCES[name]
     data = source.sample(60_000, seed=5)
-    per_sentence = source.entropy * source.words_per_sentence
     error = float(data.log_p.std()) / math.sqrt(len(data.log_p))
-    assert abs(-float(data.log_p.mean()) - per_sentence) < 4 * error
+    assert abs(-float(data.log_p.mean()) - source.entropy * source.words_per_sentence) < 4 * error
     assert data.words / 60_000 == pytest.approx(source.words_per_sentence, rel=0.01)
     assert data.source_loss == pytest.approx(source.entropy, rel=0.01)
+    assert source.entropy == pytest.approx(Source().entropy)  # a dialect has the entropy of the source
 
 
 def test_the_probabilities_of_all_continuations_add_up():
@@ -81,17 +76,15 @@ def test_the_probabilities_of_all_continuations_add_up():
     assert total == pytest.approx(float(opener * fox) * 0.5 * 0.4, rel=1e-9)  # no adjective, no place
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_samples_carry_their_own_probability(name):
-    source = SOURCES[name]
+@every_source
+def test_samples_carry_their_own_probability_and_keep_the_tense(source):
     data = source.sample(300, seed=3)
     for i in range(300):
         text = data.text(i)
         assert source.log_prob(text) == pytest.approx(float(data.log_p[i]), rel=1e-9), text
         assert text.endswith(" .") and len(text.split()) <= LONGEST
-        past = data.text(i).split()[0] in PAST_OPENERS
         roles = {WORDS[source.meaning[INDEX[w]]] for w in text.split()}
-        assert bool(roles & set(KINDS["past verb"])) == past
+        assert bool(roles & set(KINDS["past verb"])) == (text.split()[0] in PAST_OPENERS)
 
 
 def test_inputs_are_the_targets_one_word_late():
@@ -107,21 +100,24 @@ def test_inputs_are_the_targets_one_word_late():
 def test_the_dialects_change_what_they_say_and_nothing_else():
     plain, swapped, rule = (SOURCES[name].sample(400, 1) for name in ("source", "swapped words", "a new rule"))
     partner = dict(SWAPS) | {b: a for a, b in SWAPS}
+    assert set(Source(SWAPS).changed_words) == set(partner)
     for i in range(400):
         assert swapped.text(i) == " ".join(partner.get(w, w) for w in plain.text(i).split())
         a, b = plain.text(i).split(), rule.text(i).split()
         assert len(a) == len(b) and all(x == y or x in KINDS["place"] for x, y in zip(a, b))
-    assert len({s.entropy for s in SOURCES.values()}) == 1
-    assert Source(SWAPS).changed_words == [w for pair in SWAPS for w in pair] and len(Source(SWAPS).changed_words) == 12
 
 
-def test_what_the_source_never_writes_has_probability_zero():
-    source = Source()
-    good = "yesterday the old fox hid the kettle behind the mill ."
-    assert source.log_prob(good) > -40
-    for bad in ("", "fox", good[:-2], good.replace("hid", "hides"), good.replace("the kettle", "kettle"), good + " .",
-                good.replace("fox", "unicorn"), good.replace("old fox", "fox old")):  # fmt: skip
-        assert source.log_prob(bad) == -math.inf, bad
+GOOD = "yesterday the old fox hid the kettle behind the mill ."
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["", "fox", GOOD[:-2], GOOD.replace("hid", "hides"), GOOD.replace("the kettle", "kettle"), GOOD + " .",
+     GOOD.replace("fox", "unicorn"), GOOD.replace("old fox", "fox old"), GOOD.replace(" the mill", "")],
+)  # fmt: skip
+def test_what_the_source_never_writes_has_probability_zero(bad):
+    assert Source().allows(GOOD) and Source().log_prob(GOOD) > -40
+    assert not Source().allows(bad) and Source().log_prob(bad) == -math.inf
 
 
 @pytest.mark.parametrize(
@@ -142,43 +138,25 @@ def test_wrong_sources_get_a_sentence(given, words):
 # ----------------------------------------------------------------------------------------------------------- the model
 
 
-def test_the_articles_shape_has_the_articles_count():
-    article = nn.ModuleList([nn.Embedding(100, 256), nn.LSTM(256, 256), nn.Linear(256, 10)])
-    assert count_parameters(article) == (554_506, 554_506)
+def test_losses_are_means_over_words_and_memoryless_means_one_word_at_a_time(base):
+    data = Source().sample(30, seed=4)
+    with torch.no_grad():
+        alone = torch.stack([base(data.inputs[:, t : t + 1])[:, 0] for t in range(LONGEST)], 1)
+    there = data.targets != PAD
+    by_hand = -alone.log_softmax(-1)[there].gather(1, data.targets[there][:, None]).mean()
+    assert word_loss(alone, data.targets).item() == pytest.approx(float(by_hand), rel=1e-5)
+    assert memoryless_loss(base, data) == pytest.approx(float(by_hand), rel=1e-4)
 
 
-def test_the_loss_is_the_mean_over_words_not_over_sentences():
-    data = Source().sample(20, seed=1)
-    scores = torch.randn(20, LONGEST, 100)
-    by_hand = [
-        -scores[i, t].log_softmax(-1)[data.targets[i, t]]
-        for i in range(20)
-        for t in range(LONGEST)
-        if data.targets[i, t] != PAD
-    ]
-    assert len(by_hand) == data.words
-    assert word_loss(scores, data.targets).item() == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-5)
-
-
-def test_no_model_loses_less_than_the_source(base):
+def test_no_model_loses_less_than_the_source_and_the_future_is_hidden(base):
     test = Source().sample(3000, seed=8)
     assert 0 < loss_on(base, test) - test.source_loss < 0.4
     assert memoryless_loss(base, test) > loss_on(base, test) + 0.5
-
-
-def test_the_future_is_hidden_from_the_model(base):
-    ids = Source().sample(4, seed=1).inputs
+    ids = test.inputs[:4]
     other = ids.clone()
     other[:, 6:] = INDEX["barn"]
     with torch.no_grad():
         assert torch.equal(base(ids)[:, :6], base(other)[:, :6])
-
-
-def test_memoryless_means_one_word_at_a_time(base):
-    data = Source().sample(30, seed=4)
-    with torch.no_grad():
-        scores = torch.stack([base(data.inputs[:, t : t + 1])[:, 0] for t in range(LONGEST)], 1)
-    assert memoryless_loss(base, data) == pytest.approx(word_loss(scores, data.targets).item(), rel=1e-4)
 
 
 def frozen(model):
@@ -188,84 +166,43 @@ def frozen(model):
 
 @pytest.mark.parametrize("part", lstm.PARTS)
 @pytest.mark.parametrize("r", [0, 3])
-def test_each_way_trains_its_parts_and_nothing_else(base, part, r):
-    data = dialects()["both"].sample(256, seed=2)
+def test_each_way_starts_at_the_base_trains_its_parts_and_nothing_else(base, part, r):
+    data, way = dialects()["both"].sample(256, seed=2), Way(part, r)
     before = {n: p.clone() for n, p in base.named_parameters()}
-    model, history = adapt(base, data, Way(part, r), lr=1e-2, steps=3, seed=1)
-    assert history.steps == 3
+    with torch.no_grad():
+        assert torch.equal(prepare(base, way)(data.inputs), frozen(base)(data.inputs)) or r == 0
+    model, _ = adapt(base, data, way, lr=1e-2, steps=3, seed=1)
     assert all(torch.equal(p, before[n]) for n, p in base.named_parameters())
-    plain = {n.replace("parametrizations.", "").replace(".original", "").replace("head.base", "head"): p
-             for n, p in model.named_parameters() if "lora_" not in n}  # fmt: skip
-    moved = {n.split(".")[0] for n, p in plain.items() if not torch.equal(p, before[n])}
-    assert moved == (set() if r else set(lstm.PARTS[part]))
+    moved = set()
+    for n, p in model.named_parameters():
+        plain = n.replace("parametrizations.", "").replace(".original", "").replace("head.base", "head")
+        if "lora_" not in n and not torch.equal(p, before[plain]):
+            moved.add(n.split(".")[0])
+    assert moved == (set() if r else set(way.layers))
     if r:
-        assert {n.split(".")[0] for n in delta_weights(model)} == set(lstm.PARTS[part])
+        assert {n.split(".")[0] for n in delta_weights(model)} == set(way.layers)
         with adapters_disabled(model), torch.no_grad():
             assert torch.equal(model(data.inputs), frozen(base)(data.inputs))
 
 
-def test_a_way_starts_at_the_base_and_depends_on_its_seed(base):
+def test_a_way_depends_on_its_seed_alone(base):
     data = dialects()["both"].sample(256, seed=2)
     state = torch.random.get_rng_state()
-    model = prepare(base, Way("all", 4), seed=3)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    with torch.no_grad():
-        assert torch.equal(model(data.inputs), frozen(base)(data.inputs))
     runs = [adapt(base, data, Way("all", 4), lr=1e-2, steps=3, seed=s)[1].losses for s in (3, 3, 4)]
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert runs[0] == runs[1] != runs[2]
     with pytest.raises(ValueError, match="part='lstm' is none of"):
         prepare(base, Way("lstm", 4))
 
 
 def test_swapping_rows_by_hand_learns_the_swapped_dialect_exactly(base):
-    source, dialect = Source(), Source(SWAPS)
-    by_hand = prepare(base, Way("all", 0)).requires_grad_(False)
+    dialect = Source(SWAPS)
+    by_hand = frozen(base)
     for p in (by_hand.embedding.weight, by_hand.head.weight, by_hand.head.bias):
         p.copy_(p[dialect.meaning].clone())
-    plain, swapped = source.sample(500, 3), dialect.sample(500, 3)
+    plain, swapped = Source().sample(500, 3), dialect.sample(500, 3)
     assert loss_on(by_hand, swapped) == pytest.approx(loss_on(base, plain), rel=1e-5)
     assert torch.linalg.matrix_rank(by_hand.embedding.weight - base.embedding.weight, atol=1e-4) == len(SWAPS)
-
-
-def test_writing_is_drawing_from_the_model(base):
-    class Fixed(nn.Module):
-        """Writes "the fox ." whatever came before."""
-
-        def forward(self, ids):
-            chain = {".": "the", "the": "fox", "fox": "."}
-            scores = torch.full((*ids.shape, 100), -50.0)
-            for i, row in enumerate(ids.tolist()):
-                for t, word in enumerate(row):
-                    scores[i, t, INDEX[chain[WORDS[word]]]] = 50.0
-            return scores
-
-    assert write(Fixed(), 3) == ["the fox ."] * 3
-    texts = write(base, 40, seed=1)
-    assert texts == write(base, 40, seed=1) != write(base, 40, seed=2)
-    assert sum(Source().log_prob(t) > -math.inf for t in texts) > 10
-
-
-# ------------------------------------------------------------------------------------------------ the record, exercises
-
-
-def test_what_the_page_says_of_the_record_holds_on_all_seeds():
-    found = record("lstm_adaptation")
-    assert found["seeds"] == [0, 1, 2, 3, 4]
-    for name, ways in found["excess"].items():
-        assert {len(v) for v in ways.values()} == {5}
-        assert found["entropy"][name] == pytest.approx(dialects()[name].entropy)
-        assert set(ways) == {"before", *found["rates"][name]} and set(found["trainable"]) == set(found["rates"][name])
-        for way, rate in found["rates"][name].items():
-            tried = found["sweep"][name][way]
-            assert tried[str(rate)] == min(tried.values())
-        assert all(e > 0 for losses in ways.values() for e in losses)
-
-
-def test_a_recorded_run_begins_as_recorded():
-    """Trainable numbers and rates are those of the ways; one short adaptation goes where the record's went."""
-    found, model = record("lstm_adaptation"), WordLM()
-    for way in (Way("all", 0), Way("all", 4), Way("head", 0), Way("embedding and head", 8)):
-        assert found["trainable"][str(way)] == count_parameters(prepare(model, way))[0]
 
 
 def test_torch_s_lstm_reads_the_adapted_weights():
@@ -279,11 +216,48 @@ def test_torch_s_lstm_reads_the_adapted_weights():
     assert torch.allclose(model(ids)[:, 0], before[:, 0], atol=1e-6)  # the first word: no memory yet, no change
 
 
-# ------------------------------------------------------------------------------------------------------------- figures
+class Fixed(nn.Module):
+    """Writes "the fox ." whatever came before."""
+
+    def forward(self, ids):
+        following = torch.full((100,), INDEX["."])
+        following[INDEX["."]], following[INDEX["the"]] = INDEX["the"], INDEX["fox"]
+        return 100.0 * nn.functional.one_hot(following[ids], 100)
+
+
+def test_writing_is_drawing_from_the_model(base):
+    assert write(Fixed(), 3) == ["the fox ."] * 3
+    texts = write(base, 40, seed=1)
+    assert texts == write(base, 40, seed=1) != write(base, 40, seed=2)
+    assert sum(Source().allows(text) for text in texts) > 10
+
+
+# ---------------------------------------------------------------------------------------------- the record, the figures
+
+
+def test_the_record_is_whole():
+    runs = recorded_runs()
+    ways = [run.way for run in runs if run.dialect == "both"]
+    assert ways[0] == "before" and len(set(ways)) == len(ways) == 14 and len(runs) == 3 * 14
+    for run in runs:
+        assert find_run(run.dialect, run.way) is run and len(run.excess) == 5 and min(run.excess) > 0
+        assert len(run.allowed) == (5 if run.way in ("before", "LoRA r = 8") else 0)
+    for way in (Way("all", 0), Way("all", 4), Way("head", 0), Way("embedding and head", 8)):
+        assert find_run("both", way).trainable == count_parameters(prepare(WordLM(), way))[0]
+    assert [(rows.layer, len(rows.swapped)) for rows in longest_rows()] == [("embedding", 5), ("head", 5)]
+    with pytest.raises(ValueError, match="'LoRA r = 3' is not recorded; .*LoRA r = 4"):
+        find_run("both", Way("all", 3))
+
+
+def test_below_means_on_every_seed():
+    low, high, crossing = (Run("both", "w", 0.1, 1, excess, []) for excess in ([1, 2, 3], [2, 3, 4], [0, 3, 2]))
+    assert low.below(high) and not high.below(low) and not low.below(crossing) and not crossing.below(low)
+    assert high.median == 3
 
 
 def test_the_figures_draw_what_they_are_given():
-    axes = drawings.ways_compared({"a": {"LoRA r = 1": [1, 2], "head only": [3, 4]}}, before={"a": [5, 6]})
+    rows = {"before": [5, 6], "LoRA r = 1": [1, 2], "head only": [3, 4]}
+    axes = drawings.ways_compared([Run("a", way, 0.1, 1, excess, []) for way, excess in rows.items()])
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["LoRA r = 1", "head only"]
     assert list(axes[0].lines[1].get_xdata()) == [1, 2]
     delta = torch.zeros(5, 3)
