@@ -1,116 +1,92 @@
 """Many LoRA runs at once: a grid of (r, alpha, lr, scaling rule, seed) on one linear layer, as one batched run.
 
 One step of one small run is a dozen calls on tiny matrices, and most of its time passes between the calls. Here all
-points of the grid take their steps together. The factors A lie under each other in one tall matrix, so A x is one
-product for the whole grid; points of equal rank share a batched product with B. The base is frozen, so only the
-residual y - base(X) is fitted. The gradients are written by hand:
+runs take their steps together: the factors A lie under each other in one tall matrix, so A x is one product for the
+whole grid, and runs of equal rank share a batched product with B. The base is frozen, so only the residual
+y - base(X) is fitted. The gradients are written by hand:
 
     H = A Xᵀ    E = s B H - residualᵀ    loss = mean(E²)    dB = c s E Hᵀ    dA = c s Bᵀ E X    c = 2 / (entries of E)
 
-Every point gets the batches and the start that `training.train` and `LoRALinear.reset_lora` give a single run, so
-its curve is that run's curve. First used on page 04.
+Every run gets the batches and the start that `training.train` and `LoRALinear.reset_lora` give a single one, so its
+curve is the single run's curve. First used on page 04.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .layers import LoRALinear, check_hyperparameters
+from .layers import check_hyperparameters
 from .theory import scaling_of
-from .training import OPTIMIZERS, SCHEDULES, History, _check, progress_bar, train
-
-BETAS, EPS = (0.9, 0.999), 1e-8  # torch.optim.Adam's
+from .training import batches, check_settings, progress_bar
 
 
-class Point(NamedTuple):
-    """One configuration of the grid."""
+@dataclass(eq=False)
+class Run:
+    """One run of a sweep: its configuration, and what it left behind.
+
+    scaling: alpha, divided as the rule says. losses (steps,): the minibatch loss before each step's update, NaN from a
+    divergence on. loss: on all data after the last step, inf where diverged. diverged_at: the step whose loss was not
+    finite, or None. delta (d_out, d_in): the update s B A after the last step, or before the one that diverged.
+    """
 
     r: int
     alpha: float
     lr: float
     rule: str
     seed: int
+    scaling: float
+    loss: float
+    diverged_at: int | None
+    losses: Tensor = field(repr=False)
+    delta: Tensor = field(repr=False)
 
     @property
-    def scaling(self) -> float:
-        return scaling_of(self.alpha, self.r, self.rule)
+    def diverged(self) -> bool:
+        return self.diverged_at is not None
 
 
-@dataclass(repr=False)
+@dataclass(eq=False, repr=False)
 class Sweep:
-    """What a sweep left behind, in the order of `points`: r moves slowest, then alpha, lr, rule, and seed fastest.
+    """The runs of a grid, chosen by `runs` and `run`.
 
-    losses (points, steps): the minibatch loss before each step's update, as in `History`; NaN from a divergence on.
-    final (points,): the loss on all data after the last step, inf where diverged. ends (points,): the step whose loss
-    was not finite, or -1; such a point stops there, and the others go on. A, B: all factors, packed as (seeds, sum of
-    r, width). interrupted: stopped by hand, losses has fewer steps.
+    axes: {"r": its values, …}. data: base, X, y. settings: the rest, as `sweep` was called. interrupted: stopped by
+    hand; every run then has fewer steps.
     """
 
-    points: list[Point]
-    data: tuple[nn.Linear, Tensor, Tensor]  # base, X, y
+    axes: dict[str, list]
+    data: tuple[nn.Linear, Tensor, Tensor]
     settings: dict[str, object]
-    losses: Tensor | None = None
-    final: Tensor | None = None
-    ends: Tensor | None = None
-    A: Tensor | None = None
-    B: Tensor | None = None
     interrupted: bool = False
+    _runs: list[Run] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        bad = sum(end is not None for end in self.diverged_at)
-        return f"Sweep({len(self.points)} points, {self.losses.shape[1]} steps, {bad} diverged)"
+        diverged = sum(run.diverged for run in self._runs)
+        return f"Sweep({len(self._runs)} points, {len(self._runs[0].losses)} steps, {diverged} diverged)"
 
-    @property
-    def diverged_at(self) -> list[int | None]:
-        """The step whose loss was not finite, per point; None for a point that stayed finite."""
-        return [None if end < 0 else end for end in self.ends.tolist()]
+    def runs(self, **wanted: object) -> list[Run]:
+        """The runs with these values, as in runs(r=4, rule="alpha/r"); ValueError where there is none.
 
-    def where(self, **values: object) -> list[int]:
-        """Positions of the points with these values, as in where(r=4, rule="alpha/r")."""
-        if wrong := set(values) - set(Point._fields):
-            raise ValueError(f"a point has no {sorted(wrong)[0]!r}; it has {', '.join(Point._fields)}.")
-        found = [i for i, p in enumerate(self.points) if all(getattr(p, k) == v for k, v in values.items())]
+        In order: r moves slowest, then alpha, lr, rule, and seed fastest.
+        """
+        if unknown := set(wanted) - set(self.axes):
+            raise ValueError(f"a run has no {unknown.pop()!r}: choose by {', '.join(self.axes)}.")
+        found = [run for run in self._runs if all(getattr(run, name) == value for name, value in wanted.items())]
         if not found:
-            raise ValueError(f"no point has {values}; the first is {self.points[0]}, the last {self.points[-1]}.")
+            raise ValueError(f"no run has {wanted}; this sweep has {self.axes}.")
         return found
 
-    def index(self, **values: object) -> int:
-        """The position of the one point with these values."""
-        found = self.where(**values)
+    def run(self, **wanted: object) -> Run:
+        """The one run with these values; ValueError where there is none, or more than one."""
+        found = self.runs(**wanted)
         if len(found) > 1:
-            raise ValueError(f"{len(found)} points have {values}: say more of {', '.join(Point._fields)}.")
+            raise ValueError(f"{len(found)} runs have {wanted}: say more of {', '.join(self.axes)}.")
         return found[0]
-
-    def delta(self, i: int) -> Tensor:
-        """The update s B A of point i after its last step, (d_out, d_in)."""
-        S = len(self.A)
-        row = sum(p.r for p in self.points[: i - i % S : S])
-        own = (i % S, slice(row, row + self.points[i].r))
-        return (self.points[i].scaling * self.B[own].T) @ self.A[own]
-
-    def train_alone(self, i: int, seed: int | None = None) -> tuple[LoRALinear, History]:
-        """Point i as a single run of `training.train`, with another seed if given: the layer and its history."""
-        base, X, y = self.data
-        r, alpha, lr, rule, own = self.points[i]
-        with torch.random.fork_rng(devices=[]):  # a new layer draws a start, which is then replaced
-            layer = LoRALinear(base, r, alpha * r if rule == "alpha" else alpha, rslora=rule == "alpha/sqrt(r)")
-        seed = own if seed is None else seed
-        layer.reset_lora(self.settings["std"], generator=torch.Generator().manual_seed(seed))
-        how = {k: v for k, v in self.settings.items() if k != "std"}
-        return layer, train(layer, X, y, lr=lr, seed=seed, cache_base=True, progress=None, **how)
-
-    def rows(self) -> Iterator[dict[str, object]]:
-        """One row per point and step; a diverged point's rows end where it diverged."""
-        for point, losses, end in zip(self.points, self.losses.tolist(), self.diverged_at):
-            for step, loss in enumerate(losses[:end]):
-                yield {**point._asdict(), "step": step, "loss": loss}
 
 
 def sweep(
@@ -136,128 +112,117 @@ def sweep(
     A starts as N(0, std^2), std 1/sqrt(d_in) unless given, B as zero; the rest is as in `training.train`.
     Raises ValueError, before training, for whatever cannot be trained.
     """
-    given = {"r": r, "alpha": alpha, "lr": lr, "rule": rule, "seed": seed}
-    axes = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else [v] for k, v in given.items()}
+    axes = {"r": r, "alpha": alpha, "lr": lr, "rule": rule, "seed": seed}
+    axes = {name: [v] if isinstance(v, str) or not isinstance(v, Sequence) else list(v) for name, v in axes.items()}
     settings = {"steps": steps, "batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "std": std}
-    _check_all(base, X, y, axes, settings)
-    result = Sweep([Point(*values) for values in product(*axes.values())], (base, X, y), settings)
-    _run(result, progress)
+    _check(base, X, y, axes, settings)
+    result = Sweep(axes, (base, X, y), settings)
+    with torch.no_grad():
+        _train_all(result, progress)
     return result
 
 
-def _check_all(base: nn.Linear, X: Tensor, y: Tensor, axes: dict[str, list], settings: dict[str, object]) -> None:
-    if not isinstance(base, nn.Linear):
-        raise ValueError(f"base is a {type(base).__name__}; a sweep trains adapters on one nn.Linear.")
-    for name, M, width in (("X", X, base.in_features), ("y", y, base.out_features)):
-        if M.ndim != 2 or M.shape[1] != width or M.dtype != base.weight.dtype:
-            needed = f"(n, {width}) and {base.weight.dtype}"
-            raise ValueError(f"{name} is {tuple(M.shape)} and {M.dtype}; this base needs {needed}.")
-    for name, values in axes.items():
-        if not values or len({str(v) for v in values}) < len(values):
-            raise ValueError(f"{name}={values!r}: give one value, or a list of different ones.")
-    for seed in axes["seed"]:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed={seed!r} is not a whole number of at least 0.")
-    for lr in axes["lr"]:
-        _check(X, y, None, settings["steps"], lr, batch_size=settings["batch_size"])
-    for r, alpha, rule in product(axes["r"], axes["alpha"], axes["rule"]):
-        check_hyperparameters(r, alpha, 0.0, tuple(base.weight.shape), "this base")
-        scaling_of(alpha, r, rule)
-    std = settings["std"]
-    if std is not None and not (isinstance(std, (int, float)) and 0 < std < math.inf):
-        raise ValueError(f"std={std!r} is not a positive number; None means 1/sqrt(d_in).")
-    for name, known in (("optimizer", tuple(OPTIMIZERS)), ("schedule", SCHEDULES)):
-        if settings[name] not in known:
-            expected = ", ".join(map(repr, known))
-            raise ValueError(f"{name}={settings[name]!r} is not known here; choose one of {expected}.")
+def _train_all(result: Sweep, progress: str | None) -> None:
+    """Train all runs of a sweep together, and put them into it.
 
-
-# ------------------------------------------------------------------------------------------------- the batched run
-
-
-@torch.no_grad()
-def _run(result: Sweep, progress: str | None) -> None:
-    """Train all points of `result` together, and fill in what they left behind."""
+    The factors lie under each other, R = k * (sum of ranks) rows for k choices of alpha, lr and rule; S seeds.
+    """
     base, X, y = result.data
-    steps, size, optimizer, schedule, std = result.settings.values()
-    residual, n = y - base(X), len(X)
-    seeds = list(dict.fromkeys(p.seed for p in result.points))
-    S = len(seeds)
-    configs = result.points[::S]  # every configuration has a run for each seed
-    K, ranks = len(configs), [p.r for p in configs]
-    ends = torch.tensor(ranks).cumsum(0).tolist()
-    rows = [slice(end - r, end) for end, r in zip(ends, ranks)]  # whose rows of the packed factors
-    groups = []  # (configurations, their rows, r) of equal rank, which are neighbours
-    for r in dict.fromkeys(ranks):
-        first, count = ranks.index(r), ranks.count(r)
-        groups.append((slice(first, first + count), slice(rows[first].start, rows[first + count - 1].stop), r))
+    steps, batch_size, optimizer, schedule, std = result.settings.values()
+    ranks, seeds = result.axes["r"], result.axes["seed"]
+    choices = list(product(result.axes["alpha"], result.axes["lr"], result.axes["rule"]))
+    residual, k, R = y - base(X), len(choices), len(choices) * sum(ranks)
 
-    def per_row(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64).repeat_interleave(torch.tensor(ranks))[:, None].to(X)
+    def by_rank(M: Tensor) -> list[Tensor]:
+        """Views of M (S, R, width), one for each rank: (S, k, r, width)."""
+        return [part.unflatten(1, (k, r)) for part, r in zip(M.split([k * r for r in ranks], 1), ranks)]
 
-    rate, scale = per_row([p.lr for p in configs]), per_row([p.scaling for p in configs])  # (R, 1), R = sum of ranks
-    A = torch.stack([torch.cat([_start(r, X.shape[1], seed, std) for r in ranks]) for seed in seeds]).to(X)
-    B = X.new_zeros(S, ends[-1], y.shape[1])  # (S, R, d_out): each row is a column of some point's lora_B
-    moments = [(torch.zeros_like(P), torch.zeros_like(P)) for P in (A, B)]
-    dB = torch.empty_like(B)
-    losses = X.new_full((S, K, steps), math.nan)
-    stopped: dict[tuple[int, int], tuple[int, Tensor, Tensor]] = {}  # diverged: at which step, with which factors
+    A, B = X.new_zeros(len(seeds), R, X.shape[1]), X.new_zeros(len(seeds), R, y.shape[1])  # B: the columns of lora_B
+    rate, scaling = X.new_zeros(1, R, 1), X.new_zeros(1, R, 1)
+    for r, a, its_rate, its_scaling in zip(ranks, by_rank(A), by_rank(rate), by_rank(scaling)):
+        for s, seed in enumerate(seeds):
+            a[s] = _start(r, X.shape[1], seed, std)
+        for j, (alpha, lr, rule) in enumerate(choices):
+            its_rate[:, j], its_scaling[:, j] = lr, scaling_of(alpha, r, rule)
+    moments = [(torch.zeros_like(P), torch.zeros_like(P)) for P in (A, B)]  # Adam's
+    all_losses: list[Tensor] = []  # of every step, (S, ranks * k)
+    stopped: dict[tuple[int, int], tuple] = {}  # where diverged: at which step, with which A and B
 
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    per_epoch, done = math.ceil(n / size), 0
-    bar = progress_bar(steps, progress)
+    rows_of_seeds = zip(*(batches(len(X), batch_size, seed) for seed in seeds))
     try:
-        for step in range(steps):
-            position = step % per_epoch
-            if position == 0:
-                order = torch.stack([torch.randperm(n, generator=g) for g in generators])  # (S, n)
-            batch = order[:, position * size : (position + 1) * size]
-            x, target = X[batch], residual[batch].mT.unsqueeze(1)  # (S, m, d_in), (S, 1, d_out, m)
-            H, sB = A @ x.mT, scale * B  # (S, R, m), (S, R, d_out)
-            G, entries = torch.empty_like(H), target[0].numel()
-            for own, part, r in groups:
-                h, b = (M[:, part].unflatten(1, (-1, r)) for M in (H, sB))  # (S, k, r, m), (S, k, r, d_out)
-                E = (b.mT @ h).sub_(target)  # (S, k, d_out, m)
-                flat = E.flatten(2).unsqueeze(2)
-                losses[:, own, step] = (flat @ flat.mT).flatten(1) / entries
-                G[:, part] = (b @ E).flatten(1, 2)
-                dB[:, part] = (h @ E.mT).flatten(1, 2)
-            gradients = [(G @ x).mul_(2 / entries), dB.mul_(scale * (2 / entries))]
-            if not losses[:, :, step].isfinite().all():
-                for s, k in (~losses[:, :, step].isfinite()).nonzero().tolist():
-                    stopped[s, k] = (step, A[s, rows[k]].clone(), B[s, rows[k]].clone())
-                    # It is parked at A = B = 0, where both gradients are zero for ever, and harms nobody.
-                    for M in (A, B, *gradients, *moments[0], *moments[1]):
-                        M[s, rows[k]] = 0
-            decay = (1 + math.cos(math.pi * step / steps)) / 2 if schedule == "cosine" else 1.0
-            for P, g, (m, v) in zip((A, B), gradients, moments):
-                if optimizer == "adam":
-                    m.lerp_(g, 1 - BETAS[0])
-                    v.mul_(BETAS[1]).addcmul_(g, g, value=1 - BETAS[1])
-                    root = v.sqrt().div_(math.sqrt(1 - BETAS[1] ** (step + 1))).add_(EPS)
-                    g = torch.div(m, root, out=root).div_(1 - BETAS[0] ** (step + 1))
-                P.addcmul_(g, rate, value=-decay)
-            done = step + 1
-            bar.update()
+        with progress_bar(steps, progress) as bar:
+            for step, rows in zip(range(steps), rows_of_seeds):
+                rows = torch.stack(rows).to(X.device)  # (S, m)
+                x, wanted = X[rows], residual[rows].mT.unsqueeze(1)  # (S, m, d_in), (S, 1, d_out, m)
+                c = 2 / wanted[0].numel()
+                H, sB = A @ x.mT, scaling * B  # (S, R, m), (S, R, d_out)
+                G, dB, losses = torch.empty_like(H), torch.empty_like(B), []
+                for h, sb, g, db in zip(by_rank(H), by_rank(sB), by_rank(G), by_rank(dB)):
+                    E = (sb.mT @ h).sub_(wanted)  # (S, k, d_out, m)
+                    losses.append(E.square().mean((2, 3)))
+                    g.copy_(sb @ E)
+                    db.copy_(h @ E.mT)
+                losses = torch.cat(losses, 1)
+                for s, i in (~losses.isfinite()).nonzero().tolist():  # the others go on: none reads another's rows
+                    if (s, i) not in stopped:
+                        own = [by_rank(P)[i // k][s, i % k].clone() for P in (A, B)]
+                        stopped[s, i] = (step, *own)
+                decay = (1 + math.cos(math.pi * step / steps)) / 2 if schedule == "cosine" else 1.0
+                for P, grad, (m, v) in zip((A, B), ((G @ x).mul_(c), dB.mul_(c * scaling)), moments):
+                    if optimizer == "adam":
+                        grad = _adam(grad, m, v, step + 1)
+                    P.addcmul_(grad, rate, value=-decay)
+                all_losses.append(losses)
+                bar.update()
     except KeyboardInterrupt:
+        if not all_losses:
+            raise
         result.interrupted = True
-        print(f"interrupted after {done} of {steps} steps; the sweep keeps what it has so far")
-    finally:
-        bar.close()
-    for (s, k), (step, *factors) in stopped.items():
-        A[s, rows[k]], B[s, rows[k]] = factors
-        losses[s, k, step:] = math.nan
-    result.A, result.B = A, B
-    result.losses = losses[:, :, :done].transpose(0, 1).flatten(0, 1).contiguous()
-    result.ends = torch.tensor([stopped[s, k][0] if (s, k) in stopped else -1 for k in range(K) for s in range(S)])
-    final = [
-        math.inf if end is not None else (X @ result.delta(i).T).sub_(residual).square_().mean().item()
-        for i, end in enumerate(result.diverged_at)
-    ]
-    result.final = torch.tensor(final, dtype=torch.float64)
+        print(f"interrupted after {len(all_losses)} of {steps} steps; the sweep keeps what it has so far")
+
+    curves = torch.stack(all_losses)  # (steps, S, ranks * k)
+    for i, (r, (alpha, lr, rule)) in enumerate(product(ranks, choices)):
+        for s, seed in enumerate(seeds):
+            last = (None, by_rank(A)[i // k][s, i % k], by_rank(B)[i // k][s, i % k])
+            end, a, b = stopped.get((s, i), last)
+            its_scaling, losses = scaling_of(alpha, r, rule), curves[:, s, i].clone()
+            delta = (its_scaling * b.T) @ a
+            if end is None:
+                loss = (X @ delta.T).sub_(residual).square_().mean().item()
+            else:
+                loss, losses[end:] = math.inf, math.nan
+            result._runs.append(Run(r, alpha, lr, rule, seed, its_scaling, loss, end, losses, delta))
 
 
 def _start(r: int, d_in: int, seed: int, std: float | None) -> Tensor:
     """The A that LoRALinear.reset_lora(std, generator of this seed) draws, (r, d_in)."""
     std = 1 / math.sqrt(d_in) if std is None else std
-    return std * torch.randn(r, d_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return std * torch.randn(r, d_in, generator=generator, dtype=torch.float64, device="cpu")
+
+
+def _adam(gradient: Tensor, m: Tensor, v: Tensor, step: int) -> Tensor:
+    """The direction of torch.optim.Adam in its step number `step`; m and v, its two means, move on."""
+    m.lerp_(gradient, 0.1)
+    v.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+    root = v.sqrt().div_(math.sqrt(1 - 0.999**step)).add_(1e-8)
+    return torch.div(m, root, out=root).div_(1 - 0.9**step)
+
+
+def _check(base: nn.Linear, X: Tensor, y: Tensor, axes: dict[str, list], settings: dict[str, object]) -> None:
+    if not isinstance(base, nn.Linear):
+        raise ValueError(f"base is a {type(base).__name__}; a sweep trains adapters on one nn.Linear.")
+    for name, M, width in (("X", X, base.in_features), ("y", y, base.out_features)):
+        if M.shape[1:] != (width,) or M.dtype != base.weight.dtype:
+            needed = f"(n, {width}) and {base.weight.dtype}"
+            raise ValueError(f"{name} is {tuple(M.shape)} and {M.dtype}; this base needs {needed}.")
+    for name, values in axes.items():
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{name}={values!r}: give one value, or a list of different ones.")
+    counts = {"steps": settings["steps"], "batch_size": settings["batch_size"]}
+    for lr in axes["lr"]:
+        positive = {"lr": lr, "std": settings["std"]}
+        check_settings(X, y, settings["optimizer"], settings["schedule"], positive, counts)
+    for r, alpha, rule in product(axes["r"], axes["alpha"], axes["rule"]):
+        check_hyperparameters(r, alpha, 0.0, tuple(base.weight.shape), "this base")
+        scaling_of(alpha, r, rule)

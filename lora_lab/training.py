@@ -1,8 +1,7 @@
-"""One training loop for every page, its history, its progress bar.
+"""The training loop of every page: the ordinary one (gather a batch, loss, backward, step), and its history.
 
-The loop is the ordinary one (gather a batch, loss, backward, step). What it adds: all randomness comes from one
-seed and leaves the caller's random state alone, Interrupt keeps what is there, a NaN stops the run instead of
-filling the plot, and the frozen base's output on fixed data is computed once when asked for (`cache_base`).
+What it adds: all randomness comes from one seed and leaves the caller's random state alone, Interrupt keeps what is
+there, a NaN stops the run, and the frozen base's output on fixed data is computed once where asked (`cache_base`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 
@@ -51,78 +51,14 @@ class History:
 
     @property
     def final_loss(self) -> float:
-        """Mean of the last epoch's minibatch losses (of the last steps when no epoch was finished)."""
-        tail = self.losses[-max(1, min(self.steps_per_epoch, self.steps)) :]
-        return sum(tail) / len(tail) if tail else math.nan
+        """Mean of an epoch's last minibatch losses (of all where there are fewer), NaN without any."""
+        last = self.losses[-self.steps_per_epoch :]
+        return sum(last) / len(last) if last else math.nan
 
     def __repr__(self) -> str:
         end = ", interrupted" if self.interrupted else ""
         end += "" if self.diverged_at is None else f", diverged at step {self.diverged_at}"
         return f"History({self.steps} steps, {len(self.epoch_losses)} epochs, final loss {self.final_loss:.2g}{end})"
-
-
-def _check(X: Tensor, y: Tensor, epochs: int | None, steps: int | None, lr: float, **counts: int | None) -> None:
-    if len(X) != len(y):
-        raise ValueError(f"X has {len(X)} rows and y has {len(y)}: each example needs one row in both.")
-    if (epochs is None) == (steps is None):
-        raise ValueError(f"epochs={epochs!r} and steps={steps!r}: give exactly one of the two.")
-    for name, value in {"epochs": epochs, "steps": steps, **counts}.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}={value!r} is not a whole number of at least 1.")
-    if isinstance(lr, bool) or not isinstance(lr, Real) or not 0 < lr < math.inf:
-        raise ValueError(f"lr={lr!r} is not a positive number.")
-
-
-def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if not trainable:
-        raise ValueError("no parameter of the model is trainable: add_lora first, or unfreeze what is to be trained.")
-    disabled = [s.name for s in adapted(model) if not s.adapter.enabled]
-    if disabled:
-        raise ValueError(f"{disabled[0]} is disabled: nothing would reach it. Train outside adapters_disabled(model).")
-    merged = [s.name for s in adapted(model) if s.adapter.merged]
-    if merged:
-        raise ValueError(
-            f"{merged[0]} is merged: its forward uses one fixed matrix and no gradient reaches lora_A and lora_B. "
-            "Call unmerge(model) before training."
-        )
-    return trainable
-
-
-def residual(model: LoRALinear, X: Tensor, y: Tensor) -> Tensor:
-    """y - base(X): what is left for the low-rank path to explain. X (n, in), y (n, out) -> (n, out).
-
-    The base is frozen, so on fixed data this is computed once; mse(update(x), residual) is the model's own loss.
-    """
-    with torch.no_grad():
-        return y - model.base(X)
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, X: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss) -> float:
-    """The loss on all of (X, y) at once, in eval mode, as a float."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        return loss(model(X), y).item()
-    finally:
-        for m, mode in modes:
-            m.training = mode
-
-
-@torch.no_grad()
-def _cached_loss(layer: LoRALinear, X: Tensor, rest: Tensor) -> float:
-    return F.mse_loss(layer.update(X), rest).item()
-
-
-def _hold_statistics(model: nn.Module) -> None:
-    """A frozen BatchNorm still moves its running mean in train mode; the base must not change, so it stays in eval."""
-    has_lora = bool(adapted(model))  # decides for a norm without weights of its own (affine=False)
-    for m in model.modules():
-        if isinstance(m, nn.modules.batchnorm._NormBase):
-            own = list(m.parameters(recurse=False))
-            if not any(p.requires_grad for p in own) and (own or has_lora):
-                m.eval()
 
 
 def train(
@@ -146,9 +82,9 @@ def train(
 ) -> History:
     """Train whatever requires grad in `model` on (X, y), in place, and return the `History`.
 
-    X: (n, …), y: (n, …), shuffled anew each epoch by `seed`; the last batch of an epoch may be smaller. Give `epochs`
-    or `steps`. lr_ratio: every lora_B learns at lr_ratio * lr (LoRA+, arXiv 2402.12354). optimizer "adam" or "sgd";
-    schedule "constant" or "cosine" (to zero at the last step).
+    X: (n, …), y: (n, …), on the model's device, shuffled anew each epoch by `seed`; the last batch of an epoch may be
+    smaller. Give `epochs` or `steps`. lr_ratio: every lora_B learns at lr_ratio * lr (LoRA+, arXiv 2402.12354).
+    optimizer "adam" or "sgd"; schedule "constant" or "cosine" (to zero at the last step).
     cache_base: for a bare `LoRALinear` without dropout, compute the base's output on X once; same losses, a tenth of
     the time. measure_every: measure the loss on all data after every so many epochs. snapshot_every: keep the trained
     tensors every so many steps, and at the start and the end.
@@ -158,12 +94,13 @@ def train(
     Raises ValueError, before anything changes: sizes that do not match, nothing trainable, a merged adapter,
     an unknown optimizer or schedule, cache_base on a model that does not allow it.
     """
-    every = {"measure_every": measure_every, "snapshot_every": snapshot_every}
-    _check(X, y, epochs, steps, lr, batch_size=batch_size, **every)
-    for name, value, known in (("optimizer", optimizer, tuple(OPTIMIZERS)), ("schedule", schedule, SCHEDULES)):
-        if value not in known:
-            raise ValueError(f"{name}={value!r} is not known here; choose one of {', '.join(map(repr, known))}.")
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"epochs={epochs!r} and steps={steps!r}: give exactly one of the two.")
+    counts = {"epochs": epochs, "steps": steps, "batch_size": batch_size}
+    counts |= {"measure_every": measure_every, "snapshot_every": snapshot_every}
+    check_settings(X, y, optimizer, schedule, {"lr": lr, "lr_ratio": lr_ratio}, counts)
     trainable = _trainable(model)
+    opt = _optimizer(trainable, optimizer, lr, lr_ratio)
     forward = model
     if cache_base:
         bare = isinstance(model, LoRALinear) and not any(p.requires_grad for p in model.base.parameters())
@@ -174,92 +111,161 @@ def train(
             )
         y, forward = residual(model, X, y), model.update
 
-    n = len(X)
-    per_epoch = math.ceil(n / batch_size)
-    total = steps if steps is not None else epochs * per_epoch
-    groups = [{"params": list(trainable.values())}]
-    if lr_ratio != 1:
-        faster = [p for name, p in trainable.items() if name.rpartition(".")[2] == "lora_B"]
-        if not faster or isinstance(lr_ratio, bool) or not 0 < lr_ratio < math.inf:
-            raise ValueError(f"lr_ratio={lr_ratio!r} is a positive number, for a model that trains a lora_B.")
-        slower = [p for name, p in trainable.items() if name.rpartition(".")[2] != "lora_B"]
-        groups = [{"params": slower}, {"params": faster, "lr": lr_ratio * lr}]
-    opt = OPTIMIZERS[optimizer](groups, lr=lr)
+    steps_per_epoch = math.ceil(len(X) / batch_size)
+    total = steps if epochs is None else epochs * steps_per_epoch
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(opt, total) if schedule == "cosine" else None
-    history = History(steps_per_epoch=per_epoch)
+    history = History(steps_per_epoch=steps_per_epoch)
 
-    def keep() -> None:
+    def keep_snapshot() -> None:
         history.snapshots[history.steps] = {name: p.detach().clone() for name, p in trainable.items()}
 
-    modes = [(m, m.training) for m in model.modules()]
-    model.train()
-    _hold_statistics(model)
-    batches = torch.Generator().manual_seed(seed)
+    gpus = range(torch.cuda.device_count())
     start = time.perf_counter()
-    bar = progress_bar(total, progress)
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):  # dropout is seeded; the caller sees nothing
-            torch.manual_seed(seed)
+        with _modes_kept(model), torch.random.fork_rng(gpus), progress_bar(total, progress) as bar:
+            torch.manual_seed(seed)  # for dropout; the caller's random numbers stay as they were
+            model.train()
+            _hold_statistics(model)
             if snapshot_every:
-                keep()
-            for step in range(total):
-                position = step % per_epoch
-                if position == 0:
-                    order = torch.randperm(n, generator=batches)
-                rows = order[position * batch_size : (position + 1) * batch_size]
+                keep_snapshot()
+            for _, rows in zip(range(total), batches(len(X), batch_size, seed)):
+                rows = rows.to(X.device)
                 # X[rows] is the same, and two to three times slower for rows of a thousand numbers.
                 value = loss(forward(X.index_select(0, rows)), y.index_select(0, rows))
                 number = value.item()
                 if not math.isfinite(number):
-                    history.diverged_at = step
+                    history.diverged_at = history.steps
                     break
-                opt.zero_grad(set_to_none=True)
+                opt.zero_grad()
                 value.backward()
                 opt.step()
                 if cosine:
                     cosine.step()
                 history.losses.append(number)
-                if position == per_epoch - 1:
-                    history.epoch_losses.append(sum(history.losses[-per_epoch:]) / per_epoch)
+                if history.steps % steps_per_epoch == 0:
+                    history.epoch_losses.append(sum(history.losses[-steps_per_epoch:]) / steps_per_epoch)
                     epoch = len(history.epoch_losses)
                     if measure_every and epoch % measure_every == 0:
-                        whole = _cached_loss(model, X, y) if cache_base else evaluate(model, X, y, loss)
-                        history.measured[epoch] = whole
+                        history.measured[epoch] = _loss_on_all(model, forward, X, y, loss)
                 if snapshot_every and (history.steps % snapshot_every == 0 or history.steps == total):
-                    keep()
+                    keep_snapshot()
                 bar.update()
     except KeyboardInterrupt:
         history.interrupted = True
         print(f"interrupted after {history.steps} of {total} steps; the model keeps what it has learned so far")
-    finally:
-        history.seconds = time.perf_counter() - start
-        bar.close()
-        for m, mode in modes:
-            m.training = mode
+    history.seconds = time.perf_counter() - start
     return history
 
 
+def batches(n: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Row numbers, batch after batch without end: every epoch holds each of the n rows once, in an order of its own."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    while True:
+        yield from torch.randperm(n, generator=generator, device="cpu").split(batch_size)
+
+
+def residual(model: LoRALinear, X: Tensor, y: Tensor) -> Tensor:
+    """y - base(X): what is left for the low-rank path to explain. X (n, in), y (n, out) -> (n, out).
+
+    The base is frozen, so on fixed data this is computed once; mse(update(x), residual) is the model's own loss.
+    """
+    with torch.no_grad():
+        return y - model.base(X)
+
+
+def evaluate(model: nn.Module, X: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss) -> float:
+    """The loss on all of (X, y) at once, in eval mode, as a float."""
+    return _loss_on_all(model, model, X, y, loss)
+
+
+@torch.no_grad()
+def _loss_on_all(model: nn.Module, forward: Callable, X: Tensor, y: Tensor, loss: Callable) -> float:
+    with _modes_kept(model):
+        model.eval()
+        return loss(forward(X), y).item()
+
+
+@contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    """Put every module back into the mode, train or eval, that it has now."""
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+
+
+def _hold_statistics(model: nn.Module) -> None:
+    """A frozen BatchNorm still moves its running mean in train mode; the base must not change, so it stays in eval."""
+    has_lora = bool(adapted(model))  # decides for a norm without weights of its own (affine=False)
+    for m in model.modules():
+        own = list(m.parameters(recurse=False))
+        if isinstance(m, nn.modules.batchnorm._NormBase) and (own or has_lora):
+            m.train(any(p.requires_grad for p in own))
+
+
+def _optimizer(trainable: dict[str, nn.Parameter], name: str, lr: float, lr_ratio: float) -> torch.optim.Optimizer:
+    faster = [p for key, p in trainable.items() if key.endswith("lora_B")]
+    slower = [p for key, p in trainable.items() if not key.endswith("lora_B")]
+    if lr_ratio != 1 and not faster:
+        raise ValueError(f"lr_ratio={lr_ratio!r} is for a model that trains a lora_B; this one trains none.")
+    return OPTIMIZERS[name]([{"params": slower}, {"params": faster, "lr": lr_ratio * lr}], lr=lr)
+
+
+def check_settings(
+    X: Tensor, y: Tensor, optimizer: str, schedule: str, positive: dict[str, object], counts: dict[str, object]
+) -> None:
+    """Raise a ValueError in words for what no run can use. positive, counts: numbers by name, None where not given."""
+    if len(X) != len(y):
+        raise ValueError(f"X has {len(X)} rows and y has {len(y)}: each example needs one row in both.")
+    for name, value, known in (("optimizer", optimizer, OPTIMIZERS), ("schedule", schedule, SCHEDULES)):
+        if value not in known:
+            raise ValueError(f"{name}={value!r} is not known here; choose one of {', '.join(map(repr, known))}.")
+    for name, value in counts.items():
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"{name}={value!r} is not a whole number of at least 1.")
+    for name, value in positive.items():
+        if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
+            raise ValueError(f"{name}={value!r} is not a positive number.")
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise ValueError("no parameter of the model is trainable: add_lora first, or unfreeze what is to be trained.")
+    for place in adapted(model):
+        if not place.adapter.enabled:
+            raise ValueError(f"{place.name} is disabled: nothing reaches it. Train outside adapters_disabled(model).")
+        if place.adapter.merged:
+            raise ValueError(
+                f"{place.name} is merged: its forward uses one fixed matrix and no gradient reaches lora_A and lora_B. "
+                "Call unmerge(model) before training."
+            )
+    return trainable
+
+
 class Bar(tqdm):
-    """tqdm's bar, removed from the page's outputs at its end.
+    """tqdm's bar, which also takes its output out of the page when it closes.
 
     In a notebook tqdm only closes its widget; the output that points to it stays, and a page that was saved and opened
     again shows "Error displaying widget: model not found" there.
     """
 
-    _handle = None
+    handle = None
 
-    def display(self, *args, close: bool = False, check_delay: bool = True, **kwargs) -> None:
-        container = getattr(self, "container", None)
-        if container is None:  # in a terminal
-            super().display(*args, **kwargs)
-            return
-        if check_delay and not self.displayed:
+    def display(self, *args, **kwargs) -> None:
+        if hasattr(self, "container") and not self.displayed and kwargs.get("check_delay", True):
             from IPython.display import display
 
-            self._handle, self.displayed = display(container, display_id=True), True
-        super().display(*args, close=close, check_delay=check_delay, **kwargs)
-        if close and self._handle:
-            self._handle.update({}, raw=True)
+            self.handle, self.displayed = display(self.container, display_id=True), True
+        super().display(*args, **kwargs)
+
+    def close(self) -> None:
+        super().close()
+        if self.handle:
+            self.handle.update({}, raw=True)
+            self.handle = None
 
 
 def progress_bar(total: int, title: str | None) -> Bar:

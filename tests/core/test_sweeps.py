@@ -1,19 +1,16 @@
-"""A sweep is its single runs, only faster: same curves, same updates, for every setting, and whatever diverges."""
+"""The batched sweep: every run of a grid is the run that `train` gives, and its runs are found by their values."""
 
 from __future__ import annotations
 
-import csv
 import math
-import pickle
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lora_lab import LoRALinear, evaluate, sweeps, theory, train
+from lora_lab import LoRALinear, evaluate, theory, train
 from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
-from lora_lab.sweeps import Point, sweep
+from lora_lab.sweeps import Run, Sweep, sweep
 
 D_OUT, D_IN, N = 6, 9, 70
 TASK = linear_task(normal(D_OUT, D_IN, seed=3) + shift("full rank", D_OUT, D_IN) / 3, N, seed=4)
@@ -23,126 +20,125 @@ BASE.bias.data.copy_(normal(D_OUT, seed=5))
 SMALL = {"r": [1, 3], "alpha": [1, 8.0], "lr": 0.02, "steps": 25, "batch_size": 16, "progress": None}
 
 
-def run(**options) -> sweeps.Sweep:
+def swept(**options) -> Sweep:
     return sweep(BASE, TASK.X, TASK.y, **{**SMALL, **options})
 
 
-def single(point: Point, **options) -> tuple[LoRALinear, list[float]]:
-    """The run that `point` stands for, written out without the help of Sweep."""
-    layer = LoRALinear(BASE, point.r, 1.0)
-    layer.scaling = point.scaling
-    layer.reset_lora(options.pop("std", None), generator=torch.Generator().manual_seed(point.seed))
+def alone(run: Run, base=BASE, X=TASK.X, y=TASK.y, **options):
+    """The layer and the history of the run that stands for `run`, trained by itself."""
+    layer = LoRALinear(base, run.r, run.alpha)
+    layer.scaling = run.scaling
+    layer.reset_lora(options.pop("std", None), generator=torch.Generator().manual_seed(run.seed))
     how = {"steps": 25, "batch_size": 16, "progress": None, **options}
-    history = train(layer, TASK.X, TASK.y, lr=point.lr, seed=point.seed, **how)
-    return layer, history
+    return layer, train(layer, X, y, lr=run.lr, seed=run.seed, **how)
 
 
-def assert_same(result: sweeps.Sweep, **options) -> None:
-    for i, point in enumerate(result.points):
-        layer, history = single(point, **options)
-        assert result.diverged_at[i] == history.diverged_at, point
-        losses = result.losses[i, : history.steps]
-        usual = torch.tensor(history.losses) < 1e6  # beyond, rounding is amplified step by step
-        torch.testing.assert_close(losses[usual], torch.tensor(history.losses)[usual], rtol=2e-4, atol=1e-6)
-        assert losses[history.steps :].isnan().all()
-        if history.diverged_at is None:
-            torch.testing.assert_close(result.delta(i), layer.delta_weight().detach(), rtol=1e-3, atol=1e-5)
-            assert result.final[i].item() == pytest.approx(evaluate(layer, TASK.X, TASK.y), rel=1e-3, abs=1e-6)
+def assert_same(result: Sweep, **options) -> None:
+    for run in result.runs():
+        layer, history = alone(run, **options)
+        assert run.diverged_at == history.diverged_at, run
+        assert run.diverged == (history.diverged_at is not None)
+        losses = torch.tensor(history.losses)
+        usual = losses < 1e6  # beyond, rounding is amplified step by step
+        torch.testing.assert_close(run.losses[: history.steps][usual], losses[usual], rtol=2e-4, atol=1e-6)
+        assert run.losses[history.steps :].isnan().all()
+        if not run.diverged:
+            torch.testing.assert_close(run.delta, layer.delta_weight().detach(), rtol=1e-3, atol=1e-5)
+            assert run.loss == pytest.approx(evaluate(layer, TASK.X, TASK.y), rel=1e-3, abs=1e-6)
 
 
-# ---------------------------------------------------------------------------------------------- equal to single runs
+# ---- equal to single runs
 
 
 @pytest.mark.parametrize("optimizer, lr", [("adam", 0.02), ("sgd", 0.3)])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_each_point_is_its_single_run(optimizer, lr, schedule):
+def test_each_run_is_its_single_run(optimizer, lr, schedule):
     how = {"optimizer": optimizer, "schedule": schedule}
-    assert_same(run(r=[1, 2, 6], alpha=[0.5, 16], lr=[lr, lr / 4], **how), **how)
+    assert_same(swept(r=[1, 2, 6], alpha=[0.5, 16], lr=[lr, lr / 4], **how), **how)
 
 
 def test_rules_seeds_and_std_are_those_of_single_runs():
-    result = run(r=[4, 2], rule=list(theory.RULES), seed=[5, 0, 2], std=0.7)
-    assert len(result.points) == len(set(result.points)) == 2 * 2 * 3 * 3
+    result = swept(r=[4, 2], rule=list(theory.RULES), seed=[5, 0, 2], std=0.7)
+    assert len(result.runs()) == 2 * 2 * 3 * 3
     assert_same(result, std=0.7)
 
 
 @pytest.mark.parametrize("batch_size", [1, 70, 200])
 def test_any_batch_size(batch_size):
-    assert_same(run(batch_size=batch_size, seed=[0, 1]), batch_size=batch_size)
+    assert_same(swept(batch_size=batch_size, seed=[0, 1]), batch_size=batch_size)
 
 
-def test_float64_and_a_grid_of_one_point():
-    base = nn.Linear(D_IN, D_OUT).double()
-    result = sweep(base, TASK.X.double(), TASK.y.double(), r=2, alpha=2, lr=0.02, steps=5, progress=None)
-    layer, history = result.train_alone(0)
-    assert result.losses.dtype == torch.float64 and result.losses.shape == (1, 5)
-    torch.testing.assert_close(result.losses[0], torch.tensor(history.losses, dtype=torch.float64), rtol=1e-9, atol=0)
-
-
-@pytest.mark.parametrize("rule", theory.RULES)
-def test_train_alone_is_the_same_run(rule):
-    result = run(rule=rule, seed=3, optimizer="sgd", lr=0.03, schedule="cosine")
-    state = torch.get_rng_state()
-    layer, history = result.train_alone(3)
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.testing.assert_close(result.losses[3], torch.tensor(history.losses), rtol=2e-4, atol=1e-6)
-    other = result.train_alone(3, seed=4)[1]
-    assert other.losses[0] != history.losses[0]
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_in_float64_the_losses_agree_to_1e_9(optimizer):
+    base, X, y = nn.Linear(D_IN, D_OUT).double(), TASK.X.double(), TASK.y.double()
+    result = sweep(base, X, y, **{**SMALL, "seed": [0, 1], "optimizer": optimizer})
+    for run in result.runs():
+        _, history = alone(run, base, X, y, optimizer=optimizer)
+        assert run.losses.dtype == torch.float64
+        assert run.losses.tolist() == pytest.approx(history.losses, rel=1e-9)
 
 
 def test_the_callers_random_state_and_the_base_stay():
     state, weight = torch.get_rng_state(), BASE.weight.clone()
-    run()
+    swept()
     assert torch.equal(torch.get_rng_state(), state) and torch.equal(BASE.weight, weight)
 
 
-# -------------------------------------------------------------------------------------------------------- divergence
+def test_a_diverged_run_is_kept_and_marked_and_harms_nobody():
+    how = {"optimizer": "sgd", "steps": 60}
+    mixed = swept(lr=[0.02, 40.0], seed=[0, 1], **how)
+    assert_same(mixed, **how)
+    bad = [run for run in mixed.runs() if run.diverged]
+    assert {run.lr for run in bad} == {40.0} and f"{len(bad)} diverged" in repr(mixed)
+    for run in bad:
+        assert run.loss == math.inf and run.losses[: run.diverged_at].isfinite().all()
+        assert run.delta.norm() > 10, "as it was before the step that was not finite"
+    for calm in swept(lr=0.02, seed=[0, 1], **how).runs():
+        beside = mixed.run(r=calm.r, alpha=calm.alpha, lr=0.02, seed=calm.seed)
+        torch.testing.assert_close(calm.losses, beside.losses, rtol=1e-4, atol=1e-6)
 
 
-def test_a_diverged_point_is_kept_and_marked_and_harms_nobody():
-    how = {"optimizer": "sgd", "steps": 60, "seed": [0, 1]}
-    mixed = run(lr=[0.02, 40.0], **how)
-    assert_same(mixed, optimizer="sgd", steps=60)
-    bad = [i for i, end in enumerate(mixed.diverged_at) if end is not None]
-    assert bad and len(bad) < len(mixed.points)
-    calm = run(lr=0.02, **how)
-    for i, point in enumerate(calm.points):
-        torch.testing.assert_close(calm.losses[i], mixed.losses[mixed.points.index(point)], rtol=1e-4, atol=1e-6)
-    i = bad[0]
-    end = mixed.diverged_at[i]
-    assert mixed.losses[i, :end].isfinite().all() and mixed.losses[i, end:].isnan().all()
-    assert mixed.final[i] == math.inf
-    kept = mixed.train_alone(i)[0].delta_weight().norm()
-    assert mixed.delta(i).norm() > 10 and kept > 10  # as it was before the step that was not finite
-    assert sum(row["lr"] == 40 for row in mixed.rows()) < 4 * 2 * 60
+# ---- devices
 
 
-# ------------------------------------------------------------------------------------------------- tables and look-up
+def test_another_default_device_changes_nothing():
+    expected = swept(seed=[0, 1])
+    with torch.device("meta"):  # holds no numbers: whatever is made there by mistake fails
+        found = swept(seed=[0, 1])
+    for a, b in zip(expected.runs(), found.runs()):
+        assert torch.equal(a.losses, b.losses) and torch.equal(a.delta, b.delta) and a.loss == b.loss
 
 
-def test_rows_and_csv(tmp_path):
-    result = run()
-    rows = list(result.rows())
-    assert len(rows) == 4 * 25
-    assert rows[26] == {**result.points[1]._asdict(), "step": 1, "loss": result.losses[1, 1].item()}
-    result.to_csv(tmp_path / "sweep.csv")
-    with open(tmp_path / "sweep.csv", encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file))
-    assert list(table[0]) == ["r", "alpha", "lr", "rule", "seed", "step", "loss"]
-    assert [float(row["loss"]) for row in table] == [row["loss"] for row in rows]
-    assert [p.name for p in tmp_path.iterdir()] == ["sweep.csv"]
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_a_sweep_runs_where_its_data_is():
+    cpu = swept(seed=[0, 1])
+    base = nn.Linear(D_IN, D_OUT).cuda()
+    base.load_state_dict(BASE.state_dict())
+    gpu = sweep(base, TASK.X.cuda(), TASK.y.cuda(), **{**SMALL, "seed": [0, 1]})
+    for here, there in zip(cpu.runs(), gpu.runs()):
+        assert there.losses.is_cuda and there.delta.is_cuda
+        torch.testing.assert_close(there.losses.cpu(), here.losses, rtol=1e-3, atol=1e-5)
 
 
-def test_look_up():
-    result = run(seed=[0, 1])
-    assert result.points[result.index(r=3, alpha=8.0, seed=1)] == Point(3, 8.0, 0.02, "alpha/r", 1)
-    assert len(result.where(r=1)) == 4
-    for values, words in (({"r": 2}, "no point has"), ({"r": 1}, "4 points have"), ({"rank": 1}, "has no 'rank'")):
+# ---- finding runs
+
+
+def test_runs_are_found_by_their_values_in_the_order_of_the_grid():
+    result = swept(seed=[0, 1])
+    assert [(run.r, run.alpha, run.seed) for run in result.runs()] == [
+        (r, alpha, seed) for r in (1, 3) for alpha in (1, 8.0) for seed in (0, 1)
+    ]
+    assert len(result.runs(r=1)) == 4 and {run.seed for run in result.runs(r=1, seed=1)} == {1}
+    run = result.run(r=3, alpha=8.0, seed=1)
+    assert run in result.runs() and (run.r, run.alpha, run.lr, run.rule, run.seed) == (3, 8.0, 0.02, "alpha/r", 1)
+    assert run.scaling == pytest.approx(8 / 3) and run.losses.shape == (25,) and run.delta.shape == (D_OUT, D_IN)
+    assert repr(result) == "Sweep(8 points, 25 steps, 0 diverged)"
+    for values, words in (({"r": 2}, "no run has"), ({"r": 1}, "4 runs have"), ({"rank": 1}, "has no 'rank'")):
         with pytest.raises(ValueError, match=words):
-            result.index(**values)
+            result.run(**values)
 
 
-# ------------------------------------------------------------------------------------------------------------ refusals
+# ---- refusals
 
 
 @pytest.mark.parametrize(
@@ -154,22 +150,17 @@ def test_look_up():
         ({"r": []}, "give one value, or a list of different ones"),
         ({"r": [1, 1]}, "different ones"),
         ({"alpha": math.nan}, "alpha=nan"),
-        ({"lr": -1}, "lr=-1 is not a positive number"),
-        ({"lr": [0.1, math.inf]}, "lr=inf"),
+        ({"lr": [0.1, math.inf]}, "lr=inf is not a positive number"),
         ({"rule": "alpha/r^2"}, "rule='alpha/r\\^2' is not a scaling rule; choose one of 'alpha/r', 'alpha/sqrt"),
-        ({"seed": -1}, "seed=-1"),
-        ({"seed": True}, "seed=True"),
         ({"steps": 0}, "steps=0"),
         ({"batch_size": 2.0}, "batch_size=2.0"),
         ({"optimizer": "adamw"}, "optimizer='adamw' is not known here; choose one of 'adam', 'sgd'"),
-        ({"schedule": "linear"}, "schedule='linear'"),
         ({"std": 0}, "std=0"),
     ],
 )
-def test_bad_settings_get_a_sentence(options, words, tmp_path):
+def test_bad_settings_get_a_sentence(options, words):
     with pytest.raises(ValueError, match=words):
-        run(cache=tmp_path, **options)
-    assert not list(tmp_path.iterdir())
+        swept(**options)
 
 
 def test_bad_data_gets_a_sentence():
@@ -183,123 +174,25 @@ def test_bad_data_gets_a_sentence():
             sweep(base, X, y, r=1, alpha=1, lr=0.1, progress=None)
 
 
-# --------------------------------------------------------------------------------------------------------------- cache
-
-
-def equal(a: sweeps.Sweep, b: sweeps.Sweep) -> bool:
-    pairs = [(getattr(x, name).nan_to_num(7) for x in (a, b)) for name in ("losses", "final", "A", "B")]
-    return all(torch.equal(*pair) for pair in pairs) and a.diverged_at == b.diverged_at and a.points == b.points
-
-
-def test_cache_gives_the_same_sweep_without_training(tmp_path, monkeypatch):
-    how = {"cache": tmp_path / "new" / "folder", "optimizer": "sgd", "lr": [0.1, 40.0], "steps": 60}
-    first = run(**how)
-    assert not first.cached and any(end is not None for end in first.diverged_at)
-    monkeypatch.setattr(sweeps, "_run", None)
-    again = run(**how)
-    assert again.cached and equal(first, again)
-    assert torch.equal(again.delta(2), first.delta(2)) and list(again.rows()) == list(first.rows())
-    assert len(list((tmp_path / "new" / "folder").iterdir())) == 1
-
-
-def test_whatever_changes_the_numbers_changes_the_file(tmp_path, monkeypatch):
-    def files() -> int:
-        return len(list(tmp_path.iterdir()))
-
-    run(cache=tmp_path)
-    changes = [{"r": [1, 2]}, {"alpha": [1, 9.0]}, {"lr": 0.03}, {"rule": "alpha"}, {"seed": 1}, {"steps": 24}]
-    changes += [{"batch_size": 17}, {"optimizer": "sgd"}, {"schedule": "cosine"}, {"std": 0.5}]
-    for count, change in enumerate(changes, 2):
-        assert not run(cache=tmp_path, **change).cached
-        assert files() == count, change
-    for i in range(4):  # one bit of each tensor
-        tensors = [BASE.weight.detach().clone(), BASE.bias.detach().clone(), TASK.X.clone(), TASK.y.clone()]
-        tensors[i].view(-1)[3] += 1e-3
-        base = nn.Linear(D_IN, D_OUT)
-        base.weight.data, base.bias.data = tensors[:2]
-        before = files()
-        assert not sweep(base, *tensors[2:], **SMALL, cache=tmp_path).cached
-        assert files() == before + 1
-    monkeypatch.setattr(sweeps, "VERSION", sweeps.VERSION + 1)
-    assert not run(cache=tmp_path).cached
-
-
-class Trap:
-    """Unpickling it would raise; np.load must not even try."""
-
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('unpickled')",))
-
-
-def damages(file):
-    content = file.read_bytes()
-    half = len(content) // 2
-    flipped = bytearray(content)
-    flipped[half] ^= 255
-    yield "empty", b""
-    yield "truncated", content[:half]
-    yield "one byte short", content[:-1]
-    yield "one byte changed", bytes(flipped)
-    yield "text", b"hello"
-    yield "pickle", pickle.dumps(Trap())
-    with np.load(file) as stored:
-        arrays = dict(stored)
-    for name, change in (
-        ("another key", {"key": "x"}),
-        ("another shape", {"losses": arrays["losses"][:, :3]}),
-        ("another type", {"A": arrays["A"].astype(float)}),
-        ("objects", {"ends": np.array([Trap()] * 4, dtype=object)}),
-    ):
-        np.savez(file.with_name("foreign.npz"), **{**arrays, **change})
-        yield name, file.with_name("foreign.npz").read_bytes()
-        file.with_name("foreign.npz").unlink()
-
-
-def test_a_damaged_or_foreign_file_is_computed_again_and_replaced(tmp_path, capsys):
-    first = run(cache=tmp_path)
-    [file] = tmp_path.iterdir()
-    good = file.read_bytes()
-    for name, content in damages(file):
-        file.write_bytes(content)
-        again = run(cache=tmp_path)
-        assert not again.cached and equal(first, again), name
-        assert file.read_bytes() == good and run(cache=tmp_path).cached, name
-    file.unlink()
-    file.mkdir()  # not even a file: it cannot be replaced, and says so instead of returning something else
-    with pytest.raises(OSError):
-        run(cache=tmp_path)
-    assert capsys.readouterr() == ("", "")
-
-
-# ----------------------------------------------------------------------------------------------------------- interrupt
-
-
-def test_interrupt_keeps_what_is_there_and_is_not_cached(tmp_path, monkeypatch, capsys):
-    calls = 0
-    real = torch.randperm
+def test_interrupt_keeps_what_is_there(monkeypatch, capsys):
+    calls, real = [], torch.randperm
 
     def randperm(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == 3:  # five batches an epoch: the third epoch starts with step 10
+        calls.append(1)
+        if len(calls) == 3:  # five batches an epoch: the third epoch starts with step 10
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    full = run()
+    full = swept()
     monkeypatch.setattr(torch, "randperm", randperm)
-    part = run(cache=tmp_path)
-    assert part.interrupted and part.losses.shape == (4, 10) and torch.equal(part.losses, full.losses[:, :10])
-    assert part.final.isfinite().all() and not list(tmp_path.iterdir())
+    part = swept()
+    assert part.interrupted and not full.interrupted
+    for some, every in zip(part.runs(), full.runs()):
+        assert torch.equal(some.losses, every.losses[:10]) and math.isfinite(some.loss)
     assert "interrupted after 10 of 25 steps" in capsys.readouterr().out
 
 
-def test_a_progress_bar_shows_when_asked_for_only(capsys, monkeypatch):
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-    run(progress="sweep")
-    assert capsys.readouterr() == ("", "")
-
-
-# ------------------------------------------------------------------------------------------- alpha is a learning rate
+# ---- alpha is a learning rate
 
 
 @pytest.mark.parametrize("s", [0.25, 4.0])
@@ -307,13 +200,13 @@ def test_a_progress_bar_shows_when_asked_for_only(capsys, monkeypatch):
 def test_alpha_is_a_learning_rate_once_the_start_moves_too(s, optimizer):
     equivalent = {"adam": theory.adam_equivalent, "sgd": theory.sgd_equivalent}[optimizer]
     lr, std, how = {"adam": 0.01, "sgd": 0.03}[optimizer], 0.3, {"r": 2, "optimizer": optimizer, "steps": 100}
-    scaled = run(alpha=2 * s, lr=lr, std=std, **how)
+    scaled = swept(alpha=2 * s, lr=lr, std=std, **how).run()
     same = equivalent(s, lr, std)
-    plain = run(alpha=2.0, lr=same.lr, std=same.std, **how)
-    assert same.scaling == plain.points[0].scaling == 1.0
+    plain = swept(alpha=2.0, lr=same.lr, std=same.std, **how).run()
+    assert same.scaling == plain.scaling == 1.0
     torch.testing.assert_close(scaled.losses, plain.losses, rtol=2e-3, atol=1e-6)
-    torch.testing.assert_close(scaled.delta(0), plain.delta(0), rtol=1e-2, atol=1e-4)
-    folk = run(alpha=2.0, lr=s * lr, std=std, **how)
+    torch.testing.assert_close(scaled.delta, plain.delta, rtol=1e-2, atol=1e-4)
+    folk = swept(alpha=2.0, lr=s * lr, std=std, **how).run()
     assert (scaled.losses / folk.losses - 1).abs().max() > 0.02
 
 

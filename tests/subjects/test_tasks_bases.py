@@ -10,25 +10,12 @@ import pytest
 import torch
 import zoo
 
-from lora_lab import evaluate
-from lora_lab.subjects.linear_task.bases import linear_base, recorded_s1_losses
-from lora_lab.subjects.linear_task.tasks import (
-    S1_EPOCHS,
-    S1_PUBLISHED_BASE,
-    S1_PUBLISHED_LORA,
-    S1_PUBLISHED_SHIFTED,
-    S1_SHAPE,
-    SHIFTS,
-    letters,
-    linear_task,
-    normal,
-    s1_shifted,
-    s1_task,
-    shift,
-)
+from lora_lab import evaluate, published
+from lora_lab.subjects.linear_task.bases import linear_base, recorded_s1_losses, two_layer_base
+from lora_lab.subjects.linear_task.tasks import SHIFTS, letters, linear_task, normal, s1_shifted, s1_task, shift
 from lora_lab.theory import expected_shift_loss, shift_loss, spectrum
 
-# ----------------------------------------------------------------------------------------------------------- data
+# ---- data
 
 
 def test_normal_numbers_are_drawn_in_float64_from_their_seed():
@@ -106,7 +93,7 @@ def test_letters_spell_a_word():
 HASHES = """
 import hashlib, torch
 from lora_lab.layers import LoRALinear
-from lora_lab.tasks import SHIFTS, letters, linear_task, normal, shift
+from lora_lab.subjects.linear_task.tasks import SHIFTS, letters, linear_task, normal, shift
 tensors = [normal(5, 7, seed=1), normal(301, 503, seed=2, std=0.3), letters("LoRA")]
 tensors += linear_task(normal(30, 41, seed=1), 50, seed=2, noise=0.1)
 tensors += [shift(kind, d_out, d_in, seed=3) for kind in SHIFTS for d_out, d_in in ((31, 23), (100, 101))]
@@ -135,15 +122,7 @@ def test_the_numbers_are_the_same_on_old_and_new_processors():
     assert old[1] == new[1]
 
 
-# ------------------------------------------------------------------------------------------------------------- S1
-
-
-def test_s1_is_quoted_as_published():
-    assert S1_SHAPE == {"d_in": 1001, "d_out": 1000, "n": 10_000}
-    assert S1_EPOCHS == (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
-    assert S1_PUBLISHED_BASE == (577.1, 312.2, 155.1, 68.5, 25.7, 7.62, 1.61, 0.208, 0.0139, 0.000479)
-    assert S1_PUBLISHED_LORA == (798.6, 485.9, 257.4, 118.5, 46.3, 14.5, 3.19, 0.426, 0.0273, 0.00130)
-    assert S1_PUBLISHED_SHIFTED == 992.7
+# ---- S1
 
 
 def test_s1_at_full_size():
@@ -156,36 +135,29 @@ def test_s1_at_full_size():
     torch.testing.assert_close(new.y[rows], new.X[rows] @ (task.theta + 1).T, atol=1e-3, rtol=0)
     # ||ones||^2 / d_out = 1001 in the mean; over 10 000 examples it scatters by sqrt(2 / 10 000) = 1.4 %
     loss = shift_loss(new.theta - task.theta, new.X)
-    assert loss == pytest.approx(1001, rel=0.04) and S1_PUBLISHED_SHIFTED == pytest.approx(1001, rel=0.04)
+    assert loss == pytest.approx(1001, rel=0.04) and published.S1_SHIFTED == pytest.approx(1001, rel=0.04)
 
 
 def test_the_recorded_run_of_s1s_own_recipe_follows_the_published_table():
     recorded = recorded_s1_losses()
-    assert tuple(recorded) == S1_EPOCHS
-    for epoch, published in zip(S1_EPOCHS, S1_PUBLISHED_BASE):
-        assert recorded[epoch] == pytest.approx(published, rel=0.4), epoch
+    assert tuple(recorded) == published.S1_EPOCHS
+    assert list(recorded.values()) == pytest.approx(published.S1_BASE, rel=0.4)
 
 
-# ---------------------------------------------------------------------------------------------------------- bases
+# ---- bases
 
 TWIN = linear_task(normal(100, 101, seed=1000), 2000, seed=0)
 
 
-def test_the_short_recipe_reaches_the_published_loss():
+def test_the_short_recipe_falls_at_the_predicted_rate_below_the_published_loss():
     before = torch.get_rng_state()
     model, history = linear_base(TWIN, progress=None)
     assert torch.equal(torch.get_rng_state(), before)
     assert model.bias is None and model.weight.shape == (100, 101) and model.weight.requires_grad
     assert history.losses[0] == pytest.approx(101, rel=0.1), "it starts at ||theta||^2 / d_out"
-    assert evaluate(model, TWIN.X, TWIN.y) < S1_PUBLISHED_BASE[-1]
+    assert (history.losses[10] / history.losses[0]) ** (1 / 10) == pytest.approx(1 - 128 / (128 + 102), rel=0.1)
+    assert evaluate(model, TWIN.X, TWIN.y) < published.S1_BASE[-1]
     torch.testing.assert_close(model.weight.detach(), TWIN.theta, atol=1e-2, rtol=0)
-
-
-def test_the_short_recipe_falls_at_the_predicted_rate():
-    _, history = linear_base(TWIN, progress=None)
-    predicted = 1 - 128 / (128 + 102)
-    measured = (history.losses[10] / history.losses[0]) ** (1 / 10)
-    assert measured == pytest.approx(predicted, rel=0.1)
 
 
 def test_the_published_recipe_is_s1s():
@@ -198,8 +170,9 @@ def test_the_published_recipe_is_s1s():
     assert 0.1 < largest_move <= 0.201, "Adam at 1e-3 moves a weight by about 1e-3 a step, 200 steps"
 
 
-def test_bases_depend_on_their_seed_and_refuse_unknown_recipes():
-    a, b, c = (linear_base(TWIN, seed=seed, progress=None).history.losses for seed in (0, 0, 1))
+@pytest.mark.parametrize("pretrain", [linear_base, lambda task, **how: two_layer_base(task, 5, epochs=1, **how)])
+def test_bases_depend_on_their_seed_and_refuse_unknown_recipes(pretrain):
+    a, b, c = (pretrain(TWIN, seed=seed, progress=None).history.losses for seed in (0, 0, 1))
     assert a == b != c
     with pytest.raises(ValueError, match=r"recipe='quick': choose 'short' .* or 'published'"):
-        linear_base(TWIN, recipe="quick")
+        pretrain(TWIN, recipe="quick")

@@ -8,26 +8,35 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from lora_lab import figures
 from lora_lab.figures.style import COLOURS, FILLS, LOSSES, axes_of, shades
+from lora_lab.sweeps import Run
+
+
+def floor_text(floor: float) -> str:
+    """A floor for people: what is only rounding is 0."""
+    return figures.short(floor) if floor > 1e-9 else "0"
 
 
 def floor_curves(
-    targets: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[Sequence[float]]]], *, low: float = 1e-3
+    runs: Mapping[str, Sequence[Run]], floors: Mapping[str, Mapping[int, float]], *, low: float = 1e-3
 ) -> list[Axes]:
-    """Reached loss against rank, a dot per seed, over the floor (dashed). {target: (ranks, floors, [losses per seed])}.
+    """Final loss against rank, a dot per run, over the floor (dashed). {target: runs}, {target: {rank: floor}}.
 
     Losses and floors below `low` are drawn at `low`.
     """
-    fig, axes = plt.subplots(1, len(targets), figsize=(2.75 * len(targets), 3.6), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(runs), figsize=(2.75 * len(runs), 3.6), sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.09, right=0.98, bottom=0.17, top=0.78, wspace=0.08)
-    for ax, (title, (ranks, floors, seeds)) in zip(axes[0], targets.items()):
-        for i, losses in enumerate(seeds):
-            label = "" if i else f"trained, a dot per seed (drawn from {low:g} up)"
-            ax.plot(ranks, np.maximum(losses, low), "o", ms=7, color=COLOURS["LoRA"], label=label)
-        ax.plot(ranks, np.maximum(floors, low), "--", color=COLOURS["floor"], label="floor (computed before training)")
-        ax.set(title=title, xlabel="rank r", xscale="log", yscale="log", ylim=(low / 1.5, 2))
+    for ax, target in zip(axes[0], runs):
+        ranks, floor = list(floors[target]), list(floors[target].values())
+        losses = np.maximum([run.loss for run in runs[target]], low)
+        label = f"trained, a dot per seed (drawn from {low:g} up)"
+        ax.plot([run.r for run in runs[target]], losses, "o", ms=7, color=COLOURS["LoRA"], label=label)
+        ax.plot(ranks, np.maximum(floor, low), "--", color=COLOURS["floor"], label="floor (computed before training)")
+        ax.set(title=target, xlabel="rank r", xscale="log", yscale="log", ylim=(low / 1.5, 2))
         ax.set_xticks(ranks, [f"{r}" for r in ranks])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_minor_locator(NullLocator())
@@ -37,17 +46,12 @@ def floor_curves(
     return list(axes[0])
 
 
-def early_curves(
-    groups: Mapping[str, Mapping[str, Sequence[float]]],
-    *,
-    at: int | None = None,
-    figsize: tuple[float, float] = (11, 3.8),
-) -> list[Axes]:
+def early_curves(groups: Mapping[str, Mapping[str, Sequence[float]]], *, at: int | None = None) -> list[Axes]:
     """Loss curves side by side on one scale, one panel per group, from light and thick to dark and thin in each.
 
     groups: {title: {label: losses}}. at: a step to mark, where the page compares the curves.
     """
-    fig, axes = plt.subplots(1, len(groups), figsize=figsize, sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(groups), figsize=(11, 3.8), sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.08, right=0.88, bottom=0.16, top=0.9, wspace=0.08)
     for ax, (title, curves) in zip(axes[0], groups.items()):
         widths = np.linspace(5, 1.5, len(curves))  # so that a curve is seen under one that coincides with it
@@ -101,3 +105,34 @@ def update_loss_map(ax: Axes, losses: np.ndarray) -> None:
     ax.images[0].set_data(np.ma.masked_array(np.clip(np.where(bad, 1, losses), *ax.images[0].get_clim()), bad))
     y, x = bad.nonzero()
     ax.lines[0].set_data(x, y)
+
+
+def map_and_run(fig: Figure, ranks: Sequence[int], alphas: Sequence[float], run: Run, *, high: float) -> None:
+    """The slider panel: a map with stars and a circle, a run's curve, its ΔW. `update_map`, `update_run` fill them."""
+    place = {"left": 0.06, "right": 0.985, "bottom": 0.17, "top": 0.89, "wspace": 0.5, "width_ratios": (1.25, 0.95, 1)}
+    left, middle, right = fig.subplots(1, 3, gridspec_kw=place)
+    loss_map(ranks, alphas, np.full((len(alphas), len(ranks)), high), left, low=1e-3 * high, high=high)
+    left.plot([], [], "*", ms=9, color=FILLS["paper"], mec=COLOURS["chosen"])
+    figures.ring(left, 17)
+    figures.loss_curves({"on the map": run.losses}, middle, colours={"on the map": COLOURS["LoRA"]})
+    middle.plot([], [], color=COLOURS["other"], lw=1.5, label="live")
+    middle.plot([], [], ls="--", lw=1.5, color=COLOURS["floor"], label="floor")
+    middle.legend(loc="upper right", ncols=3, fontsize=9, columnspacing=0.8, handlelength=1)
+    middle.set(xlim=(0, len(run.losses)), ylim=(0.5e-3 * high, 20 * high), title="its loss", ylabel="")
+    figures.heatmap(run.delta, right, colorbar=False)
+
+
+def update_map(
+    ax: Axes, losses: np.ndarray, stars: Sequence[tuple[int, int]], circle: tuple[int, int], title: str
+) -> None:
+    update_loss_map(ax, losses)
+    ax.set_title(title)
+    ax.lines[1].set_data([x for x, _ in stars], [y for _, y in stars])
+    ax.lines[2].set_data(circle[:1], circle[1:])
+
+
+def update_run(ax: Axes, losses: Sequence[float], live: Sequence[float], floor: float) -> None:
+    ax.lines[0].set_data(range(len(losses)), losses)
+    ax.lines[1].set_data(range(len(live)), live)
+    lowest = 1.2 * ax.get_ylim()[0]  # a floor of 0 is drawn at the bottom
+    ax.lines[2].set_data(ax.get_xlim(), [max(floor, lowest)] * 2)
