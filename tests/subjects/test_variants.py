@@ -204,7 +204,7 @@ def test_lora_plus_is_lora_with_a_larger_alpha(seed):
 
 @pytest.mark.parametrize("ratio", [0, -1.0, math.nan, math.inf, False])
 def test_a_bad_ratio_is_refused_in_words(ratio):
-    with pytest.raises(ValueError, match=r"lr_ratio=.* is a positive number"):
+    with pytest.raises(ValueError, match=r"lr_ratio=.* is not a positive number"):
         train(LoRALinear(linear(), r=2), X, tasks.normal(5, 20, seed=1), steps=1, lr_ratio=ratio, progress=None)
 
 
