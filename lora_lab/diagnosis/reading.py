@@ -6,6 +6,7 @@ factors it carries. `diagnose` reads models through this.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +18,17 @@ from lora_lab.adapters import adapted
 from lora_lab.layers import LowRankUpdate
 
 # What people call the two factors; the last pair is so common a name that it counts only beside a weight it fits.
-_PAIRS = (("lora_A", "lora_B"), ("lora_a", "lora_b"), ("lora_down", "lora_up"), ("A", "B"))
-_FACTOR_NAMES = {name for pair in _PAIRS for name in pair}
+PAIRS = (("lora_A", "lora_B"), ("lora_a", "lora_b"), ("lora_down", "lora_up"), ("A", "B"))
+FACTOR_NAMES = {name for pair in PAIRS for name in pair}
+ALPHA, SCALING = ("alpha", "lora_alpha"), ("scaling", "scale")
+
+# B (out, r) A (r, in); S1's A (in, r) B (r, out); and both for a weight stored as (in, out)
+FORMS = (
+    lambda A, B: B @ A,
+    lambda A, B: (A @ B).T,
+    lambda A, B: (B @ A).T,
+    lambda A, B: A @ B,
+)
 
 
 @dataclass
@@ -46,9 +56,12 @@ class Adapter:
     enabled: bool = True
     active: bool = True
     plain: bool = True  # False for variants whose update is not scaling * B A (DoRA)
-    form: int = 0
+    form: int = 0  # of FORMS; -1: none fits
     in_place: bool = True
     moves_base: bool = False  # initialisations such as PiSSA's take B A out of the weight at the start
+    rslora: bool = False
+    slider: float = 1.0  # what the update is multiplied by beside the scaling
+    name: str = ""  # of one adapter among several in a layer (PEFT)
     product: Callable[[], Tensor] | None = None  # B A, where it is more than a product (loralib's MergedLinear)
 
     @property
@@ -56,34 +69,23 @@ class Adapter:
         return self.path or type(self.host).__name__
 
     @property
+    def rank_term(self) -> float:
+        """What alpha is divided by."""
+        return math.sqrt(self.r) if self.rslora else self.r
+
+    @property
     def factors(self) -> tuple[Tensor, Tensor]:
         return self.A, self.B
 
-    def matrix_shape(self) -> tuple[int, int] | None:
-        return None if self.weight is None else _matrix_shape(self.weight)
-
-    def delta(self, A: Tensor | None = None, B: Tensor | None = None) -> Tensor | None:
-        """The product of the factors (or of two others of their shapes) in the weight's orientation, without scaling"""
-        if self.product is not None and A is None:
+    def delta(self) -> Tensor | None:
+        """The product of the factors in the weight's orientation, without scaling."""
+        if self.product is not None:
             return self.product()
-        A, B = self.A if A is None else A, self.B if B is None else B
-        return None if self.form < 0 else _FORMS[self.form](_flat(A), _flat(B))
+        return None if self.form < 0 else FORMS[self.form](_flat(self.A), _flat(self.B))
 
 
 def _flat(t: Tensor) -> Tensor:
     return t if t.ndim == 2 else t.flatten(1)
-
-
-def _matrix_shape(weight: Tensor) -> tuple[int, int]:
-    return weight.shape[0], weight.shape[1:].numel()
-
-
-_FORMS = (  # B (out, r) A (r, in); S1's A (in, r) B (r, out); and both for a weight stored as (in, out)
-    lambda A, B: B @ A,
-    lambda A, B: (A @ B).T,
-    lambda A, B: (B @ A).T,
-    lambda A, B: A @ B,
-)
 
 
 def _form(A: Tensor, B: Tensor, weight: Tensor | None, flipped: bool = False) -> tuple[int, int]:
@@ -95,31 +97,12 @@ def _form(A: Tensor, B: Tensor, weight: Tensor | None, flipped: bool = False) ->
         if left.shape[1] != right.shape[0]:
             continue
         shape = (left.shape[0], right.shape[1]) if form in (0, 3) else (right.shape[1], left.shape[0])
-        if weight is None or shape == _matrix_shape(weight):
+        if weight is None or shape == _flat(weight).shape:
             options.append((left.shape[1], form))
     if not options:
         return -1, min(*a.shape, *b.shape)
     r = min(options)[0]  # a square A fits both ways: the small side is the rank
     return next(form for rank, form in options if rank == r), r
-
-
-def _number(*sources: tuple[object, str]) -> float | None:
-    for source, name in sources:
-        value = getattr(source, name, None)
-        if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
-            value = value.item()
-        if isinstance(value, Real) and not isinstance(value, bool):
-            return float(value)
-    return None
-
-
-def _factor(module: nn.Module, name: str) -> Tensor | None:
-    """A factor: a Parameter (buffer, tensor) of two dimensions, or a layer with one, such as nn.Linear(in, r)."""
-    value = getattr(module, name, None)
-    if isinstance(value, nn.Module):
-        value = getattr(value, "weight", None)
-    usable = isinstance(value, Tensor) and value.ndim == 2 and value.numel() and value.is_floating_point()
-    return value if usable else None
 
 
 # ---------------------------------------------------------------------------------------------------- the four makes
@@ -135,7 +118,7 @@ def read(model: nn.Module) -> list[Adapter]:
         if isinstance(module, LowRankUpdate):
             continue
         try:
-            if _is_peft(module):
+            if isinstance(getattr(module, "scaling", None), dict) and hasattr(module, "merged_adapters"):
                 found += _peft(path, module, configs)
             elif hasattr(module, "merge_weights") and hasattr(module, "lora_alpha"):
                 found += _loralib(path, module)
@@ -147,19 +130,15 @@ def read(model: nn.Module) -> list[Adapter]:
 
 
 def _ours(model: nn.Module) -> list[Adapter]:
-    return [
-        Adapter(
-            path=s.name, make="lora_lab", host=s.module, A=a.lora_A, B=a.lora_B, r=a.r, alpha=a.alpha,
-            scaling=a.scaling, weight=s.base_weight, tensor=s.tensor, holder=a, merged=a.merged, enabled=a.enabled,
-            in_place=False,
-        )
-        for s in adapted(model)
-        for a in (s.adapter,)
-    ]  # fmt: skip
-
-
-def _is_peft(module: nn.Module) -> bool:
-    return isinstance(getattr(module, "scaling", None), dict) and hasattr(module, "merged_adapters")
+    found = []
+    for site in adapted(model):
+        a = site.adapter
+        found.append(Adapter(
+            path=site.name, make="lora_lab", host=site.module, A=a.lora_A, B=a.lora_B, r=a.r, alpha=a.alpha,
+            scaling=a.scaling, weight=site.base_weight, tensor=site.tensor, holder=a, merged=a.merged,
+            enabled=a.enabled, in_place=False, rslora=a.rslora, slider=a.lam,
+        ))  # fmt: skip
+    return found
 
 
 def _peft(path: str, module: nn.Module, configs: dict) -> Iterator[Adapter]:
@@ -167,9 +146,9 @@ def _peft(path: str, module: nn.Module, configs: dict) -> Iterator[Adapter]:
     while isinstance(getattr(base, "base_layer", None), nn.Module):
         base = base.base_layer
     tensor = getattr(module, "parameter_name", None) or "weight"
+    if not hasattr(base, tensor) and hasattr(base, "in_proj_weight"):
+        tensor = "in_proj_weight"
     weight = getattr(base, tensor, None)
-    if weight is None and hasattr(base, "in_proj_weight"):
-        tensor, weight = "in_proj_weight", base.in_proj_weight
     for kind in ("lora_", "lora_embedding_"):
         As, Bs = getattr(module, f"{kind}A", {}), getattr(module, f"{kind}B", {})
         for name in As.keys() if hasattr(As, "keys") else ():
@@ -182,7 +161,7 @@ def _peft(path: str, module: nn.Module, configs: dict) -> Iterator[Adapter]:
                 path=path, make="peft", host=module, A=A, B=B, r=int(module.r.get(name, r)),
                 alpha=module.lora_alpha.get(name), scaling=module.scaling.get(name), weight=weight, tensor=tensor,
                 merged=name in module.merged_adapters, enabled=not getattr(module, "disable_adapters", False),
-                active=name in getattr(module, "active_adapters", [name]), plain=not other, form=form,
+                active=name in getattr(module, "active_adapters", [name]), plain=not other, form=form, name=name,
                 moves_base=isinstance(init, str) and init not in ("gaussian", "eva", "orthogonal"),
             )  # fmt: skip
 
@@ -200,24 +179,40 @@ def _loralib(path: str, module: nn.Module) -> Iterator[Adapter]:
 
 
 def _own(path: str, module: nn.Module, parents: dict, paths: dict) -> Iterator[Adapter]:
-    for first, second in _PAIRS:
-        A, B = _factor(module, first), _factor(module, second)
-        if A is None or B is None:
+    for names in PAIRS:
+        A, B = (factor_of(module, name) for name in names)
+        if not all(isinstance(t, Tensor) and t.ndim == 2 and t.numel() and t.is_floating_point() for t in (A, B)):
             continue
         host, tensor, weight = _host(module, A, B, parents)
         form, r = _form(A, B, weight)
-        if form < 0 or (first == "A" and weight is None) or 2 * r > A.numel() // r + B.numel() // r:
+        if form < 0 or (names == ("A", "B") and weight is None) or 2 * r > A.numel() // r + B.numel() // r:
             continue
-        off = getattr(host, "enabled", True) is False or getattr(module, "enabled", True) is False
+        both = (host, module)
+        place = re.sub(r"(^|\.)parametrizations\.(\w+)\.\d+$", r"\1\2", paths.get(id(host), path))
         yield Adapter(
-            path=_without_parametrization(paths.get(id(host), path)), make="own", host=host, A=A, B=B, r=r,
-            alpha=_number((host, "alpha"), (host, "lora_alpha"), (module, "alpha"), (module, "lora_alpha")),
-            scaling=_number((host, "scaling"), (module, "scaling"), (host, "scale"), (module, "scale")),
-            weight=weight, tensor=tensor, holder=module, names=(first, second), form=form,
-            enabled=not off,
-            merged=getattr(host, "merged", False) is True or getattr(module, "merged", False) is True,
+            path=place, make="own", host=host, A=A, B=B, r=r, alpha=_number(both, ALPHA),
+            scaling=_number(both, SCALING), weight=weight, tensor=tensor, holder=module, names=names, form=form,
+            enabled=all(getattr(m, "enabled", True) is not False for m in both),
+            merged=any(getattr(m, "merged", False) is True for m in both),
         )  # fmt: skip
         return
+
+
+def factor_of(module: nn.Module, name: str) -> object:
+    """The factor itself, or the weight of a layer that is one, such as nn.Linear(in, r)."""
+    value = getattr(module, name, None)
+    return getattr(value, "weight", None) if isinstance(value, nn.Module) else value
+
+
+def _number(modules: tuple[nn.Module, ...], names: tuple[str, ...]) -> float | None:
+    for module in modules:
+        for name in names:
+            value = getattr(module, name, None)
+            if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
+                value = value.item()
+            if isinstance(value, Real) and not isinstance(value, bool):
+                return float(value)
+    return None
 
 
 def _host(module: nn.Module, A: Tensor, B: Tensor, parents: dict) -> tuple[nn.Module, str, Tensor | None]:
@@ -227,29 +222,19 @@ def _host(module: nn.Module, A: Tensor, B: Tensor, parents: dict) -> tuple[nn.Mo
     def fits(weight: object) -> bool:
         return isinstance(weight, Tensor) and weight.ndim >= 2 and _form(A, B, weight)[0] >= 0
 
-    own = module._parameters.get("weight")
+    own, parent = module._parameters.get("weight"), parents.get(id(module))
     if fits(own):
         return module, "weight", own
-    parent = parents.get(id(module))
-    if isinstance(parent, nn.utils.parametrize.ParametrizationList):
-        original = getattr(parent, "original", None)
-        owner = next((o for o in parents.values() if parent in getattr(o, "parametrizations", {}).values()), None)
-        if fits(original):
-            name = next(
-                (n for n, p in getattr(owner, "parametrizations", {}).items() if p is parent), "weight"
-            )
-            return module, name, original
+    if isinstance(parent, nn.utils.parametrize.ParametrizationList) and fits(getattr(parent, "original", None)):
+        of_one_layer = parents[id(parent)]  # {tensor: list of parametrizations}
+        return module, next(name for name, p in of_one_layer.items() if p is parent), parent.original
     for holder in (module, parent):
         children = [] if holder is None else list(holder.named_children())
-        weights = [getattr(c, "weight", None) for n, c in children if n not in _FACTOR_NAMES and c is not module]
+        weights = [getattr(c, "weight", None) for n, c in children if n not in FACTOR_NAMES and c is not module]
         weights = [w for w in weights if fits(w)]
         if len(weights) == 1:
             return holder, "weight", weights[0]
     return module, "weight", None
-
-
-def _without_parametrization(path: str) -> str:
-    return re.sub(r"(^|\.)parametrizations\.(\w+)\.\d+$", r"\1\2", path)
 
 
 # ------------------------------------------------------------------------------------------------------ other models
@@ -273,5 +258,3 @@ def size_of(a: Adapter) -> float:
 
 def is_readable(t: Tensor | None) -> bool:
     return isinstance(t, Tensor) and not t.is_meta and t.is_floating_point() and type(t) in (Tensor, nn.Parameter)
-
-
