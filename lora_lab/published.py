@@ -77,3 +77,23 @@ TABLE7 = {
     4: Amplification(on_delta=0.32, on_own=21.67, on_random=0.02, norm=61.95, delta_norm=6.91),
     64: Amplification(on_delta=1.90, on_own=37.71, on_random=0.33, norm=61.95, delta_norm=3.57),
 }
+
+
+class Count(NamedTuple):
+    """Trained numbers that the paper prints for LoRA on q and v (its tables 2, 3 and 4), in millions."""
+
+    model: str
+    r: int
+    printed: str
+
+
+PAPER_COUNTS = (
+    Count("RoBERTa base", 8, "0.3"),
+    Count("RoBERTa large", 8, "0.8"),
+    Count("DeBERTa XXL", 16, "4.7"),
+    Count("GPT-2 medium", 4, "0.35"),
+    Count("GPT-2 large", 4, "0.77"),
+    Count("GPT-3 175B", 1, "4.7"),
+    Count("GPT-3 175B", 8, "37.7"),
+)
+PAPER_FULL_GPT3 = 175_255.8e6  # its table 4, "FT"

@@ -18,9 +18,8 @@ from lora_lab.costs import (
     lora_numbers,
     parameter_bytes,
 )
+from lora_lab.published import PAPER_COUNTS, PAPER_FULL_GPT3
 from lora_lab.subjects.files_and_costs.models import (
-    PAPER_COUNTS,
-    PAPER_FULL_GPT3,
     SHAPES,
     TARGETS,
     Shape,

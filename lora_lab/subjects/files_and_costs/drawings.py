@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from lora_lab.figures.style import FILLS, axes_of
+from lora_lab.costs import Bill
+from lora_lab.figures.style import COLOURS, FILLS, axes_of
 
 PARTS = {  # of a Bill: colour, hatch, words
     "weights": (FILLS["weights"], "", "weights"),
@@ -15,27 +15,31 @@ PARTS = {  # of a Bill: colour, hatch, words
     "optimizer": (FILLS["Adam"], "...", "optimizer's state"),
     "activations": (FILLS["activations"], "xx", "activations"),
 }
+GB = 1e9
 
 
-def bill_bars(bills: Mapping[str, Sequence[float]], ax: Axes | None = None, *, unit: float = 1e9, name: str = "GB"):
-    """Stacked bars of what is held while training. {label: costs.Bill}; returns the Axes."""
+def bill_bars(bills: Mapping[str, Bill], ax: Axes | None = None) -> Axes:
+    """Stacked bars of the GB that are held while training, and a line for the memory of a card."""
     ax = axes_of(ax, (8, 2.6))
-    labels, left = list(bills), np.zeros(len(bills))
-    for i, (colour, hatch, words) in enumerate(PARTS.values()):
-        width = np.array([bill[i] for bill in bills.values()]) / unit
-        ax.barh(labels, width, left=left, color=colour, hatch=hatch, edgecolor=FILLS["paper"], label=words)
-        left += width
+    labels = list(bills)
+    for colour, hatch, words in PARTS.values():
+        ax.barh(labels, [0] * len(labels), color=colour, hatch=hatch, edgecolor=FILLS["paper"], label=words)
+    ax.axvline(0, color=COLOURS["chosen"], lw=1.5, label="the card")
     ax.invert_yaxis()
-    ax.set(xlabel=name)
-    ax.legend(ncols=2, loc="upper left", bbox_to_anchor=(-0.02, -0.28))
+    ax.set(xlabel="GB")
+    ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.28))
+    update_bills(ax, bills)
     return ax
 
 
-def update_bills(ax: Axes, bills: Mapping[str, Sequence[float]], unit: float, name: str) -> None:
-    """Show other bills with the same labels in bars that are drawn already."""
-    left = np.zeros(len(bills))
-    for i, bars in enumerate(ax.containers):
-        for j, (bar, bill) in enumerate(zip(bars, bills.values(), strict=True)):
-            bar.set(x=left[j], width=bill[i] / unit)
-            left[j] += bill[i] / unit
-    ax.set(xlabel=name, xlim=(0, 1.05 * left.max()))
+def update_bills(ax: Axes, bills: Mapping[str, Bill], card: float = 0) -> None:
+    """Show other bills with the same labels, and a card of so many GB, in bars that are drawn already."""
+    for row, bill in enumerate(bills.values()):
+        left = 0
+        for part, bars in zip(PARTS, ax.containers):
+            width = getattr(bill, part) / GB
+            bars[row].set(x=left, width=width)
+            left += width
+    ax.lines[0].set_xdata([card, card])
+    longest = max(bill.total / GB for bill in bills.values())
+    ax.set_xlim(0, 1.05 * max(longest, card if card < 2 * longest else 0))

@@ -1,6 +1,6 @@
-"""The adapter folder that page 09 opens byte by byte, written by PEFT: python -m lora_lab.subjects.files_and_costs.make_peft_folder
+"""An adapter folder written by PEFT: python -m lora_lab.subjects.files_and_costs.make_peft_folder
 
-PEFT trains a rank-3 adapter on both layers of lora_lab.subjects.files_and_costs.neighbours.small_net() and saves it; beside it we keep what PEFT
+PEFT trains a rank-3 adapter on both layers of neighbours.small_net() and saves it; beside it we keep what PEFT
 computes with it. So a reader without PEFT still reads a folder of PEFT's and compares with PEFT's numbers.
 """
 

@@ -1,4 +1,4 @@
-"""Page 09's neighbours: are peft and transformers here, and an adapter that PEFT wrote, kept for readers without it."""
+"""LoRA's neighbours: are peft and transformers here, and an adapter that PEFT wrote, kept for readers without it."""
 
 from __future__ import annotations
 

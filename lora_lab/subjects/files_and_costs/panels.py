@@ -1,82 +1,87 @@
-"""Panels of page 09: what a real model costs, and one variant of LoRA beside LoRA."""
+"""The calculator: what adapting a published model costs."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from lora_lab.costs import Bill, human
 from lora_lab.figures.live import LiveFigure, choice, menu
-from lora_lab.subjects.files_and_costs import models
-from lora_lab.subjects.objective.panels import _in_units
 
-from . import drawings
+from . import drawings, models
 
 DTYPES = {"bfloat16": "bfloat16", "float32": "float32", "4 bits (NF4)": "nf4"}
 TOKENS = {"1 × 512": 512, "1 × 2048": 2048, "8 × 512": 4096, "8 × 2048": 16384, "32 × 512": 16384, "32 × 2048": 65536}
 
 
-class Estimate(dict):
-    """What the calculator says, by name; `full` and `lora` are Bills."""
+class Estimate(NamedTuple):
+    """What the calculator says. share: of the model's numbers, in %. Files are in 16 bits, as the paper counts them.
+
+    card: its memory in GB; beside: how many such adapters it holds beside one base.
+    """
+
+    trained: int
+    share: float
+    lora: Bill
+    full: Bill
+    file: int
+    full_file: int
+    card: int
+    beside: int
 
     def caption(self) -> str:
-        full, lora = self["full"], self["lora"]
-        beside = f"{self['beside']:,} adapters" if self["beside"] else "no adapter: the base alone does not fit"
+        lora = self.lora
+        fits = "fits" if lora.total <= self.card * 1e9 else "does not fit"
+        beside = f"{self.beside:,} adapters" if self.beside else "no adapter: the base alone does not fit"
         return (
-            f"{self['trained']:,} trained numbers ({self['share']:.2g} %). Training {human(lora.total)}, in full "
-            f"{human(full.total)}. LoRA: weights {human(lora.weights)}, gradients {human(lora.gradients)}, "
+            f"{self.trained:,} trained numbers ({self.share:.2g} %). Training {human(lora.total)}, in full "
+            f"{human(self.full.total)}. LoRA: weights {human(lora.weights)}, gradients {human(lora.gradients)}, "
             f"optimizer {human(lora.optimizer)}, activations {human(lora.activations)}. "
-            f"File {human(self['file'])}, in full {human(self['full_file'])}. "
-            f"In {self['card']} GB beside one base: {beside}"
+            f"File {human(self.file)}, in full {human(self.full_file)}. "
+            f"A card of {self.card} GB: training with LoRA {fits}; beside one base, {beside}"
         )
 
 
-def estimate(model: str, r: int, targets: str, dtype: str, optimizer: str, batch: str, card: int = 80) -> Estimate:
-    """All numbers of the calculator. Full fine-tuning beside a 4-bit base is counted in bfloat16: 4 bits do not train.
-
-    Files are in 16 bits, as the paper counts them; `beside` is how many such adapters a card of `card` GB holds.
-    """
+def estimate(
+    model: str, r: int, targets: str, dtype="bfloat16", optimizer="Adam", batch="1 × 2048", card: int = 80
+) -> Estimate:
+    """All numbers of the calculator. Beside a 4-bit base, full fine-tuning is counted in bfloat16: 4 bits do not train."""
     shape, kind, tokens = models.shape_of(model), DTYPES[dtype], TOKENS[batch]
     trained = models.adapter_numbers(shape, r, targets)
-    wide = "bfloat16" if kind == "nf4" else kind
-    full: Bill = models.training_bill(shape, None, targets, wide, optimizer, tokens)
+    trainable = "bfloat16" if kind == "nf4" else kind
     return Estimate(
         trained=trained,
         share=100 * trained / shape.total,
         lora=models.training_bill(shape, r, targets, kind, optimizer, tokens),
-        full=full,
+        full=models.training_bill(shape, None, targets, trainable, optimizer, tokens),
         file=2 * trained,
         full_file=2 * shape.total,
-        beside=models.adapters_beside(shape, r, targets, kind, card * 1e9),
         card=card,
+        beside=models.adapters_beside(shape, r, targets, kind, card * 1e9),
     )
 
 
-def calculator_panel(model: str = "Llama-3-8B") -> LiveFigure:
-    """Page 09: memory while training, full and with LoRA, for a published model."""
+def calculator_panel(model: str = "Llama-3-8B", card: int = 24) -> LiveFigure:
+    """Memory while training a published model, in full and with LoRA, and the memory of a card as a line."""
 
     def draw(fig: Figure, **values) -> str:
         found = estimate(**values)
-        bills = {"full": found["full"], "LoRA": found["lora"]}
-        scale, unit = _in_units(found["full"].total)
+        bills = {"full": found.full, "LoRA": found.lora}
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
             drawings.bill_bars(bills, ax)
-        drawings.update_bills(fig.axes[0], bills, scale, unit)
+        drawings.update_bills(fig.axes[0], bills, values["card"])
         fig.axes[0].set_title(f"while training {values['model']}")
         return found.caption()
 
     controls = {
-        "model": menu("model", list(models.SHAPES)),
+        "model": menu("model", list(models.SHAPES), model),
         "r": choice("rank r", (1, 2, 4, 8, 16, 32, 64, 128, 256), 8),
-        "targets": menu("matrices", list(models.TARGETS)),
+        "targets": menu("matrices", list(models.TARGETS), "q, v"),
         "dtype": menu("base in", list(DTYPES)),
-        "optimizer": menu("optimizer", ["Adam", "8-bit Adam", "SGD"]),
+        "optimizer": menu("optimizer", list(models.STATE_BYTES)),
         "batch": choice("batch × length", list(TOKENS), "1 × 2048"),
-        "card": choice("card, GB", (8, 16, 24, 48, 80, 141), 80),
+        "card": choice("card, GB", (8, 16, 24, 48, 80, 141), card),
     }
-    controls["model"].value, controls["targets"].value = model, "q, v"
-    return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4), keep=True)
-
-
-
-
+    return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4), keep=True, lines=2)

@@ -1,8 +1,8 @@
-"""Figures of page 09: digits a quarter turned, the bill of a real model, and what came after LoRA."""
+"""Figures of what came after LoRA: digits a quarter turned, and methods compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from lora_lab.figures.style import COLOURS, CYCLE, DASHES, FILLS, INK, array, axes_of, plt
+from lora_lab.subjects.tables import Table
 
 
 def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tuple[str, str]) -> list[Axes]:
@@ -29,88 +30,76 @@ def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tup
     return list(axes.flat)
 
 
-
-
-
-
 def _log_loss(ax: Axes, ticks: Sequence[float]) -> None:
     ax.set_yscale("log")
     ax.yaxis.set_minor_locator(NullLocator())
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
 
 
-def variant_axes(fig: Figure) -> tuple[Axes, Axes]:
-    grid = {"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.9, "wspace": 0.42}
-    return fig.subplots(1, 2, gridspec_kw=grid)
-
-
-def variant_curves(record: Mapping, name: str, ax: Axes | None = None, *, live: Sequence[float] | None = None) -> Axes:
-    """Test loss against step: every recorded seed of one method in brown, of LoRA in blue, the live run dotted."""
-    ax = axes_of(ax, (7, 4))
-    for method, colour in (("LoRA", COLOURS["LoRA"]), (name, COLOURS["variant"])):
-        curves = np.array(record["methods"][method]["curves"])  # (seeds, points)
-        ax.plot(record["steps"], np.median(curves, 0), color=colour, label=f"{method}: median and all seeds")
-        ax.fill_between(record["steps"], curves.min(0), curves.max(0), color=colour, alpha=0.2, lw=0)
-    ax.plot(record["steps"], _or_nothing(record, live), ":", color=COLOURS["chosen"], label="trained on this page")
-    _log_loss(ax, (0.1, 0.3, 1, 3, 10))
-    ax.set(title="test loss while training", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0.07, 30))
-    ax.legend(handles=ax.lines, loc="upper right")  # "best" would search for a place at every redraw
-    return ax
-
-
-def _or_nothing(record: Mapping, live: Sequence[float] | None) -> Sequence[float]:
-    return [np.nan] * len(record["steps"]) if live is None else live
-
-
-def update_variant(axes: Sequence[Axes], record: Mapping, name: str, live: Sequence[float] | None = None) -> None:
-    """Show another method in variant_curves and variant_dots that are drawn already."""
-    left, right = axes
-    curves = np.array(record["methods"][name]["curves"])
-    left.lines[1].set_ydata(np.median(curves, 0))
-    left.lines[2].set_ydata(_or_nothing(record, live))
-    left.collections[1].remove()
-    left.fill_between(record["steps"], curves.min(0), curves.max(0), color=COLOURS["variant"], alpha=0.2, lw=0)
-    left.get_legend().get_texts()[1].set_text(f"{name}: median and all seeds")
-    for i, method in enumerate(record["methods"]):
-        for line in right.lines[2 * i : 2 * i + 2]:
-            line.set_color(_dot_colour(method, name))
-
-
-def _dot_colour(method: str, chosen: str | None) -> str:
+def _colour(method: str, chosen: str | None) -> str:
     return COLOURS["variant"] if method == chosen else COLOURS.get(method, COLOURS["rest"])
 
 
-def variant_dots(record: Mapping, name: str | None = None, ax: Axes | None = None) -> Axes:
-    """The last test loss of every method, a dot per seed; the chosen one in brown, LoRA blue, full orange."""
-    ax = axes_of(ax, (7, 4))
-    methods = list(record["methods"])
-    for row, method in enumerate(methods):
-        losses = record["methods"][method]["loss"]
-        colour = _dot_colour(method, name)
-        ax.plot(losses, [row] * len(losses), "o", ms=7, alpha=0.6, color=colour, mew=0)
-        ax.plot(np.median(losses), row, "|", ms=18, mew=2.5, color=colour)
-    lora = float(np.median(record["methods"]["LoRA"]["loss"]))
-    ax.axvline(lora, lw=1, ls=":", color=COLOURS["LoRA"])
-    ax.set_xscale("log")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks((0.1, 0.2, 0.4, 0.8), ("0.1", "0.2", "0.4", "0.8"))
-    ax.set_yticks(range(len(methods)), methods)
-    ax.invert_yaxis()
-    ax.set(title="test loss at the end, a dot per seed", xlabel="cross-entropy (nats)")
-    return ax
+def begin_variants(fig: Figure, runs: Table, steps: Sequence[int]) -> None:
+    """Left: test loss against step, LoRA's runs in blue, room for another method. Right: every run's last loss."""
+    grid = {"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.9, "wspace": 0.42}
+    left, right = fig.subplots(1, 2, gridspec_kw=grid)
+    nothing = [np.nan] * len(steps)
+    for colour in ("LoRA", "variant"):
+        left.plot(steps, nothing, color=COLOURS[colour])
+    left.plot(steps, nothing, ":", color=COLOURS["chosen"], label="trained on this page")
+    _band(left, 0, runs.where(method="LoRA"), steps)
+    _log_loss(left, (0.1, 0.3, 1, 3, 10))
+    left.set(title="test loss while training", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0.07, 30))
+
+    by_method = runs.by("method")
+    for row, (method, mine) in enumerate(by_method.items()):
+        losses, colour = mine.column("loss"), _colour(method, None)
+        right.plot(losses, [row] * len(losses), "o", ms=7, alpha=0.6, color=colour, mew=0)
+        right.plot(np.median(losses), row, "|", ms=18, mew=2.5, color=colour)
+    right.axvline(np.median(by_method["LoRA"].column("loss")), lw=1, ls=":", color=COLOURS["LoRA"])
+    right.set_xscale("log")
+    right.xaxis.set_minor_locator(NullLocator())
+    right.set_xticks((0.1, 0.2, 0.4, 0.8), ("0.1", "0.2", "0.4", "0.8"))
+    right.set_yticks(range(len(by_method)), list(by_method))
+    right.invert_yaxis()
+    right.set(title="test loss at the end, a dot per base", xlabel="cross-entropy (nats)")
 
 
-def rate_curves(record: Mapping, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Mean test loss of the tuning runs against the learning rate; a filled dot at the rate that was chosen."""
+def update_variants(
+    fig: Figure, runs: Table, steps: Sequence[int], method: str, live: Sequence[float] | None = None
+) -> None:
+    """Show one method in what `begin_variants` drew: its curves and its dots in brown, the live run dotted."""
+    left, right = fig.axes
+    if len(left.collections) > 1:
+        left.collections[1].remove()
+    _band(left, 1, runs.where(method=method), steps)
+    left.lines[2].set_ydata([np.nan] * len(steps) if live is None else live)
+    left.legend(handles=left.lines, loc="upper right")  # "best" would search for a place at every redraw
+    for row, name in enumerate(runs.kinds("method")):
+        for line in right.lines[2 * row : 2 * row + 2]:
+            line.set_color(_colour(name, method))
+
+
+def _band(ax: Axes, line: int, runs: Table, steps: Sequence[int]) -> None:
+    """The median of the curves as a line that is there already, and their range as a band."""
+    curves = np.array(runs.column("curve"))  # (bases, points)
+    ax.lines[line].set_ydata(np.median(curves, 0))
+    ax.lines[line].set_label(f"{runs[0].method}: median and all bases")
+    ax.fill_between(steps, curves.min(0), curves.max(0), color=ax.lines[line].get_color(), alpha=0.2, lw=0)
+
+
+def rate_curves(tuning: Table, ax: Axes | None = None) -> Axes:
+    """Mean test loss of the tuning runs against the learning rate; a filled dot at the best rate."""
     ax = axes_of(ax, (8.5, 4.2))
     rest = ((colour, dashes) for dashes in DASHES[:3] for colour in CYCLE)
-    for marker, name in zip("os^vD<>Phd", names or record["methods"]):
-        tuning = record["methods"][name]["tuning"]
-        rates, losses = [float(k) for k in tuning], [np.mean(v) for v in tuning.values()]
-        colour, dashes = (COLOURS[name], "-") if name in COLOURS else next(rest)
-        ax.plot(rates, losses, marker=marker, mfc=FILLS["paper"], lw=1.5, ls=dashes, label=name, color=colour)
-        best = int(np.argmin(losses))
-        ax.plot(rates[best], losses[best], marker, ms=9, color=colour)
+    for marker, (method, tries) in zip("os^vD<>Phd", tuning.by("method").items()):
+        means = {lr: seeds.mean("loss") for lr, seeds in tries.by("lr").items()}
+        colour, dashes = (COLOURS[method], "-") if method in COLOURS else next(rest)
+        style = {"marker": marker, "mfc": FILLS["paper"], "lw": 1.5, "ls": dashes, "color": colour}
+        ax.plot(list(means), list(means.values()), label=method, **style)
+        best = min(means, key=means.get)
+        ax.plot(best, means[best], marker, ms=9, color=colour)
     _log_loss(ax, (0.1, 0.3, 1, 3, 10))
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
@@ -121,16 +110,16 @@ def rate_curves(record: Mapping, names: Sequence[str] | None = None, ax: Axes | 
     return ax
 
 
-def rank_transfer(record: Mapping, ax: Axes | None = None) -> Axes:
-    """Last test loss against rank with the learning rate found at r = 4, a dot per seed: alpha/r and alpha/sqrt r."""
+def rank_transfer(tries: Table, ax: Axes | None = None) -> Axes:
+    """Last test loss against rank with the learning rate found at r = 4, a dot per base: alpha/r and alpha/sqrt r."""
     ax = axes_of(ax, (7, 3.8))
-    shown = {"LoRA": ("LoRA: α/r", COLOURS["LoRA"], -0.06), "rsLoRA": ("rsLoRA: α/√r", COLOURS["variant"], 0.06)}
-    for name, (label, colour, aside) in shown.items():
-        ranks = [int(r) for r in record["ranks"][name]]
-        losses = np.array(list(record["ranks"][name].values()))  # (ranks, seeds)
-        x = np.log2(ranks) + aside
-        ax.plot(x, np.median(losses, 1), color=colour, label=label)
-        ax.plot(np.repeat(x, losses.shape[1]), losses.flatten(), "o", color=colour, alpha=0.5, mew=0)
+    shown = [("LoRA", "LoRA: α/r", "LoRA", -0.06), ("rsLoRA", "rsLoRA: α/√r", "variant", 0.06)]
+    for method, label, colour, aside in shown:
+        mine = tries.where(method=method)
+        medians = {rank: np.median(runs.column("loss")) for rank, runs in mine.by("rank").items()}
+        ax.plot(np.log2(list(medians)) + aside, list(medians.values()), color=COLOURS[colour], label=label)
+        ax.plot(np.log2(mine.column("rank")) + aside, mine.column("loss"), "o", color=COLOURS[colour], alpha=0.5, mew=0)
+    ranks = tries.kinds("rank")
     ax.set_xticks(np.log2(ranks), [f"{r}" for r in ranks])
     _log_loss(ax, (0.1, 0.2, 0.4, 0.8, 1.6))
     ax.set(xlabel="rank r, at the learning rate tuned for r = 4", ylabel="test loss (nats)")

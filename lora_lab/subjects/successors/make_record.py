@@ -1,33 +1,29 @@
-"""Page 09's comparison of LoRA and what came after: python -m lora_lab.subjects.successors.make_record [method ...]
+"""LoRA and what came after, compared: python -m lora_lab.subjects.successors.make_record [method ...]
 
 About 4 CPU minutes. With names of methods, only those are measured again and the rest of the record stays.
 
 A small network trained on upright digits learns the digits turned by 90 degrees, 300 steps, with each method.
 1. Learning rates: nine of them, a factor 2 apart, on three bases of their own; the one with the smallest mean test
    loss is the method's rate.
-2. Ten other bases with those rates: the curves and the losses that the page shows.
+2. Ten other bases with those rates: the curves and the losses.
 3. rsLoRA's claim: the rate found at r = 4, used at other ranks, alpha = 4 throughout.
-
-Writes lora_lab/data/variants.json. tests/test_variants.py runs a part of it again.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import sys
 from functools import cache, partial
-from pathlib import Path
 
 import torch
 
-from lora_lab.subjects.successors import variants
+from lora_lab.subjects.records import read_record, write_record
 
+from . import variants
 from .variants import METHODS, RsLoRALinear, Run, lora
 
 RATES = [round(0.001 * 2**k, 3) for k in range(9)]
 TUNING_SEEDS, SEEDS, RANKS = (100, 101, 102), tuple(range(10)), (1, 4, 16, 64)
-TARGET = Path(__file__).resolve().parents[2] / "lora_lab" / "data" / "variants.json"
 
 
 @cache
@@ -61,13 +57,18 @@ def measure(name: str) -> dict:
     }
 
 
-def across_ranks(name: str, attach, lr: float) -> dict[str, list[float]]:
-    return {str(r): [round(run(partial(attach, r=r), s, lr).loss, 4) for s in SEEDS] for r in RANKS}
+def across_ranks(methods: dict) -> dict[str, dict[str, list[float]]]:
+    attach = {"LoRA": lora, "rsLoRA": partial(lora, layer=RsLoRALinear)}
+    found = {}
+    for name in attach:
+        lr = methods[name]["lr"]
+        found[name] = {str(r): [round(run(partial(attach[name], r=r), s, lr).loss, 4) for s in SEEDS] for r in RANKS}
+    return found
 
 
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
-    old = json.loads(TARGET.read_text()) if names else {}
+    old = read_record("successors") if names else {}
     done = old.get("methods", {})
     settings = {
         "task": "scikit-learn digits turned by 90 degrees; base 64-256-192-10 trained on them upright",
@@ -88,13 +89,9 @@ def main(names: list[str]) -> None:
         "base": [[round(v, 4) for v in variants.score(start(s)[1], *start(s)[0].turned_test)] for s in SEEDS],
         "upright": [[round(v, 4) for v in variants.score(start(s)[1], *start(s)[0].upright_test)] for s in SEEDS],
         "methods": methods,
-        "ranks": old.get("ranks")
-        or {
-            "LoRA": across_ranks("LoRA", lora, methods["LoRA"]["lr"]),
-            "rsLoRA": across_ranks("rsLoRA", partial(lora, layer=RsLoRALinear), methods["rsLoRA"]["lr"]),
-        },
+        "ranks": old.get("ranks") or across_ranks(methods),
     }
-    TARGET.write_text(json.dumps(record, indent=1).replace("\n    ", " ").replace("\n   ]", " ]") + "\n")
+    write_record(record, "successors")
 
 
 if __name__ == "__main__":

@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from lora_lab.figures.live import LiveFigure, menu
+from lora_lab.subjects.tables import Table
 
 from . import drawings
 
 
-def against_lora(record: Mapping, name: str) -> str:
-    """One method beside LoRA in a sentence: trained numbers, rate, median and range, seeds on which it is better."""
-    method, lora = record["methods"][name], record["methods"]["LoRA"]
-    losses = method["loss"]
-    text = (
-        f"{name}: {method['trained']:,} numbers, learning rate {method['lr']:g}, loss {np.median(losses):.2g} "
-        f"({min(losses):.2g} to {max(losses):.2g})"
+def wins_against(runs: Table, others: Table) -> int:
+    """On how many bases the first ended with the smaller loss."""
+    pairs = zip(runs.column("loss"), others.column("loss"), strict=True)
+    return sum(mine < theirs for mine, theirs in pairs)
+
+
+def against_lora(runs: Table, method: str) -> str:
+    """One method beside LoRA in a sentence: trained numbers, rate, median and range, bases on which it is better."""
+    mine = runs.where(method=method)
+    losses = mine.column("loss")
+    return (
+        f"{method}: {mine[0].trained:,} numbers, learning rate {mine[0].lr:g}, loss {median(losses):.2g} "
+        f"({min(losses):.2g} to {max(losses):.2g}); "
+        f"below LoRA on {wins_against(mine, runs.where(method='LoRA'))} of {len(mine)}"
     )
-    if name == "LoRA":
-        return f"{text} over {len(losses)} seeds"
-    return f"{text}; below LoRA on {sum(a < b for a, b in zip(losses, lora['loss']))} of {len(losses)}"
 
 
-def variant_panel(record: Mapping, live: Mapping[str, Sequence[float]] | None = None) -> LiveFigure:
-    """Page 09: the recorded curves of one method over LoRA's, and the last losses of all methods.
+def variant_panel(
+    runs: Table, steps: Sequence[int], live: Mapping[str, Sequence[float]] | None = None, method: str = "PiSSA"
+) -> LiveFigure:
+    """The recorded curves of one method over LoRA's, and the last losses of all methods.
 
-    live: {method: test losses at record["steps"]} of the run that the page itself has made.
+    live: {method: test losses at `steps`} of the run that the page itself has made.
     """
+    live = live or {}
 
     def draw(fig: Figure, method: str) -> str:
         if not fig.axes:
-            left, right = drawings.variant_axes(fig)
-            drawings.variant_curves(record, method, left)
-            drawings.variant_dots(record, method, right)
-        drawings.update_variant(fig.axes, record, method, (live or {}).get(method))
-        return against_lora(record, method)
+            drawings.begin_variants(fig, runs, steps)
+        drawings.update_variants(fig, runs, steps, method, live.get(method))
+        return against_lora(runs, method)
 
-    names = [name for name in record["methods"] if name != "LoRA"]
-    return LiveFigure(draw, {"method": menu("method", names)}, name="what came after", figsize=(10, 4.4), keep=True)
+    names = [name for name in runs.kinds("method") if name != "LoRA"]
+    controls = {"method": menu("method", names, method)}
+    return LiveFigure(draw, controls, name="what came after", figsize=(10, 4.4), keep=True)

@@ -1,4 +1,4 @@
-"""What came after LoRA, each as a small change of `LoRALinear` (page 09), and the task they are compared on.
+"""What came after LoRA, each as a small change of `LoRALinear`, and the task they are compared on.
 
 Every layer takes a frozen `nn.Linear` as its base and, at the start, computes what the base computes (QLoRA: what the
 rounded base computes). They are for reading and measuring: no merge, no files. PEFT has them for real work.
@@ -6,11 +6,10 @@ rounded base computes). They are for reading and measuring: no merge, no files. 
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from lora_lab.subjects.digits.repair import images
 from lora_lab.subjects.linear_task.tasks import normal
 from lora_lab.training import History, train
 
-# ------------------------------------------------------------------------------------- the layers, as on page 09
+# ------------------------------------------------------------------------------- the layers, as the page writes them
 
 
 class RsLoRALinear(LoRALinear):
@@ -95,8 +94,9 @@ class VeRALinear(nn.Module):
 def nf4_levels() -> Tensor:
     """The 16 numbers of "4-bit NormalFloat": quantiles of N(0, 1), scaled to [-1, 1], with an exact 0 (16,).
 
-    Dettmers et al., 2023, arXiv 2305.14314, section 3: equal shares of a normal weight fall to each level. Eight
-    quantiles above zero and seven below, from 1 - 0.9677 to 0.9677, the end points of the authors' own table.
+    Dettmers et al., 2023, arXiv 2305.14314, section 3. Eight quantiles above zero and seven below, from 1 - 0.9677 to
+    0.9677, the end points of the authors' own table. They would be used alike if weights were normal and not divided
+    by the largest of their block (arXiv 2306.06965).
     """
     end = 0.9677083
     above = torch.special.ndtri(torch.linspace(0.5, end, 9, dtype=torch.float64)[1:])
@@ -163,12 +163,12 @@ class Method(NamedTuple):
     lr_ratio: float = 1.0
 
 
-def lora(model: nn.Module, seed: int, layer: type[LoRALinear] = LoRALinear, r: int = 4, alpha: float = 4.0) -> None:
-    """Layers of one class, with the A that `seed` gives to the first, the second, ... of them.
+def lora(model: nn.Module, seed: int, layer: type[LoRALinear] = LoRALinear, r=4, alpha=4.0) -> nn.Module:
+    """Layers of one class, with the A that `seed` gives to the first, the second, ... of them; in place.
 
     A layer too small for rank r gets the largest it can carry.
     """
-    seeds = iter(range(100 * seed, 100 * seed + 100))
+    seeds = itertools.count(100 * seed)
 
     def make(base: nn.Linear) -> LoRALinear:
         made = layer(base, min(r, *base.weight.shape), alpha)
@@ -177,7 +177,7 @@ def lora(model: nn.Module, seed: int, layer: type[LoRALinear] = LoRALinear, r: i
             made.reset_lora(generator=torch.Generator().manual_seed(number))
         return made
 
-    wrap(model, make)
+    return wrap(model, make)
 
 
 def _vera(model: nn.Module, seed: int) -> None:
@@ -236,11 +236,17 @@ def digit_base(data: TurnedDigits, seed: int = 0) -> nn.Sequential:
     return model
 
 
+class Score(NamedTuple):
+    """loss: cross-entropy in nats; accuracy: share of right answers."""
+
+    loss: float
+    accuracy: float
+
+
 @torch.no_grad()
-def score(model: nn.Module, X: Tensor, y: Tensor) -> tuple[float, float]:
-    """(cross-entropy in nats, share of right answers)."""
+def score(model: nn.Module, X: Tensor, y: Tensor) -> Score:
     logits = model(X)
-    return F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).float().mean().item()
+    return Score(F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).float().mean().item())
 
 
 class Run(NamedTuple):
@@ -265,8 +271,3 @@ def fit(model: nn.Module, data: TurnedDigits, lr: float, *, lr_ratio: float = 1.
     loss, accuracy = score(model, X, y)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Run(curve, loss, accuracy, trained, history.diverged_at is not None)
-
-
-def recorded() -> Mapping:
-    """The record that `python -m lora_lab.subjects.successors.make_record` writes: settings, tuned rates, every seed's curve."""
-    return json.loads(Path(__file__).with_name("record.json").read_text(encoding="utf-8"))
