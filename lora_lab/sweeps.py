@@ -14,7 +14,7 @@ curve is the single run's curve. First used on page 04.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -53,15 +53,11 @@ class Run:
 
 @dataclass(eq=False, repr=False)
 class Sweep:
-    """The runs of a grid, chosen by `runs` and `run`.
+    """The runs of a grid, chosen by `runs` and `run`. interrupted: stopped by hand, so that they have fewer steps."""
 
-    axes: {"r": its values, …}. data: base, X, y. settings: the rest, as `sweep` was called. interrupted: stopped by
-    hand; every run then has fewer steps.
-    """
-
-    axes: dict[str, list]
-    data: tuple[nn.Linear, Tensor, Tensor]
-    settings: dict[str, object]
+    axes: dict[str, list]  # {"r": its values, …}
+    data: tuple[nn.Linear, Tensor, Tensor]  # base, X, y
+    settings: dict[str, object]  # the rest, as `sweep` was called
     interrupted: bool = False
     _runs: list[Run] = field(default_factory=list)
 
@@ -137,11 +133,17 @@ def _train_all(result: Sweep, progress: str | None) -> None:
         """Views of M (S, R, width), one for each rank: (S, k, r, width)."""
         return [part.unflatten(1, (k, r)) for part, r in zip(M.split([k * r for r in ranks], 1), ranks)]
 
+    def factors(s: int, i: int) -> tuple[Tensor, Tensor]:
+        """A and Bᵀ of the s-th seed in the i-th of all ranks times choices, as they are now."""
+        return by_rank(A)[i // k][s, i % k], by_rank(B)[i // k][s, i % k]
+
     A, B = X.new_zeros(len(seeds), R, X.shape[1]), X.new_zeros(len(seeds), R, y.shape[1])  # B: the columns of lora_B
     rate, scaling = X.new_zeros(1, R, 1), X.new_zeros(1, R, 1)
+    std = 1 / math.sqrt(X.shape[1]) if std is None else std
     for r, a, its_rate, its_scaling in zip(ranks, by_rank(A), by_rank(rate), by_rank(scaling)):
-        for s, seed in enumerate(seeds):
-            a[s] = _start(r, X.shape[1], seed, std)
+        for s, seed in enumerate(seeds):  # as LoRALinear.reset_lora draws it
+            generator = torch.Generator("cpu").manual_seed(seed)
+            a[s] = std * torch.randn(r, X.shape[1], generator=generator, dtype=torch.float64, device="cpu")
         for j, (alpha, lr, rule) in enumerate(choices):
             its_rate[:, j], its_scaling[:, j] = lr, scaling_of(alpha, r, rule)
     moments = [(torch.zeros_like(P), torch.zeros_like(P)) for P in (A, B)]  # Adam's
@@ -154,24 +156,15 @@ def _train_all(result: Sweep, progress: str | None) -> None:
             for step, rows in zip(range(steps), rows_of_seeds):
                 rows = torch.stack(rows).to(X.device)  # (S, m)
                 x, wanted = X[rows], residual[rows].mT.unsqueeze(1)  # (S, m, d_in), (S, 1, d_out, m)
-                c = 2 / wanted[0].numel()
-                H, sB = A @ x.mT, scaling * B  # (S, R, m), (S, R, d_out)
-                G, dB, losses = torch.empty_like(H), torch.empty_like(B), []
-                for h, sb, g, db in zip(by_rank(H), by_rank(sB), by_rank(G), by_rank(dB)):
-                    E = (sb.mT @ h).sub_(wanted)  # (S, k, d_out, m)
-                    losses.append(E.square().mean((2, 3)))
-                    g.copy_(sb @ E)
-                    db.copy_(h @ E.mT)
-                losses = torch.cat(losses, 1)
+                losses, *gradients = _losses_and_gradients(A, B, scaling, x, wanted, by_rank)
                 for s, i in (~losses.isfinite()).nonzero().tolist():  # the others go on: none reads another's rows
                     if (s, i) not in stopped:
-                        own = [by_rank(P)[i // k][s, i % k].clone() for P in (A, B)]
-                        stopped[s, i] = (step, *own)
+                        stopped[s, i] = (step, *(M.clone() for M in factors(s, i)))
                 decay = (1 + math.cos(math.pi * step / steps)) / 2 if schedule == "cosine" else 1.0
-                for P, grad, (m, v) in zip((A, B), ((G @ x).mul_(c), dB.mul_(c * scaling)), moments):
+                for M, gradient, (m, v) in zip((A, B), gradients, moments):
                     if optimizer == "adam":
-                        grad = _adam(grad, m, v, step + 1)
-                    P.addcmul_(grad, rate, value=-decay)
+                        gradient = _adam(gradient, m, v, step + 1)
+                    M.addcmul_(gradient, rate, value=-decay)
                 all_losses.append(losses)
                 bar.update()
     except KeyboardInterrupt:
@@ -183,8 +176,7 @@ def _train_all(result: Sweep, progress: str | None) -> None:
     curves = torch.stack(all_losses)  # (steps, S, ranks * k)
     for i, (r, (alpha, lr, rule)) in enumerate(product(ranks, choices)):
         for s, seed in enumerate(seeds):
-            last = (None, by_rank(A)[i // k][s, i % k], by_rank(B)[i // k][s, i % k])
-            end, a, b = stopped.get((s, i), last)
+            end, a, b = stopped.get((s, i), (None, *factors(s, i)))
             its_scaling, losses = scaling_of(alpha, r, rule), curves[:, s, i].clone()
             delta = (its_scaling * b.T) @ a
             if end is None:
@@ -194,11 +186,19 @@ def _train_all(result: Sweep, progress: str | None) -> None:
             result._runs.append(Run(r, alpha, lr, rule, seed, its_scaling, loss, end, losses, delta))
 
 
-def _start(r: int, d_in: int, seed: int, std: float | None) -> Tensor:
-    """The A that LoRALinear.reset_lora(std, generator of this seed) draws, (r, d_in)."""
-    std = 1 / math.sqrt(d_in) if std is None else std
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return std * torch.randn(r, d_in, generator=generator, dtype=torch.float64, device="cpu")
+def _losses_and_gradients(
+    A: Tensor, B: Tensor, scaling: Tensor, x: Tensor, wanted: Tensor, by_rank: Callable[[Tensor], list[Tensor]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(S, ranks * k), (S, R, d_in), (S, R, d_out). x (S, m, d_in); wanted (S, 1, d_out, m): the residual there."""
+    H, sB = A @ x.mT, scaling * B  # (S, R, m), (S, R, d_out)
+    G, dB, losses = torch.empty_like(H), torch.empty_like(B), []
+    for h, sb, g, db in zip(by_rank(H), by_rank(sB), by_rank(G), by_rank(dB)):
+        E = (sb.mT @ h).sub_(wanted)  # (S, k, d_out, m)
+        losses.append(E.square().mean((2, 3)))
+        g.copy_(sb @ E)
+        db.copy_(h @ E.mT)
+    c = 2 / wanted[0].numel()
+    return torch.cat(losses, 1), (G @ x).mul_(c), dB.mul_(c * scaling)
 
 
 def _adam(gradient: Tensor, m: Tensor, v: Tensor, step: int) -> Tensor:
@@ -214,15 +214,13 @@ def _check(base: nn.Linear, X: Tensor, y: Tensor, axes: dict[str, list], setting
         raise ValueError(f"base is a {type(base).__name__}; a sweep trains adapters on one nn.Linear.")
     for name, M, width in (("X", X, base.in_features), ("y", y, base.out_features)):
         if M.shape[1:] != (width,) or M.dtype != base.weight.dtype:
-            needed = f"(n, {width}) and {base.weight.dtype}"
-            raise ValueError(f"{name} is {tuple(M.shape)} and {M.dtype}; this base needs {needed}.")
+            raise ValueError(f"{name} is {tuple(M.shape)} {M.dtype}; this base needs (n, {width}) {base.weight.dtype}.")
     for name, values in axes.items():
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name}={values!r}: give one value, or a list of different ones.")
-    counts = {"steps": settings["steps"], "batch_size": settings["batch_size"]}
+    steps, batch_size, optimizer, schedule, std = settings.values()
     for lr in axes["lr"]:
-        positive = {"lr": lr, "std": settings["std"]}
-        check_settings(X, y, settings["optimizer"], settings["schedule"], positive, counts)
+        check_settings(X, y, optimizer, schedule, {"lr": lr, "std": std}, {"steps": steps, "batch_size": batch_size})
     for r, alpha, rule in product(axes["r"], axes["alpha"], axes["rule"]):
         check_hyperparameters(r, alpha, 0.0, tuple(base.weight.shape), "this base")
         scaling_of(alpha, r, rule)

@@ -109,7 +109,8 @@ def train(
                 "cache_base needs a bare LoRALinear on a frozen base, without dropout, trained on the mean squared "
                 "error: only then is the loss a function of the update and of y - base(X)."
             )
-        y, forward = residual(model, X, y), model.update
+        with torch.no_grad():
+            y, forward = y - model.base(X), model.update  # mse(update, y - base) is the model's own loss
 
     steps_per_epoch = math.ceil(len(X) / batch_size)
     total = steps if epochs is None else epochs * steps_per_epoch
@@ -124,8 +125,7 @@ def train(
     try:
         with _modes_kept(model), torch.random.fork_rng(gpus), progress_bar(total, progress) as bar:
             torch.manual_seed(seed)  # for dropout; the caller's random numbers stay as they were
-            model.train()
-            _hold_statistics(model)
+            _to_train_mode(model)
             if snapshot_every:
                 keep_snapshot()
             for _, rows in zip(range(total), batches(len(X), batch_size, seed)):
@@ -164,15 +164,6 @@ def batches(n: int, batch_size: int, seed: int) -> Iterator[Tensor]:
         yield from torch.randperm(n, generator=generator, device="cpu").split(batch_size)
 
 
-def residual(model: LoRALinear, X: Tensor, y: Tensor) -> Tensor:
-    """y - base(X): what is left for the low-rank path to explain. X (n, in), y (n, out) -> (n, out).
-
-    The base is frozen, so on fixed data this is computed once; mse(update(x), residual) is the model's own loss.
-    """
-    with torch.no_grad():
-        return y - model.base(X)
-
-
 def evaluate(model: nn.Module, X: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss) -> float:
     """The loss on all of (X, y) at once, in eval mode, as a float."""
     return _loss_on_all(model, model, X, y, loss)
@@ -196,8 +187,9 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
             m.training = mode
 
 
-def _hold_statistics(model: nn.Module) -> None:
-    """A frozen BatchNorm still moves its running mean in train mode; the base must not change, so it stays in eval."""
+def _to_train_mode(model: nn.Module) -> None:
+    """Train mode, but a frozen BatchNorm, whose running mean would move, stays in eval: the base must not change."""
+    model.train()
     has_lora = bool(adapted(model))  # decides for a norm without weights of its own (affine=False)
     for m in model.modules():
         own = list(m.parameters(recurse=False))
@@ -246,10 +238,9 @@ def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class Bar(tqdm):
-    """tqdm's bar, which also takes its output out of the page when it closes.
+    """tqdm's bar, which takes its output out of the page when it closes.
 
-    In a notebook tqdm only closes its widget; the output that points to it stays, and a page that was saved and opened
-    again shows "Error displaying widget: model not found" there.
+    tqdm itself only closes the widget: a saved page would show "Error displaying widget: model not found" there.
     """
 
     handle = None

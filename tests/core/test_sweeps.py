@@ -57,15 +57,12 @@ def test_each_run_is_its_single_run(optimizer, lr, schedule):
     assert_same(swept(r=[1, 2, 6], alpha=[0.5, 16], lr=[lr, lr / 4], **how), **how)
 
 
-def test_rules_seeds_and_std_are_those_of_single_runs():
-    result = swept(r=[4, 2], rule=list(theory.RULES), seed=[5, 0, 2], std=0.7)
+@pytest.mark.parametrize("batch_size", [1, 16, 70, 200])
+def test_rules_seeds_std_and_batches_are_those_of_single_runs(batch_size):
+    how = {"std": 0.7, "batch_size": batch_size, "steps": 10}
+    result = swept(r=[4, 2], rule=list(theory.RULES), seed=[5, 0, 2], **how)
     assert len(result.runs()) == 2 * 2 * 3 * 3
-    assert_same(result, std=0.7)
-
-
-@pytest.mark.parametrize("batch_size", [1, 70, 200])
-def test_any_batch_size(batch_size):
-    assert_same(swept(batch_size=batch_size, seed=[0, 1]), batch_size=batch_size)
+    assert_same(result, **how)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -145,8 +142,6 @@ def test_runs_are_found_by_their_values_in_the_order_of_the_grid():
     "options, words",
     [
         ({"r": 7}, "r=7 does not fit this base"),
-        ({"r": [1, 0]}, "1 <= r <= 6"),
-        ({"r": 1.5}, "not a whole number"),
         ({"r": []}, "give one value, or a list of different ones"),
         ({"r": [1, 1]}, "different ones"),
         ({"alpha": math.nan}, "alpha=nan"),
@@ -166,7 +161,7 @@ def test_bad_settings_get_a_sentence(options, words):
 def test_bad_data_gets_a_sentence():
     for base, X, y, words in (
         (nn.Conv1d(2, 2, 1), TASK.X, TASK.y, "base is a Conv1d"),
-        (BASE, TASK.X[:, :3], TASK.y, r"X is \(70, 3\) and torch.float32; this base needs \(n, 9\)"),
+        (BASE, TASK.X[:, :3], TASK.y, r"X is \(70, 3\) torch.float32; this base needs \(n, 9\)"),
         (BASE, TASK.X, TASK.y.double(), "torch.float64"),
         (BASE, TASK.X[:5], TASK.y, "X has 5 rows and y has 70"),
     ):
@@ -208,21 +203,6 @@ def test_alpha_is_a_learning_rate_once_the_start_moves_too(s, optimizer):
     torch.testing.assert_close(scaled.delta, plain.delta, rtol=1e-2, atol=1e-4)
     folk = swept(alpha=2.0, lr=s * lr, std=std, **how).run()
     assert (scaled.losses / folk.losses - 1).abs().max() > 0.02
-
-
-def test_sgd_equivalence_holds_with_momentum_too():
-    def losses(s: float, lr: float, std: float) -> list[float]:
-        A, B = (std * normal(2, D_IN, seed=1)).requires_grad_(), torch.zeros(D_OUT, 2, requires_grad=True)
-        optimizer, out = torch.optim.SGD([A, B], lr=lr, momentum=0.9), []
-        for _ in range(30):
-            loss = (TASK.X @ (s * B @ A).T - TASK.y).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            out.append(loss.item())
-        return out
-
-    assert losses(4.0, 0.02, 0.3) == pytest.approx(losses(*theory.sgd_equivalent(4.0, 0.02, 0.3)), rel=1e-4)
 
 
 def test_scaling_of():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -34,7 +35,11 @@ def linear(seed: int = 0) -> nn.Linear:
 
 
 def fit(model: nn.Module, **options) -> History:
-    return train(model, TASK.X, TASK.y, **{**QUIET, **options})
+    """train on TASK; however it ends, the caller's random numbers stay as they were."""
+    before = torch.get_rng_state()
+    history = train(model, TASK.X, TASK.y, **{**QUIET, **options})
+    assert torch.equal(torch.get_rng_state(), before)
+    return history
 
 
 def state(model: nn.Module) -> list[torch.Tensor]:
@@ -85,19 +90,6 @@ def test_it_is_the_loop_one_would_write(optimizer, schedule):
     torch.testing.assert_close(model.weight, twin.weight)
 
 
-def test_every_epoch_sees_each_example_once_in_its_own_order():
-    X = torch.arange(N).float().view(N, 1)
-    seen = []
-    model = nn.Linear(1, 2)
-    model.register_forward_pre_hook(lambda module, args: seen.append(args[0].flatten().long().tolist()))
-    train(model, X, torch.zeros(N, 2), epochs=3, lr=1e-3, seed=1, **QUIET)
-
-    assert [len(batch) for batch in seen] == [16, 16, 16, 2] * 3
-    epochs = [sum(seen[i : i + 4], []) for i in (0, 4, 8)]
-    assert all(sorted(epoch) == list(range(N)) for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2] != list(range(N))
-
-
 def test_history_says_what_happened():
     model = lora()
     start = evaluate(model, TASK.X, TASK.y)
@@ -108,15 +100,13 @@ def test_history_says_what_happened():
     assert list(history.measured) == [2, 4, 6] and history.measured[2] < start
     assert history.measured[6] == pytest.approx(evaluate(model, TASK.X, TASK.y))
     assert not history.interrupted and history.diverged_at is None and history.snapshots == {}
-    assert 0 < history.seconds < 60
+    assert history.seconds > 0
     assert repr(history) == f"History(24 steps, 6 epochs, final loss {history.final_loss:.2g})"
 
 
 def test_an_unfinished_epoch_has_no_mean():
-    history = fit(lora(), steps=6)
-    assert history.steps == 6 and len(history.epoch_losses) == 1
     short = fit(lora(), steps=2)
-    assert short.final_loss == pytest.approx(sum(short.losses) / 2)
+    assert short.epoch_losses == [] and short.final_loss == pytest.approx(sum(short.losses) / 2)
     assert math.isnan(History().final_loss) and repr(History()) == "History(0 steps, 0 epochs, final loss nan)"
 
 
@@ -152,24 +142,6 @@ def test_one_seed_gives_one_run(dropout):
     assert runs[0] == runs[1] != runs[2], "whatever the caller's random state is"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"epochs": 2},
-        {"epochs": 2, "loss": raising(KeyboardInterrupt(), at=3)},
-        {"epochs": 2, "loss": lambda p, y: F.mse_loss(p, y) * math.nan},
-    ],
-    ids=["", "interrupted", "diverged"],
-)
-def test_the_callers_random_numbers_stay_as_they_were(options):
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(99)
-        before = torch.get_rng_state()
-        model = lora(dropout=0.5)
-        fit(model, **options)
-        assert torch.equal(torch.get_rng_state(), before)
-
-
 # ---- cached base
 
 
@@ -186,22 +158,15 @@ def test_cache_base_gives_the_same_run_and_calls_the_base_once():
     torch.testing.assert_close(cached.lora_A, plain.lora_A, rtol=1e-3, atol=1e-4)
 
 
-def unfrozen() -> LoRALinear:
-    model = lora()
-    model.base.requires_grad_(True)
-    return model
-
-
 @pytest.mark.parametrize(
     "model, options",
     [
-        (lambda: lora(dropout=0.1), {}),
-        (linear, {}),
-        (lambda: nn.Sequential(lora()), {}),
-        (lora, {"loss": F.l1_loss}),
-        (unfrozen, {}),
+        pytest.param(lambda: lora(dropout=0.1), {}, id="dropout"),
+        pytest.param(linear, {}, id="no LoRALinear"),
+        pytest.param(lambda: nn.Sequential(lora()), {}, id="inside a model"),
+        pytest.param(lora, {"loss": F.l1_loss}, id="another loss"),
+        pytest.param(lambda: lora().requires_grad_(True), {}, id="base not frozen"),
     ],
-    ids=["dropout", "no LoRALinear", "inside a model", "another loss", "base not frozen"],
 )
 def test_cache_base_refuses_where_it_would_be_wrong(model, options):
     model = model()
@@ -226,20 +191,14 @@ def mixed_modes() -> nn.Module:
 
 @pytest.mark.parametrize("end", [None, KeyboardInterrupt(), RuntimeError("a bug in the loss")], ids=repr)
 def test_modes_come_back_after_any_end(end):
-    model = mixed_modes()
+    model, during = mixed_modes(), []
     modes = [m.training for m in model.modules()]
     assert True in modes and False in modes
-    X = torch.randn(20, 4, 6)
-    during = []
     model.register_forward_pre_hook(lambda m, args: during.append(all(x.training for x in m.modules())))
-    options = {"epochs": 1, "loss": F.mse_loss if end is None else raising(end, at=1), **QUIET}
-    if isinstance(end, RuntimeError):
-        with pytest.raises(RuntimeError, match="a bug in the loss"):
-            train(model, X, torch.randn(20, 4, 5), **options)
-    else:
-        train(model, X, torch.randn(20, 4, 5), **options)
-    assert all(during)
-    assert [m.training for m in model.modules()] == modes
+    loss = raising(end, at=1) if end else F.mse_loss
+    with pytest.raises(RuntimeError, match="a bug") if isinstance(end, RuntimeError) else nullcontext():
+        train(model, torch.randn(20, 4, 6), torch.randn(20, 4, 5), epochs=1, loss=loss, **QUIET)
+    assert all(during) and [m.training for m in model.modules()] == modes
 
 
 @pytest.mark.parametrize("k", [0, 1, 6])
@@ -268,11 +227,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(bad):
     assert "diverged at step 5" in repr(history)
     fit(twin, steps=5, lr=0.05)
     assert same(state(model), state(twin)), "the bad step must not reach the weights"
-
-
-def test_a_rate_that_is_too_high_diverges_by_itself():
-    history = fit(lora(), epochs=50, lr=1e3, optimizer="sgd")
-    assert history.diverged_at is not None and history.steps == history.diverged_at < 50
 
 
 # ---- BatchNorm
@@ -378,14 +332,10 @@ def test_evaluate_is_the_loss_on_everything_in_eval_mode():
         ({"epochs": 1, "steps": 1}, r"epochs=1 and steps=1: give exactly one"),
         ({"epochs": 0}, r"epochs=0 is not a whole number of at least 1"),
         ({"epochs": 1.5}, r"epochs=1.5 is not a whole number"),
-        ({"steps": True}, r"steps=True is not a whole number"),
         ({"epochs": 1, "batch_size": 0}, r"batch_size=0 is not a whole number"),
         ({"epochs": 1, "snapshot_every": -1}, r"snapshot_every=-1 is not a whole number"),
-        ({"epochs": 1, "measure_every": 0}, r"measure_every=0 is not a whole number"),
         ({"epochs": 1, "lr": 0}, r"lr=0 is not a positive number"),
-        ({"epochs": 1, "lr": math.nan}, r"lr=nan is not a positive number"),
         ({"epochs": 1, "lr": math.inf}, r"lr=inf is not a positive number"),
-        ({"epochs": 1, "lr": "1e-3"}, r"lr='1e-3' is not a positive number"),
         ({"epochs": 1, "optimizer": "adamw"}, r"optimizer='adamw' is not known here; choose one of 'adam', 'sgd'"),
         ({"epochs": 1, "schedule": "linear"}, r"schedule='linear' is not known here.*'constant', 'cosine'"),
     ],

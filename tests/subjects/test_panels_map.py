@@ -151,9 +151,6 @@ def test_the_button_trains_the_point_and_pins_it(panel):
     assert panel.caption == panel.map.caption("decaying", 4, 4, 0.05)
     panel.set(target="rank-1")
     assert len(left.lines[1].get_xdata()) == 0, "the star belongs to its target"
-
-
-def test_a_diverging_point_is_pinned_as_such(panel):
     panel.set(target="decaying", r=1, alpha=256.0, lr=0.2)
     assert panel.train_now().endswith("diverged; trained live with seed 1: diverged")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,6 @@ from lora_lab.training import History, train
 
 from .tasks import LinearTask
 
-RECIPES = ("short", "published")
 
 class Pretrained(NamedTuple):
     model: nn.Module
@@ -51,18 +51,10 @@ def linear_base(
     seconds, and a loss below the published one. Same data, same batches, same loss function: only the optimizer
     differs. It works because the inputs are white noise; nobody should expect it of a language model.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe={recipe!r}: choose 'short' (2 epochs of SGD) or 'published' (100 epochs of Adam).")
     d_out, d_in = task.theta.shape
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = nn.Linear(d_in, d_out, bias=False)
-    if recipe == "published":
-        how = {"epochs": 100, "lr": 1e-3, "optimizer": "adam"}
-    else:
-        how = {"epochs": 2, "lr": sgd_rate(d_in, d_out, batch_size=128), "optimizer": "sgd"}
-    how |= {"batch_size": 128, "seed": seed, "measure_every": measure_every, "progress": progress}
-    return Pretrained(model, train(model, task.X, task.y, **how))
+    short = {"epochs": 2, "lr": sgd_rate(d_in, d_out, batch_size=128), "optimizer": "sgd"}
+    how = {"measure_every": measure_every, "progress": progress}
+    return _pretrain(lambda: nn.Linear(d_in, d_out, bias=False), task, recipe, short, seed, how)
 
 
 def two_layer_base(
@@ -80,18 +72,22 @@ def two_layer_base(
     recipe "short": Adam at 1e-2 falling to zero (cosine) over `epochs`, batch 128; meant for small twins (about a
     hundred wide, half a second).
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe={recipe!r}: choose 'short' (small twins) or 'published' (100 epochs).")
     d_out, d_in = task.theta.shape
+    short = {"epochs": epochs, "lr": 1e-2, "schedule": "cosine"}
+    how = {"measure_every": measure_every, "progress": progress}
+    return _pretrain(lambda: TwoLayer(d_in, hidden, d_out), task, recipe, short, seed, how)
+
+
+def _pretrain(
+    build: Callable[[], nn.Module], task: LinearTask, recipe: str, short: dict, seed: int, how: dict
+) -> Pretrained:
+    recipes = {"short": short, "published": {"epochs": 100, "lr": 1e-3}}
+    if recipe not in recipes:
+        raise ValueError(f"recipe={recipe!r}: choose 'short' (seconds) or 'published' (100 epochs of Adam).")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = TwoLayer(d_in, hidden, d_out)
-    if recipe == "published":
-        how = {"epochs": 100, "lr": 1e-3}
-    else:
-        how = {"epochs": epochs, "lr": 1e-2, "schedule": "cosine"}
-    how |= {"batch_size": 128, "seed": seed, "measure_every": measure_every, "progress": progress}
-    return Pretrained(model, train(model, task.X, task.y, **how))
+        model = build()
+    return Pretrained(model, train(model, task.X, task.y, batch_size=128, seed=seed, **recipes[recipe], **how))
 
 
 def recorded_s1_losses() -> dict[int, float]:
