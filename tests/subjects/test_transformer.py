@@ -1,0 +1,285 @@
+"""The small GPT, its loss and text, the shipped checkpoint and adapters, the record, the panels and figures."""
+
+import math
+import shutil
+
+import pytest
+import torch
+
+from lora_lab import adapter_state, add_lora, count_parameters, figures, published, set_scale, theory, train
+from lora_lab.adapter_set import AdapterSet
+from lora_lab.subjects.mini_language import language as L
+from lora_lab.subjects.transformer import drawings, gpt, make_base, make_record, panels, record
+
+
+@pytest.fixture(scope="module")
+def base():
+    return gpt.load_base()
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    yield
+    figures.plt.close("all")
+
+
+# ---------------------------------------------------------------------------------------------- the model
+
+
+def test_a_token_sees_only_what_came_before_it(base):
+    X, _ = L.tensors(L.corpus(4, seed=77))
+    changed = X.clone()
+    changed[:, 12] = (changed[:, 12] + 1) % len(L.VOCABULARY)
+    with torch.no_grad():
+        a, b = base(X), base(changed)
+    assert torch.allclose(a[:, :12], b[:, :12], atol=1e-5) and not torch.allclose(a[:, 12:], b[:, 12:], atol=1e-2)
+
+
+def test_attention_is_softmax_of_scaled_dot_products(base):
+    layer = base.layers[0].attention
+    x = torch.randn(2, 5, 96, generator=torch.Generator().manual_seed(0))
+    q, k, v = (f(x).view(2, 5, 4, 24) for f in (layer.q_proj, layer.k_proj, layer.v_proj))
+    scores = torch.einsum("bthe,bshe->bhts", q, k) / math.sqrt(24)
+    weights = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf).softmax(-1)
+    expected = layer.o_proj(torch.einsum("bhts,bshe->bthe", weights, v).flatten(2))
+    assert torch.allclose(layer(x), expected, atol=1e-5)
+
+
+def test_lora_finds_each_matrix_by_its_name():
+    model = gpt.load_base()
+    assert len(add_lora(model, r=2, target_modules=["q_proj", "v_proj"])) == 4
+    assert count_parameters(model)[0] == 2 * 2 * 2 * (96 + 96)  # |theta| = 2 L d r for each of q and v
+    assert len(add_lora(gpt.load_base(), r=2, target_modules=gpt.LINEARS)) == 12
+
+
+def test_losses_count_text_tokens_only_and_padding_changes_nothing(base):
+    logits, y = torch.zeros(2, 3, 5), torch.tensor([[-100, 1, 2], [-100, -100, 3]])
+    logits[0, 0] = 100 * torch.arange(5.0)  # where no loss is asked for, nothing counts
+    assert gpt.text_loss(logits, y).item() == pytest.approx(math.log(5))
+    short = [line for line in L.corpus(200, 9) if len(line.text) < 8]
+    X, y = L.tensors(short)
+    with torch.no_grad():
+        whole = float(gpt.text_loss(base(X), y)) - L.floor(short)
+    assert gpt.above_floor(base, short) == pytest.approx(whole, abs=1e-5)
+
+
+def test_the_base_speaks_each_tellers_language(base):
+    for teller in L.TELLERS:
+        records = [line.record for line in L.corpus(30, seed=5, tellers=[teller])]
+        chosen = [L.parse(r, t) for r, t in zip(records, gpt.generate(base, records))]
+        assert all(chosen), teller
+        kept = [L.TELLERS[teller][h] == o for c in chosen for h, o in c.items()]
+        assert sum(kept) / len(kept) > 0.97  # greedy: the favourites
+
+
+def test_generation_stops_even_if_the_model_never_ends_a_sentence():
+    model = gpt.new_gpt(0)
+    with torch.no_grad():
+        model.head.bias[L.VOCABULARY.index(L.END)] = -1e9
+    model.train()
+    (text,) = gpt.generate(model, [L.corpus(1, 0)[0].record])
+    assert len(text) == L.LENGTH + 1 - L.PROMPT and model.training
+
+
+# ---------------------------------------------------------------------------------------------- the checkpoint
+
+
+def test_the_command_walks_the_recorded_path():
+    first_losses = gpt.record_of()["first_losses"]
+
+    def few_steps(logits, targets, seen=[]):  # noqa: B006
+        seen.append(1)
+        loss = gpt.text_loss(logits, targets)
+        return loss if len(seen) <= len(first_losses) else loss * float("nan")  # a NaN ends the run
+
+    model = gpt.new_gpt(make_base.SEED)
+    X, y = L.tensors(L.corpus(make_base.LINES, seed=make_base.SEED))
+    history = train(model, X, y, loss=few_steps, seed=make_base.SEED, progress=None, **make_base.RECIPE)
+    assert history.losses[: len(first_losses)] == pytest.approx(first_losses, rel=2e-3)
+
+
+def test_the_shipped_base_is_as_good_as_its_record_says(base):
+    made = gpt.record_of()
+    held_out = L.corpus(**made["held_out"])
+    assert gpt.above_floor(base, held_out) == pytest.approx(made["above_floor"], abs=5e-4)
+    assert L.floor(held_out) == pytest.approx(made["floor"], abs=1e-4)
+    assert 0 < made["above_floor"] < 0.01 and made["parameters"] == count_parameters(base)[1]
+
+
+def test_a_missing_and_a_changed_checkpoint_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="there is no nowhere.safetensors: python -m .*make_base makes it"):
+        gpt.load_base(tmp_path / "nowhere.safetensors")
+    mine = tmp_path / gpt.CHECKPOINT.name
+    shutil.copy(gpt.CHECKPOINT.with_suffix(".json"), tmp_path)
+    whole = gpt.CHECKPOINT.read_bytes()
+    for damaged in (whole[:-1000], b"", b"\x80\x04pickled", whole[:-1] + bytes([whole[-1] ^ 1])):
+        mine.write_bytes(damaged)
+        with pytest.raises(ValueError, match="not the file that its record describes: sha256"):
+            gpt.load_base(mine)
+
+
+# ---------------------------------------------------------------------------------------------- the record
+
+
+def test_a_record_of_another_base_is_refused(monkeypatch):
+    monkeypatch.setattr(record, "record_of", lambda: {"sha256": "0" * 64})
+    with pytest.raises(ValueError, match="another base.*make_record again"):
+        record.runs()
+
+
+@pytest.mark.parametrize("part, wanted", [("table", make_record.WAYS), ("matrices", make_record.BUDGET)])
+def test_every_way_is_there_with_its_trained_numbers_a_tuned_rate_and_three_seeds(part, wanted):
+    runs = record.runs(part)
+    assert runs.kinds("task") == list(make_record.TASKS) and runs.kinds("way") == wanted
+    for way in wanted:
+        rows = runs.where(way=way)
+        assert len(rows) == 6 and rows.kinds("seed") == list(make_record.SEEDS)
+        assert rows.kinds("trained") == [count_parameters(make_record.prepare(way))[0]]
+        assert all(math.isfinite(x) and x > -0.002 for x in rows.column("loss") + rows.column("others"))
+    for rows in record.open_record()[part].values():
+        for way in wanted:
+            losses, lr = {float(k): v for k, v in rows[way]["tried"].items()}, rows[way]["lr"]
+            i = make_record.RATES.index(lr)
+            for near in make_record.RATES[max(i - 1, 0) : i + 2]:  # both neighbours were tried and are not better
+                assert not losses[near] < losses[lr], way
+    if part == "matrices":
+        assert runs.kinds("trained") == [3072]
+
+
+def test_forgetting_has_three_seeds_at_three_rates_for_each_way():
+    for rows in record.forgetting().by("task").values():
+        assert rows.kinds("way") == ["full", "q,v r=8", "all linears r=8"]
+        for mine in rows.by("way").values():
+            low, middle, high = mine.kinds("lr")
+            assert (middle, high) == pytest.approx((2 * low, 4 * low), rel=1e-3) and len(mine) == 9
+
+
+def test_biases_head_and_last_block_train_what_they_say():
+    names = {way: [n for n, p in make_record.prepare(way).named_parameters() if p.requires_grad]
+             for way in make_record.GUESS}  # fmt: skip
+    assert len(names["full"]) == len(list(gpt.load_base().parameters()))
+    assert names["head"] == ["head.weight", "head.bias"]
+    assert all(n.endswith("bias") for n in names["biases"]) and "layers.0.norm1.bias" in names["biases"]
+    assert names["last block"] and all(n.startswith("layers.1.") for n in names["last block"])
+
+
+def test_a_run_repeated_ends_where_the_record_says():
+    """Loosely, because training amplifies a CPU's rounding."""
+    row = record.runs().where(task="swap 8", way="q,v r=8", seed=0)[0]
+    result = make_record.run("swap 8", "q,v r=8", row.lr, seed=0)
+    assert result.task == pytest.approx(row.loss, abs=0.01) and result.voices == pytest.approx(row.others, abs=0.25)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    model = gpt.load_base()
+    add_lora(model, r=8, alpha=16, target_modules=["q_proj", "v_proj"])
+    adapters = AdapterSet(model)
+    for name in make_record.SHIPPED:
+        adapters.load(name, gpt.ADAPTERS / name)  # checks names, shapes and the fingerprint of the base
+    return adapters
+
+
+def test_each_shipped_adapter_is_as_good_as_its_record(shipped):
+    about_all = record.open_record()["adapters"]
+    assert set(about_all) == set(make_record.SHIPPED) == {p.name for p in gpt.ADAPTERS.iterdir()}
+    for name, about in about_all.items():
+        assert (about["task"], about["way"], about["seed"]) == make_record.SHIPPED[name]
+        shipped.use(name)
+        lines = L.dialect(about["task"], **make_record.TEST_ON)
+        assert gpt.above_floor(shipped.model, lines) == pytest.approx(about["above_floor"], abs=2e-3), name
+        assert shipped[name]["layers.0.attention.q_proj.lora_A"].shape[0] == record.place(about["way"])[1]
+
+
+def test_a_shipped_adapter_starts_from_the_commands_own_random_numbers(shipped):
+    """A moves little in 120 steps: the shipped A still resembles the one that seed 0 draws, and not seed 1's."""
+    site = "layers.0.attention.q_proj.lora_A"
+    starts = [adapter_state(make_record.prepare("q,v r=64", seed))[site].flatten() for seed in (0, 1)]
+    like = [float(torch.cosine_similarity(start, shipped["bard-r64"][site].flatten(), dim=0)) for start in starts]
+    assert like[0] > 0.2 > 0.1 > like[1]
+
+
+# ---------------------------------------------------------------------------------------------- panels and figures
+
+
+def test_ways_panel_marks_the_chosen_runs_mean():
+    runs = record.runs()
+    panel = panels.ways_panel(runs)
+    for task in ("bard", "swap 8"):
+        caption = panel.set(task=task, where="all linears", r=2)
+        chosen = runs.where(task=task, way="all linears r=2")
+        assert f"{task} {figures.short(chosen.mean('loss'))}" in caption and f"{chosen[0].trained:,} numbers" in caption
+        axes = [ax for ax in panel._figure.axes if ax.get_visible()]
+        for ax, column in zip(axes, ("loss", "others"), strict=True):
+            x, y = ax.lines[-1].get_data()
+            assert (float(x[0]), float(y[0])) == pytest.approx((chosen[0].trained, chosen.mean(column)))
+            assert [t.get_text() for t in ax.texts] == ["full", "head", "biases", "last block"]
+
+
+def test_similarity_panel_shows_phi_at_the_mark_beside_chance():
+    g = torch.Generator().manual_seed(0)
+    A1, A2 = torch.randn(8, 50, generator=g), torch.randn(16, 50, generator=g)
+    panel = panels.similarity_panel({"noise": (A1, A2), "same": (A1, A1)}, sides=(1, 2, 4, 8, 16))
+    assert panel.values == {"pair": "noise", "i": 1, "j": 1}, "where the page asks"
+    phi = theory.subspace_similarity(A1, A2)
+    assert panel.set(i=4, j=16) == f"φ(4, 16) = {phi[3, 15]:.2f}, chance 0.32"
+    assert panel.set(i=16) == panel.set(i=8)  # the first has 8 directions
+    assert panel.set(pair="same", j=8) == "φ(8, 8) = 1.00, chance 0.16"
+    heights = [bar.get_height() for bar in panel._figure.axes[1].patches]
+    assert heights == pytest.approx([1.0, 0.16])
+
+
+def test_talk_is_the_base_at_lambda_0_and_the_dialect_at_1(shipped, base):
+    records = [line.record for line in L.dialect("bard", 3, seed=3)]
+    said = panels.talk(shipped, {"bard": "bard"}, (0.0, 0.5, 1.0), records, n=20)
+    off, half, on = said.values()
+    assert off.texts == [" ".join(t) for t in gpt.generate(base, records)]
+    assert all(text.startswith("hark :") and text.endswith("they say .") for text in on.texts)
+    assert off.task > half.task > on.task and off.voices < half.voices < on.voices
+    assert on.task < 0.02 and on.right > 0.99 and off.right < 0.5
+    assert all(m.lam == 1 for m in shipped.model.modules() if hasattr(m, "lam"))  # put back
+    panel = panels.talk_panel(said, records)
+    assert panel.values == {"adapter": "bard", "lam": 0.5}, "where the page asks"
+    for lam in (0.0, 0.5, 1.0):
+        caption = panel.set(lam=lam)
+        assert said["bard", lam].texts[0] in caption and f"{100 * said['bard', lam].right:.0f} %" in caption
+        assert [t.get_text() for t in panel._figure.texts][1::2] == said["bard", lam].texts
+
+
+def test_greedy_text_has_no_near_ties_at_any_lambda_of_the_page(shipped):
+    """So the sentences that the page prints are the same on every CPU: its rounding errors are near 1e-5."""
+    records = [r.record for r in L.dialect("bard", 40, seed=6) if "-" not in r.record][:3]
+    for name in ("bard", "wire", "swap"):
+        shipped.use(name)
+        for lam in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5):
+            set_scale(shipped.model, lam)
+            for facts, text in zip(records, gpt.generate(shipped.model, records)):
+                ids = L.encode([*facts, L.ARROW, *text])[None]
+                with torch.no_grad():
+                    best = shipped.model(ids)[0, L.PROMPT - 1 :].topk(2).values
+                assert (best[:, 0] - best[:, 1]).min() > 1e-3, f"{name}, λ = {lam}: {' '.join(text)}"
+        set_scale(shipped.model, 1.0)
+
+
+def test_tables_of_ours_are_drawn_beside_the_published_ones():
+    budget = record.runs("matrices").where(task="bard")
+    left, right = drawings.beside(budget, published.TABLE5)
+    assert [t.get_text() for t in left.get_yticklabels()] == list(published.TABLE5)
+    assert [float(line.get_xdata()[0]) for line in right.lines] == [row.wikisql for row in published.TABLE5.values()]
+    assert list(left.lines[0].get_xdata()) == budget.where(way="q r=8").column("loss")
+    runs = record.runs()
+    left, right = drawings.rank_lines(runs, published.TABLE6)
+    first = runs.where(task="bard", where="q,v")
+    assert left.lines[0].get_ydata() == pytest.approx([first.where(rank=r).mean("loss") for r in gpt.RANKS])
+    assert right.lines[1].get_ydata()[-1] == 73.5
+    slower = record.forgetting()
+    (one, _) = drawings.learned_forgotten(slower)
+    assert list(one.lines[0].get_ydata()) == slower.where(task="bard", way="full").column("others")
+
+
+def test_the_papers_table_7_has_its_own_random_column():
+    """‖W‖ r / d with d = 12288: the published random projections are what chance gives."""
+    for r, row in published.TABLE7.items():
+        assert row.norm * r / 12288 == pytest.approx(row.on_random, abs=0.01)
+    ax = drawings.projections({"r = 4": published.TABLE7[4]})
+    assert {round(bar.get_height() * 61.95, 2) for bar in ax.patches} == {21.67, 0.32, 0.02}
