@@ -114,7 +114,7 @@ def map_and_run(fig: Figure, ranks: Sequence[int], alphas: Sequence[float], run:
     loss_map(ranks, alphas, np.full((len(alphas), len(ranks)), high), left, low=1e-3 * high, high=high)
     left.plot([], [], "*", ms=9, color=FILLS["paper"], mec=COLOURS["chosen"])
     figures.ring(left, 17)
-    figures.loss_curves({"on the map": run.losses}, middle, colours={"on the map": COLOURS["LoRA"]})
+    figures.loss_curves({"map": run.losses}, middle, colours={"map": COLOURS["LoRA"]})
     middle.plot([], [], color=COLOURS["other"], lw=1.5, label="live")
     middle.plot([], [], ls="--", lw=1.5, color=COLOURS["floor"], label="floor")
     middle.legend(loc="upper right", ncols=3, fontsize=9, columnspacing=0.8, handlelength=1)
