@@ -363,11 +363,11 @@ def _row_by_row(model: nn.Module, factors: Sequence[tuple[Site, Tensor, Tensor]]
 @contextmanager
 def _bare(sites: Sequence[Site]) -> Iterator[None]:
     """Every adapter enabled, unmerged and with lam = 1, for the time of one call."""
-    before = [(s.adapter, s.adapter.enabled, s.adapter.kept_sum, s.adapter.lam) for s in sites]
+    before = [(s.adapter, s.adapter.enabled, s.adapter.merged_parts, s.adapter.lam) for s in sites]
     try:
         for adapter, *_ in before:
-            adapter.enabled, adapter.kept_sum, adapter.lam = True, None, 1.0
+            adapter.enabled, adapter.merged_parts, adapter.lam = True, None, 1.0
         yield
     finally:
         for adapter, *values in before:
-            adapter.enabled, adapter.kept_sum, adapter.lam = values
+            adapter.enabled, adapter.merged_parts, adapter.lam = values

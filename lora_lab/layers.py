@@ -134,7 +134,7 @@ class LowRankUpdate(nn.Module):
 
     @property
     def merged(self) -> bool:
-        return self.kept_sum is not None
+        return self.merged_parts is not None
 
     @torch.no_grad()
     def checked_sum(self, weight: Tensor) -> Tensor:
@@ -222,24 +222,22 @@ class LoRALinear(LowRankUpdate):
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.in_features, self.out_features = base.in_features, base.out_features
 
-    # Two decisions. Dropout is skipped when a parent layer reads `weight` and does the product itself, as torch's
-    # TransformerEncoderLayer does in eval mode only. torch.fx, torch.jit.script and pickled graphs do not follow
-    # `enabled` and `merged`; torch.jit.trace keeps the number of dimensions it saw: remove_lora(keep_delta=True) first.
-
     def update(self, x: Tensor) -> Tensor:
-        """Only the low-rank path: lam * s * B (A x). (..., in_features) -> (..., out_features), in B's dtype."""
+        """Only the low-rank path: lam * s * B (A x). (..., in_features) -> (..., out_features), in the input's dtype.
+
+        In half precision A and B are cast and not x: backward would keep a float32 copy of every layer's input.
+        """
         if self.dropout is not None:
             x = self.dropout(x)
-        z = F.linear(x, self.lora_A.to(x.dtype))  # (..., r); A is cast and not x, which backward keeps
-        return F.linear((self.scaling * self.lam) * z.to(self.lora_B.dtype), self.lora_B)  # (..., out)
+        z = F.linear(x, self.lora_A.to(x.dtype)) * (self.scaling * self.lam)  # (..., r)
+        return F.linear(z, self.lora_B.to(x.dtype))  # (..., out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
             return self.base(x)
         if self.merged:
             return F.linear(x, self.merged_weight, self.base.bias)
-        h = self.base(x)
-        return h + self.update(x).to(h.dtype)
+        return self.base(x) + self.update(x)
 
     def merge(self) -> None:
         """Use W0 + lam * delta as one matrix: no extra work per forward. Twice is once.
