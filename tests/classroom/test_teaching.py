@@ -1,27 +1,23 @@
-"""The teacher's book: its tracks add up and name what is there, its links lead somewhere, its numbers hold."""
+"""The teacher's book and the pages: its tracks add up and name what is there, its links lead somewhere, its numbers
+are the pages'."""
+
 import re
 from pathlib import Path
 
 import minutes
 import pages
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from lora_lab.classroom.room import COLUMNS
 
 ROOT = pages.ROOT
 BOOK = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
 TRACKS = (60, 120, 240)
-TOLERANCE = 1.0  # minutes that a row may differ from what tests/minutes.py computes
+TOLERANCE = 1.0  # minutes that a row may differ from what tests/tools/minutes.py computes
 LINK = re.compile(r"\[([^\]]+)\]\(((?:[^()\s]|\([^()\s]*\))+)\)")
-HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
+every_page = pytest.mark.parametrize("path", pages.page_files(), ids=lambda path: path.stem[:2])
 
 
-def on_its_way(file: str) -> bool:
-    """A page of the course that has a number and a budget, and is not in notebooks/ yet."""
-    number = Path(file).name[:2]
-    return number in pages.BUDGETS and not any(p.stem.startswith(number) for p in pages.page_files())
-
-
-# ---- the tracks ---------------------------------------------------------------------------------------------------
 def chapter(title: str) -> str:
     """The text below a heading, up to the next one of the same or a higher level."""
     start = re.search(rf"^(#+) {re.escape(title)}\n", BOOK, re.MULTILINE)
@@ -30,170 +26,94 @@ def chapter(title: str) -> str:
     return BOOK[start.end():start.end() + end.start()] if end else BOOK[start.end():]
 
 
+# ---- the tracks
+
+
 def rows(track: int) -> list[tuple[str, float]]:
     """(first column, minutes) of a track's table."""
     table = [line.strip("| ").split(" | ") for line in chapter(f"{track} minutes").splitlines() if line[:2] == "| "]
     return [(cells[0], float(cells[1])) for cells in table if cells[0] != "section"]
 
 
-def section_of(cell: str) -> minutes.Section | str | None:
-    """The section that a row's first column links to; a sentence if it does not exist; None without a link."""
+def section_of(cell: str) -> minutes.Section | None:
+    """The section that a row's first column links to, "[3.6 · The film](03_lora…)"; None for a break."""
     link = LINK.match(cell)
     if not link:
         return None
-    name, file = link[1].partition(" · ")[2], link[2].partition("#")[0]
-    if on_its_way(file):
-        return None
-    path = ROOT / "notebooks" / file
-    if not path.is_file():
-        return f"{file} does not exist"
-    found = {s.heading.removeprefix(f"{path.stem[:2]} · "): s for s in minutes.sections(path)}
-    return found.get(name, f"{file} has no section {name!r}; it has: {', '.join(found)}")
-
-
-def faults_of(table: list[tuple[str, float]], length: int) -> list[str]:
-    """What is wrong with a track, in sentences."""
-    out = []
-    total = sum(stated for _, stated in table)
-    if not 0.9 * length <= total <= length:
-        out.append(f"the {length}-minute track adds up to {total:g} minutes")
-    for cell, stated in table:
-        section = section_of(cell)
-        asked = len(re.findall(r"Exercise \d+\.\d+", cell))
-        if isinstance(section, str):
-            out.append(section)
-        elif section and asked:
-            if asked > section.exercises or stated != asked * minutes.EXERCISE / 60:
-                out.append(f"{cell}: {asked} exercises of {section.exercises} take {stated:g} minutes?")
-        elif section and abs(stated - section.talk) > TOLERANCE:
-            out.append(f"{cell}: the table says {stated:g} minutes, tests/minutes.py {section.talk:.1f}")
-    return out
+    path = ROOT / "notebooks" / link[2].partition("#")[0]
+    found = {section.heading: section for section in minutes.sections(path)}
+    name = link[1] if link[1] in found else link[1].replace(" · ", " ", 1)
+    assert name in found, f"{path.name} has no section {name!r}; it has: {', '.join(found)}"
+    return found[name]
 
 
 @pytest.mark.parametrize("track", TRACKS)
 def test_tracks_add_up_and_agree_with_the_pages(track):
     table = rows(track)
-    assert len(table) > 15 and sum(section_of(cell) is not None for cell, _ in table) > 10
-    assert not faults_of(table, track), "\n".join(faults_of(table, track))
+    total = sum(stated for _, stated in table)
+    assert 0.9 * track <= total <= track, f"the {track}-minute track adds up to {total:g} minutes"
+    assert len(table) > 15 and "Skipped, and the sentence that bridges it:" in chapter(f"{track} minutes")
+    breaks = [stated for cell, stated in table if "Break" in cell]
+    assert len(breaks) == TRACKS.index(track) and all(stated >= 10 for stated in breaks)
+    off = []
+    for cell, stated in table:
+        section, asked = section_of(cell), len(re.findall(r"Exercise \d+\.\d+", cell))
+        if section and asked:
+            assert asked <= section.exercises and stated == 3 * asked, cell
+        elif section and abs(stated - section.talk) > TOLERANCE:
+            off.append(f"{cell}: the table says {stated:g} minutes, tests/tools/minutes.py {section.talk:.1f}")
+    assert not off, "\n".join(off)
 
 
-def test_faults_of_a_track_are_found():
-    film = "[03 · The film](03_lora_in_torch.ipynb#The-film)"
-    stated = minutes.sections(pages.find_page("03"))
-    right = next(s.talk for s in stated if s.heading == "The film")
-    assert faults_of([(film, right)], right) == []
-    assert "tests/minutes.py" in faults_of([(film, right + 1.1)], 4)[-1]
-    assert "has no section 'The movie'" in faults_of([(film.replace("The film]", "The movie]"), 3)], 3)[0]
-    assert "does not exist" in faults_of([("[03 · X](03_gone.ipynb)", 3)], 3)[0]
-    assert "adds up to 4" in faults_of([("Questions", 4)], 3)[0]
-    assert "adds up to 4" in faults_of([("Questions", 4)], 5)[0]
-    asked = "[03 · Exercises](03_lora_in_torch.ipynb#Exercises) Exercise 3.1, Exercise 3.2"
-    assert faults_of([(asked, 6)], 6) == [] and "2 exercises" in faults_of([(asked, 5)], 5)[0]
-
-
-def test_each_track_has_its_bridges_and_longer_ones_a_break():
-    for track in TRACKS:
-        assert "Skipped, and the sentence that bridges it:" in chapter(f"{track} minutes")
-        breaks = [stated for cell, stated in rows(track) if "Break" in cell]
-        assert len(breaks) == TRACKS.index(track) and all(b >= 10 for b in breaks)
-
-
-# ---- the rule behind the minutes ----------------------------------------------------------------------------------
-def test_minutes_of_a_written_page(tmp_path):
-    panel = {pages.WIDGET: {"model_id": "m"}, "image/png": "", "text/plain": "x"}
-    nb = new_notebook(cells=[
-        new_markdown_cell("# 00 · A page\n\n" + "word " * 129),
-        new_code_cell("import torch\nlora_lab.begin('00')"),
-        new_markdown_cell("The end of the first section.\n\n## Next\n\n**Predict 0.1:** $$a = b$$ one [two](a-b.html)"),
-        new_code_cell('lora_lab.predict("0.1")', outputs=[new_output("execute_result", data=panel)]),
-        new_code_cell("a\n\nb", outputs=[new_output("stream", name="stdout", text="1\n2\n")]),
-        new_code_cell("c", outputs=[new_output("display_data", data={"image/png": "", "text/plain": "x"}),
-                                    new_output("execute_result", data=panel),
-                                    new_output("stream", name="stdout", text="1\n" * 50)]),
-        new_markdown_cell("## Exercises\n\n**Exercise 0.1, x.** y\n\n**Think 0.1.** z\n<details>" + "w " * 99
-                          + "</details>"),
-    ])
-    path = tmp_path / "00_start_here.ipynb"
-    path.write_text(pages.as_text(nb), encoding="utf-8")
-    first, second, last = minutes.sections(path)
-    assert (first.heading, second.heading, last.heading) == ("00 · A page", "Next", "Exercises")
-    assert first.words == 129 + 3 + 6 and first.code_lines == 0 and first.run == minutes.run_seconds("00_start_here")
-    assert (second.words, second.formulas, second.predictions) == (4, 1, 1)
-    assert (second.code_lines, second.figures, second.panels, second.printed) == (3, 1, 1, 2 + 10)
-    seconds = 4 / 130 * 60 + 10 + 3 * 3 + 12 + 30 + 60 + 30
-    assert second.talk == second.minutes == pytest.approx(seconds / 60)
-    assert (last.exercises, last.thinks) == (1, 1) and last.minutes - last.talk == pytest.approx(5)
-
-
-def test_a_page_without_a_record_counts_with_its_budget():
-    assert minutes.run_seconds("08_unrecorded") == pages.BUDGETS["08"]
-
-
-def test_minutes_are_those_the_pages_promise():
+@every_page
+def test_minutes_are_those_the_pages_promise(path):
     """What a page's first cell says ('20 minutes to read and play') and what the rule computes are of one size."""
-    for path in pages.page_files():
-        promised = int(re.search(r"(\d+) minutes to read", pages.read(path).cells[0].source)[1])
-        talk = sum(s.talk for s in minutes.sections(path))
-        assert 0.5 * promised < talk < 1.7 * promised, f"{path.stem}: {talk:.0f} minutes, promised {promised}"
+    promised = int(re.search(r"(\d+) minutes to read", pages.read(path).cells[0].source)[1])
+    talk = sum(section.talk for section in minutes.sections(path))
+    assert 0.5 * promised < talk < 1.7 * promised, f"{talk:.0f} minutes, promised {promised}"
 
 
-def test_minutes_are_printed_for_a_page(capsys):
-    assert minutes.main(["00"]) == 0
-    out = capsys.readouterr().out
-    assert "00_start_here: " in out and "A first taste" in out and "01_" not in out
+# ---- links
 
 
-# ---- links --------------------------------------------------------------------------------------------------------
-def anchors(path: Path, github: bool) -> set[str]:
+def anchors(path: Path) -> set[str]:
     """A file's headings as anchors: JupyterLab replaces spaces, GitHub also drops signs and capitals."""
     if path.suffix == ".ipynb":
-        texts = [c.source for c in pages.read(path).cells if c.cell_type == "markdown"]
+        text = "\n".join(cell.source for cell in pages.read(path).cells if cell.cell_type == "markdown")
     else:
-        texts = [re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)]
-    headings = [h for text in texts for h in HEADING.findall(text)]
-    if github:
-        return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
-    return {h.replace(" ", "-") for h in headings}
+        text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?)\s*$", text, re.MULTILINE)
+    if path.name in ("README.md", "HUB.md"):  # are read on GitHub
+        headings = [re.sub(r"[^\w -]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in headings}
 
 
 def broken_links(file: Path, text: str) -> list[str]:
-    out = []
+    found = []
     for _, target in LINK.findall(text):
-        if "://" in target:
-            continue
         name, _, anchor = target.partition("#")
-        path = (file.parent / name).resolve() if name else file
-        if on_its_way(name):
-            continue
-        if not path.is_file():
-            out.append(f"{target}: there is no such file")
-        elif anchor and anchor not in anchors(path, github=path.name == "README.md"):
-            out.append(f"{target}: no such heading")
-    return out
+        path = file.parent / name if name else file
+        if "://" not in target and not (path.exists() and (not anchor or anchor in anchors(path.resolve()))):
+            found.append(target)
+    return found
 
 
-@pytest.mark.parametrize("name", ["README.md", "notebooks/TEACHING.md"])
+@pytest.mark.parametrize("name", ["README.md", "notebooks/TEACHING.md", "notebooks/HUB.md", "notebooks/QUESTIONS.md"])
 def test_links_lead_to_files_and_headings(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert len(LINK.findall(text)) > 8
-    assert not broken_links(ROOT / name, text)
+    assert not broken_links(ROOT / name, (ROOT / name).read_text(encoding="utf-8"))
 
 
 def test_broken_links_are_found():
-    file = ROOT / "notebooks" / "TEACHING.md"
     page = "03_lora_in_torch.ipynb"
-    assert broken_links(file, f"[a]({page}#The-film) [b]({page}) [c](https://example.org/x) [d](#60-minutes)") == []
-    for bad in (f"{page}#The-movie", "03_gone.ipynb", "../nothing.md", "#61-minutes", "../README.md#No-such"):
-        assert len(broken_links(file, f"[a]({bad})")) == 1, bad
+    good, bad = f"[a]({page}#3.6-The-film) [d](#60-minutes)", f"[a]({page}#The-movie) [b](03_gone.ipynb) [c](#no)"
+    assert broken_links(ROOT / "notebooks" / "TEACHING.md", good + bad) == LINK.sub(r"\2", bad).split()
 
 
-def test_the_readme_leads_to_the_book():
-    assert "notebooks/TEACHING.md" in [target for _, target in LINK.findall((ROOT / "README.md").read_text("utf-8"))]
+# ---- what the book says about the pages
 
-
-# ---- what the book says about the pages ---------------------------------------------------------------------------
 THOUSANDS = r"(?<![\w.,])\d{1,3}(?:[ ,]\d{3})+(?![\w])"
 NUMBER = re.compile(rf"{THOUSANDS}|(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?")
+SAID_BY_AN_EXERCISE = {"02": {"819", "820"}}  # by its check, not on the page itself
 
 
 def numbers(text: str) -> set[str]:
@@ -201,44 +121,31 @@ def numbers(text: str) -> set[str]:
     return {n for n in (re.sub("[ ,]", "", n) for n in NUMBER.findall(text)) if len(n) > 1}
 
 
-# Not on the page itself: what the check of an exercise says.
-OWN = {"02": {"819"}}
-
-
-@pytest.mark.parametrize("path", pages.page_files(), ids=lambda p: p.stem)
+@every_page
 def test_numbers_in_the_book_are_the_pages_numbers(path):
     """A number that changes on a page must change in the book."""
     nb, number = pages.read(path), path.stem[:2]
-    nb.cells = [c for c in nb.cells if not pages.asks(c)]  # a card has wrong answers on its buttons
-    texts = [c.source for c in nb.cells]  # and what cells print, unless it is a machine's own (times, versions)
-    texts += [text for c in pages.code_cells(nb) for values in pages.compared_text(c).values() for text in values]
-    exercises = [book.find(n) for n in book.all_numbers()]
-    texts += [e.stub + e.solution + " ".join(e.hints) + e.right for e in exercises if e.page == number]
+    cells = [cell for cell in nb.cells if not pages.asks(cell)]  # a card has wrong answers on its buttons
+    texts = [cell.source for cell in cells]  # and what cells print, unless it is a machine's own (times, versions)
+    for cell in cells:
+        if cell.cell_type == "code":
+            texts += [text for values in pages.compared_text(cell).values() for text in values]
     text = "\n".join(texts)
     there = numbers(text) | set(re.findall(r"\d+(?:\.\d+)?", text))  # a list such as "1005 999" is two numbers
-    said = re.sub(r"\(0\d_\w+\.ipynb[^)]*\)|\[[^\]]*\]", " ", chapter(pages.title(nb).join(["Page ", ""])))
-    missing = numbers(said) - there - OWN.get(number, set())
+    said = re.sub(r"\(\d\d_\w+\.ipynb[^)]*\)|\[[^\]]*\]", " ", chapter(f"Page {pages.title(nb)}"))
+    missing = numbers(said) - there - SAID_BY_AN_EXERCISE.get(number, set())
     assert not missing, f"TEACHING.md's 'Page {number}' says {sorted(missing)}, which the page does not."
 
 
-def test_each_page_has_its_part_of_the_book():
-    for path in pages.page_files():
-        part = chapter(f"Page {pages.title(pages.read(path))}")
-        for word in ("**Say:**", "**Ask", "**The room should see**", "**Wrong answers**", "**Give:**"):
-            assert word in part, f"'Page {path.stem[:2]}' lacks {word}"
-        asked = set(re.findall(r"\*\*Predict (\d+\.\d+)", "\n".join(c.source for c in pages.read(path).cells)))
-        assert all(re.search(rf"\*(?:Predict )?{re.escape(n)}\*", part) for n in asked), f"{path.stem}: {asked}"
-
-
-def test_the_book_says_what_to_do_when():
-    for what in ("The day before", "When something fails", "Slides", "Many at once", "Latecomers"):
-        assert chapter(what).strip()
-    failing = chapter("When something fails")
-    assert all(word in failing for word in ("no slider", "Kernel died", "no network", "**Windows:**"))
-    assert "python -m lora_lab --room" in chapter("The day before")
+@every_page
+def test_each_page_has_its_part_of_the_book(path):
+    part = chapter(f"Page {pages.title(pages.read(path))}")
+    for word in ("**Say:**", "**Ask", "**The room should see**", "**Wrong answers**", "**Give:**"):
+        assert word in part, f"lacks {word}"
+    prose = "\n".join(cell.source for cell in pages.read(path).cells if cell.cell_type == "markdown")
+    asked = set(re.findall(r"\*\*Predict (\d+\.\d+)", prose))
+    assert not [number for number in asked if not re.search(rf"\*(?:Predict )?{re.escape(number)}\*", part)]
 
 
 def test_the_columns_of_a_room_line_are_named():
-    from lora_lab.classroom.room import COLUMNS
-
     assert ", ".join(COLUMNS) in re.sub(r"\s+", " ", chapter("The day before"))
