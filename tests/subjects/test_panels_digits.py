@@ -116,7 +116,8 @@ def test_digits_are_shown_with_their_words(images):
     fig = drawings.answers_changed(pictures, said, says, repaired=[1], broken=[0, 1])
     shown = [ax for ax in fig.axes if ax.images]
     assert [ax.get_xlabel() for ax in shown] == ["3 → 9", "8 → 9", "3 → 9"]
-    assert np.allclose(shown[1].images[0].get_array(), images["8"].view(8, 8)) and shown[0].images[0].get_clim() == (0, 1)
+    assert np.allclose(shown[1].images[0].get_array(), images["8"].view(8, 8))
+    assert shown[0].images[0].get_clim() == (0, 1)
 
 
 def test_errors_are_shares_of_each_digit_and_confusions_leave_the_diagonal_out():

@@ -171,7 +171,7 @@ def test_the_record_is_whole_and_obeys_the_floors():
         assert len(run.loss) == len(run.floor) == len(run.before) == 5 and len(run.curve) == 20
         for loss, floor in zip(run.loss, run.floor):
             assert loss >= 0.999 * floor or loss == 1e-8, run
-    with pytest.raises(ValueError, match="r=3 is not recorded; there are the models"):
+    with pytest.raises(ValueError, match="no row has .*r=3"):
         find_run("narrowing", "both", r=3)
 
 
@@ -207,7 +207,7 @@ def test_the_figures_draw_what_they_are_given():
     assert right.lines[3].get_linestyle() == "--" and right.lines[3].get_ydata()[0] == s2.floor_of_both
     ax = drawings.stops_at_the_base([1, 10], [1.1, 9], [0.5, 8])
     assert list(ax.lines[2].get_ydata()) == [1.1, 9]
-    axes = drawings.layer_choices([find_run("widening", "layer 1"), find_run("widening", "layer 2")])
+    axes = drawings.layer_choices(recorded_runs().where(model="widening", change="ones", r=1))
     assert len(axes) == 1
     dots, floors = (line.get_ydata() for line in axes[0].lines[3:5])  # of layer 2, whose losses are below 0.001
     assert list(dots) == list(floors) == [1e-3] * 5

@@ -106,7 +106,7 @@ if __name__ == "__main__":
         "data": "scikit-learn's digits, each digit halved by the seed; pretraining sees 10 % of the nines",
         "network": f"MLP {'-'.join(map(str, repair.SIZES))}, ReLU",
         "pretraining": f"{repair.PRETRAIN_STEPS} batches of {repair.BATCH}, Adam 1e-3",
-        "adapting": f"{repair.STEPS} batches of {repair.BATCH}, Adam 1e-3, alpha/r scaling, A ~ N(0, 1/d_in), one thread",
+        "adapting": f"{repair.STEPS} batches of {repair.BATCH}, Adam 1e-3, alpha/r scaling, A ~ N(0, 1/d_in)",
         "numbers": "wrong test images of the digits 0 to 9, a row per seed",
         "seeds": SEEDS,
         "results": [run(v, benches) for v in variants()],

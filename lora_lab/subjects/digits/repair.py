@@ -107,8 +107,9 @@ def pretrain(digits: Digits, seed: int = 0, steps: int = PRETRAIN_STEPS, lr: flo
 
 
 def mixture(
-    digits: Digits, replay: float = 0.0, *, weak: int = WEAK, only_seen: bool = False, kept: int | None = None, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+    digits: Digits, replay: float = 0.0, *,
+    weak: int = WEAK, only_seen: bool = False, kept: int | None = None, seed: int = 0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """1000 training images, a share `replay` of them other digits than the weak one. X (n, 64), y (n,).
 
     replay 0 is S3's data, weak digit only; 0.9 is the training half as it is. Each pool is gone through in shuffled

@@ -11,20 +11,18 @@ from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from lora_lab.figures.style import COLOURS, DIVERGING, FILLS, array, kind_of, limit_of
+from lora_lab.subjects.tables import Table
 
-from .record import Run
 
-
-def ways_compared(runs: Sequence[Run]) -> list[Axes]:
-    """Excess loss of each way to adapt, a dot per seed, a panel per dialect, smaller is better.
+def ways_compared(runs: Table) -> list[Axes]:
+    """Excess loss of each way to adapt (`recorded_runs()`), a dot per seed, a panel per dialect, smaller is better.
 
     The base before adapting is a grey band. 0 is the entropy: the axis is logarithmic and never there.
     """
-    dialects = list(dict.fromkeys(run.dialect for run in runs))
+    dialects = runs.by("dialect")
     fig, axes = plt.subplots(1, len(dialects), figsize=(12, 5), sharex=True, sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.285, right=0.985, bottom=0.15, top=0.93, wspace=0.08)
-    for ax, dialect in zip(axes[0], dialects):
-        before, *ways = [run for run in runs if run.dialect == dialect]
+    for ax, (dialect, (before, *ways)) in zip(axes[0], dialects.items()):
         ax.axvspan(min(before.excess), max(before.excess), color=COLOURS["base"], alpha=0.35, lw=0)
         for y, run in enumerate(ways):
             colour = COLOURS[kind_of(run.way) or "other"]

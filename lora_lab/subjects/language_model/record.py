@@ -7,6 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 from lora_lab.subjects.records import read_record
+from lora_lab.subjects.tables import Table
 
 
 class Run(NamedTuple):
@@ -41,18 +42,14 @@ class LongestRows(NamedTuple):
 
 
 @cache
-def recorded_runs() -> list[Run]:
-    """Every dialect and way; "before" is the first of each dialect."""
-    return [Run(**row) for row in read_record("language_model")["runs"]]
+def recorded_runs() -> Table:
+    """Every dialect and way; "before" is the first of each dialect. A Table of Run."""
+    return Table(Run(**row) for row in read_record("language_model")["runs"])
 
 
 def find_run(dialect: str, way: object) -> Run:
     """find_run("both", "LoRA r = 8"); a `Way` will do, too. Raises ValueError if there is none."""
-    for run in recorded_runs():
-        if run.dialect == dialect and run.way == str(way):
-            return run
-    ways = [run.way for run in recorded_runs() if run.dialect == "both"]
-    raise ValueError(f"{dialect!r}, {str(way)!r} is not recorded; for 'both', there are: {'; '.join(ways)}.")
+    return recorded_runs().where(dialect=dialect, way=str(way))[0]
 
 
 def longest_rows() -> list[LongestRows]:

@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from lora_lab import published
 from lora_lab.figures.style import COLOURS, axes_of
+from lora_lab.subjects.tables import Table
 
 from .experiment import Run
 
@@ -77,13 +78,12 @@ def loss_dots(ax: Axes, runs: Sequence[Run]) -> None:
     plain_log(ax.yaxis)
 
 
-def layer_choices(runs: Sequence[Run]) -> list[Axes]:
+def layer_choices(runs: Table) -> list[Axes]:
     """`loss_dots` for each model of these runs, side by side; a line at the loss without an adapter."""
-    models = list(dict.fromkeys(run.model for run in runs))
+    models = runs.by("model")
     fig, axes = plt.subplots(1, len(models), figsize=(11, 3.9), sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.08, right=0.98, bottom=0.11, top=0.78, wspace=0.08)
-    for ax, model in zip(axes[0], models):
-        here = [run for run in runs if run.model == model]
+    for ax, (model, here) in zip(axes[0], models.items()):
         ax.axhline(here[0].before[0], lw=1.2, color=COLOURS["base"], label="without an adapter")
         loss_dots(ax, here)
         ax.set_title(model)

@@ -20,6 +20,7 @@ from lora_lab.adapters import add_lora
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import two_layer_base
 from lora_lab.subjects.records import read_record
+from lora_lab.subjects.tables import Table
 from lora_lab.training import evaluate, train
 
 MODELS = {"S2's shape": (101, 100, 100), "narrowing": (101, 60, 40), "widening": (40, 60, 101)}  # d_in, hidden, d_out
@@ -104,20 +105,14 @@ class Run(NamedTuple):
 
 
 @cache
-def recorded_runs() -> list[Run]:
-    """Every model, change, rank and choice of layers, as `make_record` has run them."""
-    return [Run(**row) for row in read_record("two_layers")["runs"]]
+def recorded_runs() -> Table:
+    """Every model, change, rank and choice of layers, as `make_record` has run them: a Table of Run."""
+    return Table(Run(**row) for row in read_record("two_layers")["runs"])
 
 
 def find_run(model: str, layers: str, change: str = "ones", r: int = 1) -> Run:
     """The recorded run: find_run("narrowing", "layer 2"). Raises ValueError if there is none."""
-    for run in recorded_runs():
-        if (run.model, run.layers, run.change, run.r) == (model, layers, change, r):
-            return run
-    raise ValueError(
-        f"model={model!r}, layers={layers!r}, change={change!r}, r={r!r} is not recorded; there are the models "
-        f"{list(MODELS)}, the layers {list(CHOICES)}, the changes {list(CHANGES)} and the ranks {list(RANKS)}."
-    )
+    return recorded_runs().where(model=model, layers=layers, change=change, r=r)[0]
 
 
 def recorded_s2() -> SimpleNamespace:
