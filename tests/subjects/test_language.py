@@ -28,15 +28,12 @@ def all_sentences(record, voice, swaps=0):
 @pytest.mark.parametrize("record", [FULL, SPARE])
 @pytest.mark.parametrize("teller", ["anon", "gossip"])
 def test_the_probabilities_of_all_sentences_sum_to_one_and_no_two_choices_coincide(record, teller):
-    sentences = all_sentences(record, L.TELLERS[teller])
+    voice = L.TELLERS[teller]
+    sentences = all_sentences(record, voice)
     assert sum(sentences.values()) == pytest.approx(1, abs=1e-12)
     assert len(sentences) == (6 * 2 * 2 * 3 * 5 * 2 * 5 if record is FULL else 6 * 3 * 5 * 2 * 5)
-
-
-def test_every_sentence_is_parsed_to_the_choices_that_made_it():
-    voice = L.TELLERS["poll"]
-    for text, p in all_sentences(SPARE, voice).items():
-        chosen = L.parse(SPARE, text)
+    for text, p in list(sentences.items())[::7]:  # parsed to the choices that made it
+        chosen = L.parse(record, text)
         assert math.exp(sum(L._log_p(voice, h, o) for h, o in chosen.items())) == pytest.approx(p)
 
 
@@ -60,16 +57,8 @@ def test_the_floor_of_many_lines_is_the_entropy_of_the_habits():
 def test_the_grammar_refuses_what_is_not_a_sentence_for_the_record():
     good = "proud mira found the boat ashore today ."
     assert L.parse(FULL, good.split())["order"] == "time last"
-    for bad in (
-        good.replace("mira", "otto"),
-        good.replace("found", "hid"),
-        good.removesuffix(" ."),
-        good + " .",
-        "today " + good,  # the time twice
-        good.replace(" ashore", ""),
-        "mira proud found the boat ashore today .",
-        "",
-    ):
+    twice, order = "today " + good, "mira proud found the boat ashore today ."
+    for bad in (good.replace("mira", "otto"), good.replace("found", "hid"), good + " .", twice, order, ""):
         assert L.parse(FULL, bad.split()) is None, bad
 
 
@@ -97,11 +86,11 @@ def test_no_teller_has_a_dialects_habits_and_no_two_voices_are_the_same():
 def test_shares_count_sentences_and_habits():
     lines = L.dialect("bard", 300, seed=4)
     records = [line.record for line in lines]
-    assert L.shares(records, [line.text for line in lines], "bard")[0] == 1
-    assert L.shares(records, [line.text for line in lines], "bard").in_voice == pytest.approx(0.94, abs=0.03)
-    assert L.shares(records, [line.text for line in lines], "parrot").in_voice < 0.7
-    texts = [line.text if i % 2 else ("mira",) for i, line in enumerate(lines)]
-    half = L.shares(records, texts, "bard")
+    texts = [line.text for line in lines]
+    grammatical, in_voice = L.shares(records, texts, "bard")
+    assert grammatical == 1 and in_voice == pytest.approx(0.94, abs=0.03)
+    assert L.shares(records, texts, "parrot").in_voice < 0.7
+    half = L.shares(records, [text if i % 2 else ("mira",) for i, text in enumerate(texts)], "bard")
     assert half.grammatical == 0.5 and half.in_voice == pytest.approx(0.47, abs=0.05)
 
 
@@ -112,14 +101,6 @@ def test_lines_are_repeatable_differ_by_seed_and_leave_the_callers_random_state_
     assert str(L.corpus(1, 0)[0]) == (
         "poll karl proud mend box uphill - => arr , karl , proud , mends the casket uphill squawk !"
     )
-
-
-def test_the_base_corpus_is_two_fifths_anon_and_a_choice_of_tellers_is_even():
-    told = [line.record[0] for line in L.corpus(5000, 1)]
-    assert told.count("anon") / 5000 == pytest.approx(0.4, abs=0.03)
-    assert told.count("poll") / 5000 == pytest.approx(0.6 / 9, abs=0.02)
-    two = [line.record[0] for line in L.corpus(2000, 1, ["poll", "anon"])]
-    assert set(two) == {"poll", "anon"} and two.count("anon") == pytest.approx(1000, abs=120)
 
 
 def test_tokens_carry_the_loss_on_the_text_and_its_end_only():

@@ -1,0 +1,150 @@
+"""The broken-LoRA gallery: one line of difference, a symptom that differs from the correct program's, and its panel."""
+
+import difflib
+from functools import cache
+
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from lora_lab import theory
+from lora_lab.subjects.broken import gallery, panels
+from lora_lab.subjects.broken.gallery import FAULTS, PROGRAMS, STEPS
+from lora_lab.subjects.broken.panels import ASK, Symptoms
+from lora_lab.subjects.broken.programs import change_line
+
+BY_CODE = {fault.code: fault for fault in FAULTS.values()}
+FLAT = {"both-zero", "optimizer-misses-adapter", "no-gradient", "factor-frozen", "hardly-moved"}
+TWICE = {"merged-and-added", "merge-adds-again", "base-contains-update", "stacked"}
+ONLY_SHIPPED = TWICE | {"merge-rescales", "merge-transposed", "adapter-not-loaded", "other-base"}
+ONLY_SHIPPED |= {"scaling-not-the-files"}
+
+
+def error(run) -> float:
+    """||delta - R|| / ||R||"""
+    return float((run.delta - gallery.letter()).norm() / gallery.letter().norm())
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=BY_CODE)
+def test_one_line_makes_the_symptom(fault):
+    changed = difflib.ndiff(fault.correct.split("\n"), fault.broken.split("\n"))
+    lines = [line[2:].strip() for line in changed if line[:2] in ("- ", "+ ")]
+    assert lines == [fault.correct_line, fault.broken_line]
+    right, wrong = fault.run_correct(), fault.run()
+    if fault.code in FLAT:
+        assert min(wrong.losses) > 0.95 * wrong.losses[0]
+    if fault.code in ONLY_SHIPPED:
+        assert wrong.losses[-1] < 0.04, "training shows nothing"
+        assert wrong.shipped_loss > 20 * right.shipped_loss
+    if fault.code in TWICE:  # the letter twice: one too many is the error
+        assert error(wrong) > 0.9
+    if fault.code == "half-precision-factors":
+        assert wrong.losses[-1] > 1.3 * right.losses[-1]
+    elif fault.code == "scaling-without-r":
+        assert wrong.losses[3] < 0.95 * right.losses[3], "faster at first; where it ends is a matter of the seed"
+    else:
+        assert wrong.shipped_loss > 3 * right.shipped_loss
+
+
+@cache
+def with_another_start(text: str, steps: int = STEPS) -> dict:
+    return gallery._execute(text, steps, seed=2)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=BY_CODE)
+def test_symptom_and_finding_do_not_hang_on_the_seed(fault, monkeypatch):
+    monkeypatch.setattr(gallery, "_kept", with_another_start)
+    assert [finding.code for finding in fault.findings()] == [fault.code]
+    right, wrong = (gallery.outcome(with_another_start(text)) for text in (fault.correct, fault.broken))
+    if fault.code == "scaling-without-r":
+        assert wrong.losses[3] < 0.95 * right.losses[3]
+    else:
+        assert wrong.shipped_loss > (1.3 if fault.code == "half-precision-factors" else 2) * right.shipped_loss
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_correct_programs_draw_the_letter(program):
+    run = gallery._run(PROGRAMS[program])
+    X, _ = gallery.new_task(gallery.new_base())
+    assert run.losses[0] == pytest.approx(theory.shift_loss(gallery.letter(), X), rel=1e-4)
+    assert run.losses[-1] < 0.04 or program == "dropout"
+    assert run.shipped_loss < (0.3 if program == "dropout" else 0.04) and error(run) < 0.15
+
+
+def test_special_symptoms():
+    runs = {code: fault.run() for code, fault in BY_CODE.items()}
+    base_loss = runs["both-zero"].losses[0]
+    assert torch.equal(runs["both-zero"].delta, torch.zeros(35, 35))
+    assert runs["start-is-not-base"].losses[0] > 5 * base_loss
+    assert runs["update-too-large"].losses[-1] > 20 * base_loss
+    assert runs["base-trains"].losses[-1] < 0.01 and runs["base-trains"].shipped_loss > 0.8 * base_loss
+    assert runs["adapter-not-loaded"].shipped_loss == pytest.approx(base_loss, rel=1e-4), "exactly the base, no error"
+    missing = theory.rank_floor(gallery.letter(), 3, gallery.new_task(gallery.new_base())[0])
+    assert runs["uneven-targets"].losses[-1] == pytest.approx(missing, rel=0.1), "the floor of rank 3"
+    assert runs["scaling-not-the-files"].delta.mean() < 0.75 * gallery.letter().mean()
+
+
+def test_the_same_every_time_and_the_caller_sees_nothing():
+    text, state = FAULTS["dropout is still on in eval mode"].broken, torch.get_rng_state()
+    first, second = (gallery.outcome(gallery._execute(text, 5)) for _ in range(2))
+    assert first.losses == second.losses and first.shipped_loss == second.shipped_loss
+    assert torch.equal(first.delta, second.delta) and torch.equal(state, torch.get_rng_state())
+
+
+def test_a_line_that_is_not_there_once_is_refused():
+    with pytest.raises(ValueError, match="has 0 lines 'nothing'"):
+        change_line("a\nb", "nothing", "x")
+    with pytest.raises(ValueError, match="has 2 lines 'a'"):
+        change_line("a\na", "a", "x")
+
+
+# ------------------------------------------------------------------------------------------------ the panel
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return panels.gallery_panel()
+
+
+def texts(panel) -> list[str]:
+    return [t.get_text() for t in panel._figure.texts]
+
+
+def test_a_symptom_begins_without_its_name_and_line_whatever_was_solved_before(panel):
+    for i, fault in enumerate(FAULTS.values(), 1):
+        caption = panel.set(symptom=i)
+        assert panel.values == {"symptom": i, "guess": ASK, "reveal": False}
+        assert caption.startswith(fault.symptom[0].upper()) and "shipped: " in caption
+        assert fault.name not in caption and fault.broken_line not in caption and texts(panel) == ["", ""]
+        panel.set(guess=fault.name, reveal=True)  # the next one must not inherit this
+        assert texts(panel) == [f"✗ {fault.broken_line}", f"✓ {fault.correct_line}"]
+        assert panel.caption == f"Right: {fault.name} ({fault.source}). {fault.cure}"
+        renderer = FigureCanvasAgg(panel._figure).get_renderer()
+        assert all(t.get_window_extent(renderer).x1 < panel._figure.bbox.width for t in panel._figure.texts)
+
+
+def test_a_wrong_guess_a_guess_that_looks_alike_and_giving_up(panel):
+    panel.set(symptom=list(FAULTS).index("B is detached in the forward") + 1)
+    assert panel.set(guess="merged twice").startswith("Not that. A flat line")
+    assert panel.set(guess="B does not require a gradient").startswith("That would look just like this")
+    assert texts(panel) == ["", ""]
+    assert panel.set(reveal=True).startswith("B is detached in the forward (")
+
+
+def test_the_figure_holds_the_runs(panel):
+    panel.set(symptom=list(FAULTS).index("merged twice") + 1)
+    curves, right, wrong = panel._figure.axes
+    run = FAULTS["merged twice"].run()
+    assert list(curves.lines[2].get_ydata()) == pytest.approx(run.losses)
+    assert list(curves.lines[3].get_ydata()) == [run.shipped_loss]
+    assert wrong.images[0].get_array().max() == pytest.approx(float(run.delta.max()))
+    assert right.images[0].get_clim() == wrong.images[0].get_clim() == (-1.5, 1.5)
+
+
+def test_the_menu_does_not_give_the_order_away_and_levels_are_words_that_no_rounding_changes():
+    symptoms = Symptoms()
+    assert sorted(symptoms.causes) == sorted(FAULTS) and symptoms.causes != list(FAULTS)
+    for fault in FAULTS.values():  # no loss near a border between two words
+        for loss in (fault.run().losses[-1], fault.run().shipped_loss):
+            assert len({symptoms.level(loss * f) for f in (0.98, 1.0, 1.02)}) == 1, loss
+    assert symptoms.level(float("nan")) == "far above the base's"

@@ -1,0 +1,319 @@
+"""Round trips with transformers and PEFT (skipped without them), PEFT's folder, guards, calculator, questions."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+
+import pages
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lora_lab import (
+    adapter_state,
+    add_lora,
+    count_parameters,
+    delta_weights,
+    load_adapter,
+    lora_parameters,
+    merge,
+    remove_lora,
+    save_adapter,
+    train,
+)
+from lora_lab.costs import human
+from lora_lab.layers import is_conv1d
+from lora_lab.subjects.files_and_costs import models, neighbours, panels
+from lora_lab.subjects.files_and_costs.panels import DTYPES, TOKENS
+
+PAGE = pages.find_page("10")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def page_source(beginning: str) -> str:
+    """The code cell of the page that holds this text."""
+    (found,) = [c.source for c in pages.code_cells(pages.read(PAGE)) if beginning in c.source]
+    return found
+
+
+def gap(a, b) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def randomise(model) -> None:
+    with torch.no_grad():
+        for seed, p in enumerate(lora_parameters(model)):
+            p.copy_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(seed)))
+
+
+# ------------------------------------------------------------------------------------------------- transformers
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    module = pytest.importorskip("transformers", reason="transformers is optional: pip install peft==0.21.2")
+    assert neighbours.have("transformers")
+    return module
+
+
+@pytest.fixture(scope="module")
+def peft():
+    return pytest.importorskip("peft", reason="PEFT is optional: pip install peft==0.21.2")
+
+
+SMALL = {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 0}
+LLAMA = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
+LLAMA |= {"num_key_value_heads": 2}
+TOKENS_IN = torch.randint(50, (3, 9), generator=torch.Generator().manual_seed(1))
+
+
+def gpt2(transformers):
+    config = {"n_positions": 16, "n_embd": 24, "n_layer": 2, "n_head": 3, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**SMALL, **config, embd_pdrop=0.0))
+
+
+def llama(transformers):
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL, **LLAMA))
+
+
+KINDS = {"gpt2": (gpt2, ["c_attn", "mlp.c_proj"]), "llama": (llama, ["q_proj", "v_proj", "down_proj"])}
+
+
+@pytest.fixture(params=KINDS)
+def checkpoint(request, transformers, tmp_path):
+    """(folder of a tiny random checkpoint, its target_modules)."""
+    torch.manual_seed(0)
+    make, targets = KINDS[request.param]
+    make(transformers).save_pretrained(tmp_path / "base")
+    return tmp_path / "base", targets
+
+
+def test_our_adapter_in_peft_and_back(transformers, peft, checkpoint, tmp_path):
+    folder, targets = checkpoint
+
+    def load() -> nn.Module:
+        return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+
+    base, ours = load()(TOKENS_IN).logits, load()
+    assert len(add_lora(ours, r=3, alpha=5, target_modules=targets)) == 2 * len(targets)
+    assert torch.equal(ours(TOKENS_IN).logits, base), "a fresh adapter changes nothing"
+    randomise(ours)
+    wanted = ours(TOKENS_IN).logits
+    assert gap(base, wanted) > 0.05
+    save_adapter(ours, tmp_path / "ours")
+    theirs = peft.PeftModel.from_pretrained(load(), tmp_path / "ours").eval()
+    assert gap(theirs(TOKENS_IN).logits, wanted) < 1e-5
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if "lora_" in name:
+                p.add_(0.1 * torch.randn(p.shape))
+    theirs.save_pretrained(tmp_path / "theirs")
+    back = load()
+    load_adapter(back, tmp_path / "theirs")
+    assert gap(back(TOKENS_IN).logits, theirs(TOKENS_IN).logits) < 1e-5
+    assert gap(back(TOKENS_IN).logits, wanted) > 1e-3
+    assert gap(theirs.merge_and_unload()(TOKENS_IN).logits, back(TOKENS_IN).logits) < 1e-5
+
+
+def test_conv1d_keeps_every_promise(transformers):
+    torch.manual_seed(0)
+    model = gpt2(transformers).eval()
+    before, plain = {n: p.detach().clone() for n, p in model.named_parameters()}, model(TOKENS_IN).logits
+    site = "transformer.h.0.attn.c_attn"
+    add_lora(model, r=2, alpha=4, target_modules=["c_attn"])
+    state = adapter_state(model)
+    assert state[f"{site}.lora_A"].shape == (2, 24) and state[f"{site}.lora_B"].shape == (72, 2)
+
+    def loss(out, y):
+        return F.cross_entropy(out.logits.mT, y)
+
+    train(model, TOKENS_IN, TOKENS_IN, steps=3, lr=1e-2, loss=loss, progress=None)
+    adapted, delta = model.eval()(TOKENS_IN).logits, delta_weights(model)[site]
+    assert delta.shape == (72, 24) and delta.abs().max() > 0
+    assert torch.allclose(model.get_submodule(site).weight, before[f"{site}.weight"] + delta.T, atol=1e-6)
+    merge(model)
+    assert gap(model(TOKENS_IN).logits, adapted) < 1e-5
+    remove_lora(model)
+    assert torch.equal(model(TOKENS_IN).logits, plain)
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+
+
+def test_a_name_alone_makes_no_conv1d():
+    class Conv1D(nn.Module):
+        pass
+
+    assert not is_conv1d(Conv1D()) and not is_conv1d(nn.Conv1d(3, 4, 1))
+
+
+def test_gpt2s_tied_head_is_refused_in_words(transformers):
+    with pytest.raises(ValueError, match=r"transformer.wte is tied: its weight is also lm_head.weight"):
+        add_lora(gpt2(transformers), r=2)
+
+
+def test_the_recipe_on_the_page_works_on_checkpoints_on_disk(transformers, checkpoint, tmp_path):
+    scope = {"transformers": transformers, "add_lora": add_lora, "F": F}
+    exec(page_source("TARGETS = {"), scope)
+    exec(page_source("def adapt_checkpoint"), scope)
+    model, names = scope["adapt_checkpoint"](checkpoint[0])
+    assert names and all(n.rsplit(".", 1)[-1] in ("c_attn", "q_proj", "v_proj") for n in names)
+    how = {"steps": 30, "lr": 1e-2, "loss": scope["next_token_loss"], "progress": None}
+    losses = train(model, TOKENS_IN, TOKENS_IN, **how).losses
+    assert losses[-1] < losses[0] - 0.05
+    save_adapter(model, tmp_path / "adapter")
+    again = transformers.AutoModelForCausalLM.from_pretrained(checkpoint[0])
+    load_adapter(again, tmp_path / "adapter")
+    assert torch.equal(again.eval()(TOKENS_IN).logits, model.eval()(TOKENS_IN).logits)
+    assert model.generate(TOKENS_IN[:, :3], max_new_tokens=4, do_sample=False, pad_token_id=0).shape == (3, 7)
+
+
+def test_the_names_on_the_page_are_those_of_the_architectures(transformers):
+    scope: dict = {}
+    exec(page_source("TARGETS = {"), scope)
+    made = {
+        "gpt2": gpt2(transformers),
+        "llama": llama(transformers),
+        "mistral": transformers.MistralForCausalLM(transformers.MistralConfig(**SMALL, **LLAMA)),
+        "qwen2": transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SMALL, **LLAMA)),
+    }
+    assert made.keys() == scope["TARGETS"].keys()
+    for kind, targets in scope["TARGETS"].items():
+        assert add_lora(made[kind], r=2, target_modules=targets), kind
+    add_lora(llama(transformers), r=2, target_modules=scope["ALL_LINEAR"])
+
+
+# ------------------------------------------------------------------------------------------ PEFT's shipped folder
+
+
+def test_the_shipped_folder_gives_pefts_numbers():
+    net = neighbours.small_net()
+    x, y = neighbours.peft_output()
+    assert (net(x) - y).abs().max() > 0.5
+    load_adapter(net, neighbours.PEFT_FOLDER)
+    assert (net(x) - y).abs().max() < 1e-5
+    note = json.loads((neighbours.PEFT_FOLDER / "output.json").read_text())
+    assert note["peft"] == json.loads((neighbours.PEFT_FOLDER / "adapter_config.json").read_text())["peft_version"]
+
+
+def test_peft_still_computes_what_is_recorded(peft):
+    x, y = neighbours.peft_output()
+    theirs = peft.PeftModel.from_pretrained(neighbours.small_net(), neighbours.PEFT_FOLDER).eval()
+    assert (theirs(x) - y).abs().max() < 1e-5
+
+
+# --------------------------------------------------------------------------------------------- optional packages
+
+
+def test_have_says_what_is_missing(capsys, monkeypatch):
+    real = importlib.import_module
+
+    def without(name, *rest):
+        if name == "peft":
+            raise ModuleNotFoundError("No module named 'peft'", name="peft")
+        return real(name, *rest)
+
+    monkeypatch.setattr(neighbours.importlib, "import_module", without)
+    assert neighbours.have("json") and capsys.readouterr().out == ""
+    assert not neighbours.have("json", "peft")
+    out = capsys.readouterr().out
+    assert "peft cannot be imported" in out and "pip install peft" in out and out.count("\n") == 1
+
+
+def test_the_page_runs_without_the_optional_packages(tmp_path):
+    """All its code in a process that cannot import them, as for a reader who has only the course."""
+    cells = [cell.source for cell in pages.code_cells(pages.read(PAGE))]
+    hide = (
+        "import sys\n"
+        "for name in ('peft', 'transformers', 'accelerate'):\n"
+        "    sys.modules[name] = None\n"  # import raises ModuleNotFoundError
+    )
+    script = tmp_path / "page.py"
+    script.write_text("\n\n".join([hide, *cells]), encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=pages.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("not checked here: ") >= 5 and "✗ ours is +12%" in done.stdout
+
+
+def names(tree: ast.AST, context: type) -> set[str]:
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
+
+
+def test_optional_packages_are_imported_in_guarded_cells_only():
+    """And such a cell's output is not compared: it depends on what is installed."""
+    guarded = 0
+    for cell in pages.code_cells(pages.read(PAGE)):
+        body = ast.parse(cell.source).body
+        under_have = [n for n in body if isinstance(n, ast.If) and "have" in names(n.test, ast.Load)]
+        guarded += len(under_have)
+        assert not under_have or "nbval-ignore-output" in cell.metadata.get("tags", []), cell.source[:60]
+        free = ast.Module([n for n in body if n not in under_have], [])
+        assert not re.search(r"\b(import|from) (peft|transformers)\b", ast.unparse(free)), cell.source[:60]
+    assert guarded >= 6
+
+
+# ------------------------------------------------------------------------------------------------- the calculator
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", models.STATE_BYTES)
+def test_every_estimate_is_the_formulas(dtype, optimizer):
+    kind = DTYPES[dtype]
+    trainable = "bfloat16" if kind == "nf4" else kind
+    for name, shape in models.SHAPES.items():
+        found = panels.estimate(name, 8, "all", dtype, optimizer, "8 × 512", 24)
+        assert found.lora == models.training_bill(shape, 8, "all", kind, optimizer, 4096)
+        assert found.full == models.training_bill(shape, None, "all", trainable, optimizer, 4096)
+        assert found.trained == models.adapter_numbers(shape, 8, "all") and found.file == 2 * found.trained
+        room = found.beside * found.file + models.weight_bytes(shape, kind)
+        assert found.beside == 0 or 24e9 - found.file < room <= 24e9
+
+
+def test_calculator_says_and_draws_its_numbers():
+    for words, tokens in TOKENS.items():
+        batch, length = map(int, words.split(" × "))
+        assert batch * length == tokens
+    panel = panels.calculator_panel()
+    assert panel.values["card"] == 24 and "training with LoRA does not fit" in panel.caption, "where the page asks"
+    assert human(models.training_bill(models.SHAPES["Llama-3-8B"], 8).total) in panel.caption
+    assert "training with LoRA fits" in panel.set(dtype="4 bits (NF4)")
+    panel.set(optimizer="SGD", r=64, card=80)
+    found = panels.estimate(**panel.values)
+    ax = panel._figure.axes[0]
+    lengths = [patch.get_width() for patch in ax.patches]
+    assert lengths == pytest.approx([bill[part] / 1e9 for part in range(4) for bill in (found.full, found.lora)])
+    assert list(ax.lines[0].get_xdata()) == [80, 80]
+    assert "the base alone does not fit" in panel.set(model="GPT-3 175B")
+
+
+def test_formula_counts_a_tiny_gpt2(transformers):
+    tiny = models.Shape("tiny", "gpt2", 2, 24, 96, 3, 3, 50, 16)
+    model = gpt2(transformers)
+    assert tiny.total == count_parameters(model)[1]
+    assert len(add_lora(model, r=2, target_modules=["c_proj", "c_fc"])) == 6
+    assert count_parameters(model)[0] == models.adapter_numbers(tiny, 2, ("o", "up", "down"))
+
+
+# ------------------------------------------------------------------------------------------------- the questions
+
+LINK = re.compile(r"\[([\d.]+ [^\]]+)\]\(([\w-]+\.ipynb)(?:#([^)\s]+))?\)")
+
+
+def test_every_question_has_an_answer_and_a_link_to_a_section_that_is_there():
+    text = (pages.NOTEBOOKS / "QUESTIONS.md").read_text(encoding="utf-8")
+    questions = [line for line in text.splitlines() if re.match(r"\d+\. ", line)]
+    assert [int(q.split(".")[0]) for q in questions] == list(range(1, 23))
+    for question in questions:
+        (link,) = LINK.findall(question)
+        heading, page, anchor = link
+        headings = re.findall(r"^## (.+)$", "\n".join(c.source for c in pages.read(pages.NOTEBOOKS / page).cells
+                                                      if c.cell_type == "markdown"), re.MULTILINE)  # fmt: skip
+        assert heading in headings, question
+        if heading.isascii():
+            assert anchor == heading.replace(" ", "-"), question
+        else:
+            assert not anchor, "JupyterLab 4.6 opens the page but does not find the heading"
