@@ -37,8 +37,6 @@ class LowRankView:
         return f"{self.numbers(r):,} numbers instead of {full:,} ({share:.3g} %); {missing}"
 
 
-
-
 def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4, 5, 8, 16, 32)) -> LiveFigure:
     """Page 02: target, its rank-r copy and the residual on one scale, for several targets of one shape."""
     views = {name: LowRankView(delta) for name, delta in targets.items()}
