@@ -26,7 +26,7 @@ class Optimizers:
         self.groups: list[dict] = []
         self._group: dict[int, dict] = {}
         self._owner: dict[int, object] = {}
-        self._reached: dict[int, dict[bool, bool]] = {}
+        self._reached: dict[int, bool] = {}
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 self.groups.append(group)
@@ -54,10 +54,12 @@ class Optimizers:
         return ", ".join(f"{rate:g}" for rate in sorted(rates))
 
     def state(self, p: Tensor) -> dict:
-        """What is kept of this tensor alone: {} before its first gradient, and where nothing of its shape is kept."""
+        """What is kept of this tensor; {} before its first gradient."""
         states = getattr(self._owner.get(id(p)), "state", None) or {}
         state = states.get(p) or {}
-        return state if any(isinstance(t, Tensor) and t.shape == p.shape for t in state.values()) else {}
+        if self.keeps_nothing(p) or state.get("step") == 0:  # Adagrad makes its state beforehand
+            return {}
+        return state if any(isinstance(t, Tensor) for t in state.values()) else {}
 
     def steps(self, p: Tensor) -> int:
         return int(self.state(p).get("step", 0))
@@ -66,34 +68,30 @@ class Optimizers:
         return any(any(states.values()) for states in (getattr(o, "state", {}) for o in self._owner.values()))
 
     def keeps_nothing(self, p: Tensor) -> bool:
-        """Plain SGD: nothing tells how many steps it has made."""
-        return "nesterov" in self._group[id(p)] and self._group[id(p)].get("momentum") == 0
+        """Plain SGD, and L-BFGS of each tensor: no state tells what happened."""
+        group = self._group.get(id(p), {})
+        return group.get("momentum") == 0 and "nesterov" in group or "history_size" in group
 
     def gradient_came(self, p: Tensor) -> bool | None:
-        """Whether a gradient other than zero has reached p; None where that cannot be told (yet)."""
+        """Whether a gradient other than zero has ever reached p; None where the state cannot tell (yet)."""
         state = self.state(p)
         if state:
             kept = [t for key, t in state.items() if key != "step" and isinstance(t, Tensor)]
             if any(t.any() for t in kept):
                 return True
             return False if self.steps(p) >= FEW_STEPS else None
-        if p.grad is not None:
-            return True if p.grad.any() else None
-        return False if self._others_were_reached(p) else None
+        waiting = self.keeps_nothing(p) or p.grad is not None
+        return False if not waiting and self._others_were_reached(p) else None
 
     def _others_were_reached(self, p: Tensor) -> bool:
         """Whether this optimizer has trained on something else for a while."""
-        plain = self.keeps_nothing(p)
-        known = self._reached.setdefault(id(self._owner[id(p)]), {})
-        if plain not in known:
-            others = [q for group in self._owner[id(p)].param_groups for q in group["params"] if q.requires_grad]
-            states = [] if plain else [self.state(q) for q in others]
+        optimizer = self._owner[id(p)]
+        if id(optimizer) not in self._reached:
+            others = [q for group in optimizer.param_groups for q in group["params"]]
+            states = [state for state in map(self.state, others) if state]
             steps = [int(state["step"]) for state in states if "step" in state]
-            if steps:
-                known[plain] = max(steps) >= FEW_STEPS
-            else:
-                known[plain] = any(states) or any(q.grad is not None and bool(q.grad.any()) for q in others)
-        return known[plain]
+            self._reached[id(optimizer)] = max(steps) >= FEW_STEPS if steps else bool(states)
+        return self._reached[id(optimizer)]
 
 
 @dataclass

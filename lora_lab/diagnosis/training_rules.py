@@ -99,24 +99,29 @@ def gradients(e: Evidence) -> Iterator[Finding]:
     for a in e.active:
         if _off(a) or not all(map(is_readable, a.factors)):
             continue
+        trained = [p for p in a.factors if p.requires_grad and e.optimizers.holds(p)]
+        without = [p for p in trained if e.optimizers.gradient_came(p) is False] or _without_a_trace(e, trained)
         A_zero, B_zero = (not p.any() for p in a.factors)
-        without = [name for name, p in zip(a.names, a.factors) if _without_gradient(e, p)]
         # A's gradient is B times something: while B is zero, so is the gradient of A, and the other way round
-        explained = A_zero and B_zero or B_zero and without == [a.names[0]] or A_zero and without == [a.names[1]]
+        explained = A_zero and B_zero or len(without) == 1 and (B_zero if without[0] is a.A else A_zero)
         if without and not explained:
             steps = max(map(e.optimizers.steps, a.factors))
+            names = [name for name, p in zip(a.names, a.factors) if any(p is q for q in without)]
             after = f" in {steps} steps" if steps else ""
-            yield finding("no-gradient", a.where, variant="training", factors=" and ".join(without), steps=after)
+            yield finding("no-gradient", a.where, variant="training", factors=" and ".join(names), steps=after)
 
 
-def _without_gradient(e: Evidence, p: Tensor) -> bool:
-    if not p.requires_grad or not e.optimizers.holds(p):
-        return False
-    came = e.optimizers.gradient_came(p)
-    if came is None and p.grad is None and e.optimizers.keeps_nothing(p) and e.adapter is None:
-        others_moved = any(all(t.any() for t in a.factors) for a in e.active)
-        return others_moved and not p.any()  # plain SGD after zero_grad(): the numbers are the only trace
-    return came is False
+def _without_a_trace(e: Evidence, factors: list[Tensor]) -> list[Tensor]:
+    """The same for an optimizer that keeps nothing (plain SGD): only the last gradients and the zeros can tell."""
+    if not all(map(e.optimizers.keeps_nothing, factors)):
+        return []
+    without = [p for p in factors if p.grad is None]
+    if len(without) < len(factors):
+        return without if any(p.grad is not None and p.grad.any() for p in factors) else []
+    others_move = any(p.grad is not None and p.grad.any() for p in e.model.parameters() if e.optimizers.holds(p))
+    if e.adapter is None:  # else the other layers' numbers may be loaded ones
+        others_move = others_move or any(all(p.any() for p in a.factors) for a in e.active)
+    return without if others_move and not all(p.any() for p in factors) else []
 
 
 def movement(e: Evidence) -> Iterator[Finding]:
