@@ -65,7 +65,7 @@ class Optimizers:
         return int(self.state(p).get("step", 0))
 
     def has_stepped(self) -> bool:
-        return any(any(states.values()) for states in (getattr(o, "state", {}) for o in self._owner.values()))
+        return any(any(states.values()) for states in (getattr(o, "state", None) or {} for o in self._owner.values()))
 
     def keeps_nothing(self, p: Tensor) -> bool:
         """Plain SGD, and L-BFGS of each tensor: no state tells what happened."""

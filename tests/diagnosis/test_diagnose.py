@@ -7,6 +7,7 @@ import copy
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import gallery_zoo
 import pytest
@@ -472,6 +473,7 @@ ODD = [nn.Identity(), nn.Sequential(), Odd(), Angry(), nn.ModuleDict({"a": Odd()
 def test_no_module_makes_it_raise(model):
     assert isinstance(diagnose(model), list)
     assert isinstance(diagnose(model, torch.optim.SGD(nn.Linear(2, 2).parameters()), base=nn.Linear(2, 2)), list)
+    assert isinstance(diagnose(model, SimpleNamespace(param_groups=[{"params": list(model.parameters())}])), list)
 
 
 def test_meta_factors_are_left_alone():
