@@ -191,10 +191,6 @@ def candidates(model: nn.Module) -> list[Candidate]:
     return found
 
 
-def _is_meant(pattern: str, candidate: Candidate) -> bool:
-    return any(a == pattern or a.endswith("." + pattern) for a in candidate.aliases)
-
-
 def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> list[Candidate]:
     """The candidates that `target_modules` means; each pattern must mean at least one."""
     everything = candidates(model)
@@ -220,7 +216,7 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
         )
     chosen: dict[tuple[int, str], Candidate] = {}
     for pattern in patterns:
-        hits = [c for c in everything if _is_meant(pattern, c)]
+        hits = [c for c in everything if any(f".{alias}".endswith(f".{pattern}") for alias in c.aliases)]
         if not hits and isinstance(target_modules, str):  # PEFT reads a single string as a regular expression
             try:
                 hits = [c for c in everything if any(re.fullmatch(pattern, a) for a in c.aliases)]
@@ -348,11 +344,9 @@ def add_lora(
             "them. Call remove_lora(model) first, with keep_delta=True if their update is to stay."
         )
     chosen = _choose(model, target_modules)
-    plans = [Plan(c, r, alpha, dropout) for c in chosen]
-    for c, value in _by_pattern("rank_pattern", rank_pattern, chosen):
-        plans = [p._replace(r=value) if p.candidate is c else p for p in plans]
-    for c, value in _by_pattern("alpha_pattern", alpha_pattern, chosen):
-        plans = [p._replace(alpha=value) if p.candidate is c else p for p in plans]
+    ranks = _by_pattern("rank_pattern", rank_pattern, chosen)
+    alphas = _by_pattern("alpha_pattern", alpha_pattern, chosen)
+    plans = [Plan(c, ranks.get(c.name, r), alphas.get(c.name, alpha), dropout) for c in chosen]
     attach(model, plans, rslora)
     return [site.name for site in adapted(model)]
 
@@ -362,25 +356,25 @@ def fitting_pattern(patterns: Iterable[str], name: str) -> str | None:
     return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", name)), None)
 
 
-def _by_pattern(field: str, patterns: Mapping[str, float] | None, chosen: list[Candidate]) -> list[tuple]:
-    """(candidate, value) for each candidate that a pattern means; every pattern must mean one."""
-    if not isinstance(patterns or {}, Mapping):
+def _by_pattern(field: str, patterns: Mapping[str, float] | None, chosen: list[Candidate]) -> dict[str, float]:
+    """{name: value} of the candidates that a pattern means; every pattern must mean one."""
+    patterns = patterns or {}
+    if not isinstance(patterns, Mapping):
         raise ValueError(f"{field} must map names to numbers, got {patterns!r}.")
-    found, unused = [], set(patterns or {})
+    used, fit = {}, set()
     for c in chosen:
-        for alias in sorted(c.aliases):
-            try:
-                pattern = fitting_pattern(patterns or {}, alias)
-            except re.error as e:
-                raise ValueError(f"{field}={patterns!r} holds a pattern that is no regular expression ({e}).") from None
-            if pattern is not None:
-                found.append((c, patterns[pattern]))
-                unused.discard(pattern)
-                break
+        try:
+            fitting = [p for p in patterns for alias in c.aliases if fitting_pattern([p], alias)]
+        except re.error as e:
+            raise ValueError(f"{field}={patterns!r} holds a pattern that is no regular expression ({e}).") from None
+        fit |= set(fitting)
+        if fitting:
+            used[c.name] = fitting[0]
+    unused = [p for p in patterns if p not in fit]
     if unused:
         names = ", ".join(c.name for c in chosen[:8])
-        raise ValueError(f"{field}: {sorted(unused)[0]!r} fits none of the adapted layers, which are: {names}.")
-    return found
+        raise ValueError(f"{field}: {unused[0]!r} fits none of the adapted layers, which are: {names}.")
+    return {name: patterns[p] for name, p in used.items()}
 
 
 class Plan(NamedTuple):
@@ -556,7 +550,10 @@ def _own_class(module: nn.Module) -> None:
 
 @contextmanager
 def adapters_disabled(model: nn.Module) -> Iterator[nn.Module]:
-    """Inside the `with`, the model is exactly the base, merged or not. Restored on the way out, also after an error."""
+    """Inside the `with`, the model is exactly the base, merged or not. Restored on the way out, also after an error.
+
+    The switch is the model's: another thread that uses the same model meanwhile gets the base, too.
+    """
     sites = _sites(model)
     before = [s.adapter.enabled for s in sites]
     for s in sites:

@@ -67,8 +67,8 @@ _NO_MATTER = (
     "qalora_group_size runtime_config "
     "eva_config corda_config loftq_config lora_ga_config"  # settings of a start; init_lora_weights says which it was
 ).split()
-# Ways to draw the first A and B. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) also change W0 at the start.
 _LISTS = ("target_parameters", "modules_to_save")  # where one string is no list
+# Ways to draw the first A and B. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) also change W0 at the start.
 _STARTS = ("gaussian", "eva", "orthogonal", "mica", None)
 
 
@@ -268,7 +268,7 @@ def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     rest = [name for name in also_trained(model) if not name.startswith(tuple(f"{path}." for path in saved))]
     if rest:
         more = f", … ({len(rest)} in all)" if len(rest) > 4 else ""
-        whole = sorted({name.rpartition(".")[0] for name in rest} | set(saved))
+        whole = sorted({name.rpartition(".")[0] for name in rest if "." in name} | set(saved))
         raise ValueError(
             f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. "
             f"Save these layers whole: save_adapter(model, folder, modules_to_save={whole!r}), or keep them as they "
@@ -511,8 +511,8 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
             "BA corrects the W0 it was trained with (another seed, more training, or another dtype is another base). "
             "check_base=False loads it all the same. The model is unchanged."
         )
-    tensors = _without_base(model, tensors, check_base)
     modules = _take_whole(config, whole, tensors)
+    tensors = _without_base(model, tensors, check_base)
 
     carried = {s.name for s in adapted(model)}
     stems, wanted, ranks, alphas = _stems(chosen), {}, {}, {}
@@ -580,14 +580,15 @@ def _without_base(model: nn.Module, tensors: Mapping[str, Tensor], check_base: b
     base = base_parameters(model)
     kept = {}
     for key, t in tensors.items():
-        p = base.get(key.removeprefix(f"{PREFIX}.").replace(".base_layer.", "."))
-        if p is None or ".base_layer." not in key:
+        name = key.removeprefix(f"{PREFIX}.").replace(".base_layer.", ".")
+        p = base.get(name)
+        if p is None:
             kept[key] = t
         elif check_base and not (t.shape == p.shape and torch.equal(t.to(p.device, p.dtype), p)):
             raise ValueError(
-                f"the folder stores W0 of {key.removeprefix(PREFIX + '.').partition('.base_layer.')[0]}, "
-                f"{' x '.join(map(str, t.shape))}, too, and it is not this model's ({' x '.join(map(str, p.shape))}): "
-                "resized or trained. Put it into the base first; check_base=False leaves it out."
+                f"the folder stores the base's {name}, {' x '.join(map(str, t.shape))}, too, and it is not this "
+                f"model's ({' x '.join(map(str, p.shape))}): resized or trained. Put it into the base first; "
+                "check_base=False leaves it out."
             )
     return kept
 

@@ -456,7 +456,7 @@ def test_base_weights_stored_beside_must_be_the_models(tmp_path):
     for value in (base.lm_head.weight.detach() + 1, torch.randn(13, 5)):
         stored_beside(folder, "lm_head.base_layer.weight", value)
         before = fingerprint(base)
-        with pytest.raises(ValueError, match="stores W0 of lm_head.*not this model's .11 x 5.: resized or trained"):
+        with pytest.raises(ValueError, match="the base's lm_head.weight.*not this model's .11 x 5.: resized"):
             load_adapter(base, folder)
         assert fingerprint(base) == before
         load_adapter(copy.deepcopy(base), folder, check_base=False)
@@ -481,7 +481,7 @@ def test_a_weight_of_another_kind_is_named_as_one(peft, tmp_path):
     net = nn.Sequential(Experts())
     config = peft.LoraConfig(r=2, target_modules=[], target_parameters=["0.gate_up_proj"])
     peft.get_peft_model(copy.deepcopy(net), config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="for 0.gate_up_proj, a 3 x 6 x 8 tensor, and this kind of weight"):
+    with pytest.raises(ValueError, match="for 0.gate_up_proj, a 3 x 6 x 8 tensor, and this kind"):
         load_adapter(net, tmp_path)
 
 
@@ -751,6 +751,20 @@ def llama():
         vocab_size=40,
     )  # fmt: skip
     return transformers.LlamaForCausalLM(config).eval()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("targets", [["q_proj"], ["q_proj", "embed_tokens", "lm_head"]], ids=str)
+def test_embeddings_that_peft_stores_beside_are_recognised(llama, peft, targets, tmp_path):
+    tokens, base = torch.randint(40, (2, 5)), copy.deepcopy(llama)
+    theirs = peft.get_peft_model(llama, peft.LoraConfig(r=2, target_modules=targets)).eval()
+    for key, p in theirs.named_parameters():
+        if "lora_" in key:
+            p.data = 0.3 * torch.randn(p.shape)
+    theirs.save_pretrained(tmp_path, save_embedding_layers=True)
+    assert any(key.endswith("embed_tokens.weight") or "base_layer" in key for key in load_file(tmp_path / WEIGHTS))
+    load_adapter(base, tmp_path)
+    assert gap(base(tokens).logits, theirs(tokens).logits) < 1e-5
 
 
 @pytest.mark.filterwarnings("ignore")

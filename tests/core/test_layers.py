@@ -194,15 +194,6 @@ def test_the_forward_never_forms_the_product():
     assert layer.update(torch.ones(1, d)).shape == (1, d)
 
 
-@pytest.mark.parametrize("shape", [(3, 7), (2, 3, 7), (7,)])
-def test_a_hook_on_the_base_still_sees_what_the_base_computes(shape):
-    layer, x, seen = filled(), torch.randn(*shape), []
-    plain = layer(x)
-    layer.base.register_forward_hook(lambda module, inputs, out: seen.append(out))
-    torch.testing.assert_close(layer(x), plain)
-    assert len(seen) == 1 and torch.equal(seen[0], F.linear(x, layer.base.weight, layer.base.bias))
-
-
 def test_dropout_is_on_the_update_only_and_off_in_eval_mode():
     layer = filled(dropout=0.5)
     x = torch.randn(64, 7)
