@@ -14,7 +14,7 @@ from torch import nn
 
 from lora_lab import LoRALinear, evaluate, rank_floor, theory, train
 from lora_lab.costs import lora_numbers
-from lora_lab.tasks import linear_task, normal, shift
+from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
 from lora_lab.theory import (
     best_rank_r,
     break_even_rank,
