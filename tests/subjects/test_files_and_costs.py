@@ -28,7 +28,6 @@ from lora_lab import (
     train,
 )
 from lora_lab.costs import human
-from lora_lab.layers import is_conv1d
 from lora_lab.subjects.files_and_costs import models, neighbours, panels
 from lora_lab.subjects.files_and_costs.panels import DTYPES, TOKENS
 
@@ -142,13 +141,6 @@ def test_conv1d_keeps_every_promise(transformers):
     remove_lora(model)
     assert torch.equal(model(TOKENS_IN).logits, plain)
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
-
-
-def test_a_name_alone_makes_no_conv1d():
-    class Conv1D(nn.Module):
-        pass
-
-    assert not is_conv1d(Conv1D()) and not is_conv1d(nn.Conv1d(3, 4, 1))
 
 
 def test_gpt2s_tied_head_is_refused_in_words(transformers):
@@ -288,14 +280,6 @@ def test_calculator_says_and_draws_its_numbers():
     assert lengths == pytest.approx([bill[part] / 1e9 for part in range(4) for bill in (found.full, found.lora)])
     assert list(ax.lines[0].get_xdata()) == [80, 80]
     assert "the base alone does not fit" in panel.set(model="GPT-3 175B")
-
-
-def test_formula_counts_a_tiny_gpt2(transformers):
-    tiny = models.Shape("tiny", "gpt2", 2, 24, 96, 3, 3, 50, 16)
-    model = gpt2(transformers)
-    assert tiny.total == count_parameters(model)[1]
-    assert len(add_lora(model, r=2, target_modules=["c_proj", "c_fc"])) == 6
-    assert count_parameters(model)[0] == models.adapter_numbers(tiny, 2, ("o", "up", "down"))
 
 
 # ------------------------------------------------------------------------------------------------- the questions

@@ -205,8 +205,8 @@ def test_lora_plus_is_lora_with_a_larger_alpha(seed):
 
 
 @pytest.mark.parametrize("layer, ratio, sentence", [
-    (LoRALinear(linear(), r=2), 0, "lr_ratio=.* is a positive number"),
-    (LoRALinear(linear(), r=2), float("nan"), "lr_ratio=.* is a positive number"),
+    (LoRALinear(linear(), r=2), 0, "lr_ratio=.* is not a positive number"),
+    (LoRALinear(linear(), r=2), float("nan"), "lr_ratio=.* is not a positive number"),
     (linear(), 16, "for a model that trains a lora_B"),
 ])  # fmt: skip
 def test_a_bad_ratio_is_refused_in_words(layer, ratio, sentence):
