@@ -34,6 +34,7 @@ import copy
 import ctypes
 import inspect
 import itertools
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,7 @@ from .cells import function_cell, value_cell
 from .comparing import as_list, as_number, equal, has_dots, shown, unchanged, wrong_form
 
 SECONDS = 10.0  # what an answer may take
+STUMBLED = re.compile("'ellipsis'|not ellipsis")  # in the message of an error over a `...` that is still there
 
 
 class NotAttempted(Exception):
@@ -158,7 +160,7 @@ def complaint(exercise: Exercise, answer: object) -> str:
         return "the answer is a function; a value is wanted: call it, and pass what it returns."
     function = answer if exercise.is_function else lambda: answer
     outcomes = [run(function, case, exercise.arguments) for case in exercise.cases]
-    if any(has_dots(outcome.value) or "ellipsis" in str(outcome.error) for outcome in outcomes):
+    if any(has_dots(outcome.value) or STUMBLED.search(str(outcome.error)) for outcome in outcomes):
         raise NotAttempted
     faults = [_fault(exercise, case, outcome) for case, outcome in zip(exercise.cases, outcomes)]
     if any(faults):
@@ -230,8 +232,11 @@ def explained(error: BaseException, where: str = "") -> str:
     return f"your function raised {type(error).__name__}{': ' + said if said else ''}{line}{where}."
 
 
+COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.clone.default)  # as in `weight.double()`
+
+
 class ShapesMade(TorchDispatchMode):
-    """Collects the shapes of all tensors that torch computes; views of what was there are none."""
+    """Collects the shapes of all tensors that torch computes; views and copies of what was there are none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +244,7 @@ class ShapesMade(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and not operation.is_view:
+        if isinstance(result, Tensor) and not operation.is_view and operation not in COPIES:
             self.shapes.add(tuple(sorted(size for size in result.shape if size > 1)))
         return result
 
