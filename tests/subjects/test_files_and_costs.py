@@ -18,7 +18,6 @@ from torch import nn
 from lora_lab import (
     adapter_state,
     add_lora,
-    count_parameters,
     delta_weights,
     load_adapter,
     lora_parameters,
