@@ -126,7 +126,7 @@ FIRST_EDITION = (
     ("rank_and_alpha.same_run", "rank_and_alpha.smallest_rank", "rank_and_alpha.alpha_for"),
     ("merging.merged", "merging.add", "merging.double_merge"),
     ("language_model.conv_update", "two_layers.end_to_end", "two_layers.adapted"),
-    ("digits.errors", "digits.becomes_nine", "digits.choose"),
+    ("digits.errors_by_digit", "digits.becomes_nine", "digits.choose"),
     ("transformer.trained", "transformer.phi", "transformer.by_chance"),
     ("files_and_costs.header", "files_and_costs.count", "files_and_costs.wrong_rule"),
 )
