@@ -1,8 +1,7 @@
-"""Numbers that others published and the course repeats or compares with, each with its source and a link.
+"""Numbers that others published and the course repeats or compares with, each with its source.
 
 The paper   Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021, https://arxiv.org/abs/2106.09685
 S1          "Understanding LoRA with a minimal example", Posit AI blog, 2023: one linear layer, in R torch
-            https://blogs.rstudio.com/ai/posts/2023-06-22-understanding-lora/
 S2          Rajan Ghimire, "LORA (Low Rank Adaptation): A Deeper Dive", 2023: two linear layers, in PyTorch
 S3          "LoRA explained visually + PyTorch code from scratch", Umar Jamil's code: MNIST's nines
             https://github.com/hkproj/pytorch-lora
@@ -13,10 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .theory import Amplification
-
-PAPER = "https://arxiv.org/abs/2106.09685"
-S1 = "https://blogs.rstudio.com/ai/posts/2023-06-22-understanding-lora/"
-S3 = "https://github.com/hkproj/pytorch-lora"
 
 # S1: loss every 10 epochs of 100, Adam 1e-3, batch 128, 10 000 examples, 1001 -> 1000.
 S1_SHAPE = {"d_in": 1001, "d_out": 1000, "n": 10_000}
