@@ -22,7 +22,7 @@ def function_cell(function: Callable, number: str, solved: bool) -> str:
     """The `def` line, the comments or docstring below it, and `return ...`; solved: the whole function."""
     lines, statements, returned = _read(function)
     if not solved:
-        first = statements[1] if isinstance(statements[0], ast.Expr) else statements[0]  # after the docstring
+        first = statements[1] if function.__doc__ else statements[0]
         lines = [*lines[: first.lineno - 1], "    return " + ", ".join(["..."] * len(returned))]
     return "\n".join(lines) + f'\n\ncheck("{number}", {function.__name__})'
 

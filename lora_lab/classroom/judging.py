@@ -205,10 +205,11 @@ def _fault(exercise: Exercise, case: tuple, outcome: Outcome) -> str:
     several = isinstance(wanted, tuple)
     if fault := wrong_form(got, wanted, what, any_shape=several and exercise.accept is not None):
         return fault
+    arguments = outcome.arguments if exercise.may_change else case
     if exercise.accept and several:
-        return exercise.accept(tuple(as_number(part) for part in as_list(got)), *outcome.arguments)
+        return exercise.accept(tuple(as_number(part) for part in as_list(got)), *arguments)
     if exercise.accept:
-        return exercise.accept(as_list(got) if isinstance(wanted, list) else as_number(got), *outcome.arguments)
+        return exercise.accept(as_list(got) if isinstance(wanted, list) else as_number(got), *arguments)
     if equal(got, wanted, exercise.tolerance):
         return ""
     if not exercise.is_function:

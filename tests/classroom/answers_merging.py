@@ -1,0 +1,102 @@
+"""Right answers to the exercises of merging, and wrong ones with a piece of what they are told."""
+
+import numpy as np
+import torch
+
+
+def in_place(W0, A, B, scaling, lam):
+    W0 += lam * scaling * B @ A
+    return W0
+
+
+def a_copy(W0, A, B, scaling, lam):
+    W = W0.clone().double()
+    W.addmm_(B.double(), A.double(), alpha=scaling * lam)
+    return W
+
+
+def of_svd(A1, B1, A2, B2):
+    U, sigmas, Vh = torch.linalg.svd(B1 @ A1 + B2 @ A2)
+    r = len(A1) + len(A2)
+    return Vh[:r], U[:, :r] * sigmas[:r]
+
+
+def in_numpy(A1, B1, A2, B2):
+    return np.vstack([A1.numpy(), A2.numpy()]), np.hstack([B1.numpy(), B2.numpy()])
+
+
+def identity(A1, B1, A2, B2):
+    return torch.eye(A1.shape[1]), B1 @ A1 + B2 @ A2
+
+
+def with_zeros(A1, B1, A2, B2):
+    A, B = torch.cat((A1, A2, A2)), torch.cat((B1, B2, B2), 1)
+    return A, B * torch.cat((torch.ones(len(A1) + len(A2)), torch.zeros(len(A2))))
+
+
+def appended(A1, B1, A2, B2):
+    A1.data = torch.cat((A1, A2))
+    return A1, torch.cat((B1, B2), 1)
+
+
+RIGHT = {
+    "merged": [
+        lambda W0, A, B, scaling, lam: torch.addmm(W0, B, A, alpha=lam * scaling),
+        lambda W0, A, B, s, lam: W0 + torch.einsum("or,ri->oi", lam * B, s * A),
+        lambda W0, A, B, s, lam: (1 - lam) * W0 + lam * (W0 + s * B @ A),
+        lambda W0, A, B, s, lam: W0.numpy() + s * lam * B.numpy() @ A.numpy(),
+        a_copy,
+    ],
+    "add": [
+        lambda A1, B1, A2, B2: [torch.vstack((A1, A2)), torch.hstack((B1, B2))],
+        lambda A1, B1, A2, B2: (torch.cat((A2, A1)), torch.cat((B2, B1), dim=-1)),
+        lambda A1, B1, A2, B2: (-torch.cat((A1, 2 * A2)).double(), -torch.cat((B1, B2 / 2), 1).double()),
+        of_svd,
+        in_numpy,
+    ],
+    "double_merge": [1001, 1001.0, 1005, torch.tensor(1001), 1000 * 1001 / 1000, 1005.3],
+}
+
+WRONG = {
+    "merged": [
+        ("λ is missing", lambda W0, A, B, scaling, lam: W0 + scaling * B @ A),
+        ("the scaling is missing", lambda W0, A, B, scaling, lam: W0 + lam * B @ A),
+        ("λ and the scaling are missing", lambda W0, A, B, scaling, lam: W0 + B @ A),
+        ("W₀ is missing", lambda W0, A, B, scaling, lam: scaling * lam * B @ A),
+        ("subtracted", lambda W0, A, B, scaling, lam: W0 - lam * scaling * B @ A),
+        ("twice", lambda W0, A, B, scaling, lam: W0 + lam * scaling * B @ A + lam * scaling * B @ A),
+        ("changes `W0` in place", in_place),
+        ("wrong order", lambda W0, A, B, scaling, lam: W0 + lam * scaling * A @ B),
+        ("blends", lambda W0, A, B, scaling, lam: (1 - lam) * W0 + lam * scaling * B @ A),
+        ("they multiply", lambda W0, A, B, scaling, lam: W0 + (scaling + lam) * B @ A),
+        ("divided by", lambda W0, A, B, scaling, lam: W0 + lam / scaling * B @ A),
+        ("expected is [[3, 2, 4], [6, 1, 15]]", lambda W0, A, B, scaling, lam: W0 + lam**2 * scaling * B @ A),
+    ],
+    "add": [
+        ("cross terms, B₁A₂", lambda A1, B1, A2, B2: (A1 + A2, B1 + B2)),
+        ("averaged", lambda A1, B1, A2, B2: ((A1 + A2) / 2, (B1 + B2) / 2)),
+        ("are stacked", lambda A1, B1, A2, B2: (torch.cat((A1, A2)), torch.cat((B1, B2)))),
+        ("are side by side", lambda A1, B1, A2, B2: (torch.cat((A1, A2), 1), torch.cat((B1, B2), 1))),
+        ("half", lambda A1, B1, A2, B2: (torch.cat((A1, A2)) / 2, torch.cat((B1, B2), dim=1))),
+        ("its two factors", lambda A1, B1, A2, B2: B1 @ A1 + B2 @ A2),
+        ("the same r", lambda A1, B1, A2, B2: (torch.cat((A1, A2)), B1)),
+        ("orders differ", lambda A1, B1, A2, B2: (torch.cat((A1, A2)), torch.cat((B2, B1), dim=1))),
+        ("swapped", lambda A1, B1, A2, B2: (torch.hstack((B1, B2)), torch.vstack((A1, A2)))),
+        ("first adapter alone", lambda A1, B1, A2, B2: (A1, B1)),
+        ("A has 4 rows", identity),
+        ("A has 3 rows", with_zeros),
+        ("it needs d_in", lambda A1, B1, A2, B2: (1.0, 2.0)),
+        ("in its first row", lambda A1, B1, A2, B2: (torch.cat((A1, -A2)), torch.cat((B1, B2), dim=1))),
+        ("changes `A1` in place", appended),
+    ],
+    "double_merge": [
+        ("one merge", 0),
+        ("not by 2", 4004),
+        ("1 is the mean squared entry", 1),
+        ("4 would be", 4),
+        ("d_in", 1000),
+        ("twice", 2002),
+        ("sum over all outputs", 1001 * 1000),
+        ("1002 is not right", 1002),
+    ],
+}
