@@ -151,20 +151,18 @@ class LowRankUpdate(nn.Module):
     def merge_onto(self, weight: Tensor) -> None:
         """Keep W0 + lam * delta ready. W0 itself is not touched, so merging twice is merging once."""
         self.kept_sum = self.checked_sum(weight)
-        self.merged_parts = (
-            self._places(weight),
-            (self.lora_A.detach().clone(), self.lora_B.detach().clone(), self._sample(weight).clone()),
-        )
+        samples = [self._sample(tensor) for tensor in (self.lora_A, self.lora_B, weight)]
+        self.merged_parts = self._marks(weight), samples, [sample.clone() for sample in samples]
 
-    def _places(self, weight: Tensor) -> list:
-        """lam * s, where the parts of a merged weight lie, and how often each was changed as far as torch knows."""
+    def _marks(self, weight: Tensor) -> list:
+        """lam * s, and of A, B and W0: where its numbers lie, and how often torch has seen them change."""
         tensors = (self.lora_A, self.lora_B, weight)
-        places = [(t.data_ptr(), t.device, t.dtype, 0 if t.is_inference() else t._version) for t in tensors]
-        return [self.lam * self.scaling, *places]
+        return [self.lam * self.scaling, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)]
 
-    def _sample(self, weight: Tensor) -> Tensor:
-        """Every k-th number of W0, SAMPLE at most: an average or another base moves them all."""
-        return weight.detach().reshape(-1)[:: weight.numel() // SAMPLE + 1].to(self.lora_A.dtype)
+    @staticmethod
+    def _sample(tensor: Tensor) -> Tensor:
+        """Every k-th number, SAMPLE at most, as a view: whatever writes into the tensor shows here."""
+        return tensor.detach().view(-1)[:: tensor.numel() // SAMPLE + 1] if tensor.is_contiguous() else tensor.detach()
 
     def fresh_merged(self, weight: Tensor) -> Tensor:
         """The merged weight; made anew if A, B or W0 changed since, by whatever means (`.data.copy_` is not counted).
@@ -173,9 +171,8 @@ class LowRankUpdate(nn.Module):
         """
         if torch.compiler.is_compiling():
             return self.kept_sum
-        places, (A, B, sample) = self.merged_parts
-        same = places == self._places(weight) and torch.equal(A, self.lora_A) and torch.equal(B, self.lora_B)
-        if not same or not torch.equal(sample, self._sample(weight)):
+        marks, samples, copies = self.merged_parts
+        if marks != self._marks(weight) or not all(map(torch.equal, samples, copies)):
             self.merge_onto(weight)
         return self.kept_sum
 
