@@ -9,9 +9,8 @@ S3          "LoRA explained visually + PyTorch code from scratch", Umar Jamil's 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
-
-from .theory import Amplification
 
 # S1: loss every 10 epochs of 100, Adam 1e-3, batch 128, 10 000 examples, 1001 -> 1000.
 S1_SHAPE = {"d_in": 1001, "d_out": 1000, "n": 10_000}
@@ -66,6 +65,25 @@ TABLE6 = {
     "q,v": {1: 73.4, 2: 73.3, 4: 73.7, 8: 73.8, 64: 73.5},
     "q,k,v,o": {1: 74.1, 2: 73.7, 4: 74.0, 8: 74.0, 64: 73.9},
 }
+
+class Amplification(NamedTuple):
+    """Norms of W projected on r directions of three kinds, as the paper's Table 7 has them.
+
+    on_delta: ||U^T W V|| with the top directions of delta; on_own: with W's own; on_random: expected for random ones,
+    ||W|| r / sqrt(d_out d_in). norm: ||W||; delta_norm: ||delta||. factor = delta_norm / on_delta.
+    """
+
+    on_delta: float
+    on_own: float
+    on_random: float
+    norm: float
+    delta_norm: float
+
+    @property
+    def factor(self) -> float:
+        """How much delta amplifies the directions it acts in, compared with what W had there."""
+        return self.delta_norm / self.on_delta if self.on_delta else math.inf
+
 
 # The paper, Table 7, Wq of layer 48: {rank: norms of W projected on directions of ΔW, of W itself, and random ones}.
 TABLE7 = {

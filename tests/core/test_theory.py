@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lora_lab import LoRALinear, evaluate, rank_floor, theory, train
+from lora_lab import LoRALinear, evaluate, rank_floor, train
 from lora_lab.costs import lora_numbers
 from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
 from lora_lab.theory import (
@@ -206,99 +205,4 @@ def test_sgd_rate_contracts_as_predicted_and_no_other_rate_does_better(d_in, d_o
 )
 def test_bad_arguments_are_refused_in_words(call, sentence):
     with pytest.raises(ValueError, match=sentence):
-        call()
-
-
-# ---- what an adapter did to a matrix ------------------------------------------------------------------------------
-
-
-def test_similarity_is_1_inside_0_across_and_counts_shared_directions():
-    eye = torch.eye(12)
-    A = torch.diag(torch.tensor([5.0, 4.0, 3.0])) @ eye[:3]
-    B = torch.diag(torch.tensor([9.0, 8.0, 7.0, 6.0])) @ eye[[0, 7, 2, 8]]
-    phi = theory.subspace_similarity(A, B)
-    expected = torch.tensor([[1, 1, 1, 1], [1, 1 / 2, 1 / 2, 1 / 2], [1, 1 / 2, 2 / 3, 2 / 3]], dtype=torch.float64)
-    assert phi.shape == (3, 4) and torch.allclose(phi, expected)
-    assert torch.allclose(theory.subspace_similarity(A, A).diagonal(), torch.ones(3, dtype=torch.float64))
-
-
-def test_similarity_does_not_see_the_factors_only_the_space_they_span():
-    A, M = normal(4, 30, seed=1), normal(4, 4, seed=2)
-    assert theory.subspace_similarity(A, M @ A)[-1, -1] == pytest.approx(1)
-
-
-def test_similarity_has_a_row_for_each_direction_and_not_for_each_row_of_A():
-    A = normal(2, 20, seed=3)
-    assert theory.subspace_similarity(torch.cat((A, A)), normal(5, 20, seed=4)).shape == (2, 5)
-
-
-def test_random_similarity_is_what_random_subspaces_have():
-    d = 40
-    for i, j in ((2, 5), (3, 8), (8, 3)):
-        pairs = [(normal(i, d, seed=s), normal(j, d, seed=1000 + s)) for s in range(200)]
-        drawn = [float(theory.subspace_similarity(A1, A2)[-1, -1]) for A1, A2 in pairs]
-        assert sum(drawn) / 200 == pytest.approx(theory.random_similarity(i, j, d), rel=0.12)  # 4 standard errors
-
-
-def test_amplification_projects_on_three_kinds_of_directions():
-    W, delta = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0])), torch.zeros(4, 4)
-    delta[2, 2], delta[3, 3] = 10.0, 5.0
-    got = theory.amplification(W, delta, 1)
-    assert (got.on_delta, got.on_own, got.delta_norm) == pytest.approx((2, 4, 125**0.5))
-    assert got.factor == pytest.approx(125**0.5 / 2) and got.on_random == pytest.approx(30**0.5 / 4)
-    assert theory.amplification(W, delta, 2).on_delta == pytest.approx(5**0.5)
-
-
-def test_amplification_writes_to_outputs_and_reads_inputs():
-    W, delta = torch.zeros(3, 5), torch.zeros(3, 5)
-    W[0, 4], delta[0, 4] = 2.0, 6.0  # from input 4 to output 0
-    assert theory.amplification(W, delta, 1).factor == pytest.approx(3)
-
-
-def test_amplification_gives_the_papers_random_column():
-    # Table 7: ||W_q|| = 61.95 at d = 12288: 0.02 for r = 4 and 0.33 for r = 64 (computed 0.3227)
-    W = torch.zeros(64, 64)
-    W[0, 0] = 61.95
-    for r, printed in ((4, 0.02), (64, 0.33)):
-        on_random = theory.amplification(W, W, r if r < 64 else 64).on_random * 64 / 12288
-        assert on_random == pytest.approx(printed, rel=0.03)
-
-
-def test_amplification_of_a_direction_that_W_does_not_have_is_infinite():
-    W, delta = torch.zeros(3, 3), torch.zeros(3, 3)
-    W[0, 0], delta[1, 1] = 1.0, 1.0
-    assert theory.amplification(W, delta, 1).factor == float("inf")
-
-
-def test_a_strong_new_direction_is_an_intruder_and_a_rescaled_one_is_not():
-    W = normal(40, 30, seed=5)
-    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
-    assert theory.intruder_dimensions(W, W) == 0
-    assert theory.intruder_dimensions(W, U @ torch.diag(S * 1.3) @ Vh) == 0
-    u, v = normal(40, 1, seed=6), normal(1, 30, seed=7)
-    u -= U @ (U.T @ u)  # outside everything that W writes to
-    new = W + 3 * S[0] * (u / u.norm()) @ (v / v.norm())
-    assert theory.intruder_dimensions(W, new) == 1
-    assert theory.intruder_dimensions(W, new, k=1) == 1
-    weak = W + 0.6 * S[0] * (u / u.norm()) @ (v / v.norm())
-    assert theory.intruder_dimensions(W, weak, k=2) == 0 < theory.intruder_dimensions(W, weak, k=30)
-
-
-@pytest.mark.parametrize(
-    "call, words",
-    [
-        (lambda: theory.subspace_similarity(torch.ones(2, 3), torch.ones(2, 4)), "3 columns and A2 has 4"),
-        (lambda: theory.subspace_similarity(torch.zeros(2, 3), torch.ones(2, 3)), "A1 is all zero"),
-        (lambda: theory.subspace_similarity(torch.ones(3), torch.ones(2, 3)), "A1 must be a"),
-        (lambda: theory.random_similarity(0, 2, 4), "i=0"),
-        (lambda: theory.random_similarity(2, 5, 4), "j=5"),
-        (lambda: theory.amplification(torch.ones(2, 3), torch.ones(3, 2), 1), "belong to one matrix"),
-        (lambda: theory.amplification(torch.ones(2, 3), torch.ones(2, 3), 4), "r=4"),
-        (lambda: theory.intruder_dimensions(torch.ones(2, 3), torch.ones(3, 2)), "one weight at two times"),
-        (lambda: theory.intruder_dimensions(torch.eye(3), torch.eye(3), k=4), "k=4"),
-        (lambda: theory.intruder_dimensions(torch.eye(3), torch.eye(3), k=1, threshold=0), "threshold=0"),
-    ],
-)
-def test_questions_that_have_no_answer_are_refused_in_words(call, words):
-    with pytest.raises(ValueError, match=re.escape(words)):
         call()

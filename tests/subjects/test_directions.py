@@ -1,0 +1,67 @@
+"""The subspaces and projections of the paper's section 7, against cases that can be worked out by hand."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from lora_lab.subjects.linear_task.tasks import normal
+from lora_lab.subjects.transformer.directions import amplification, random_similarity, subspace_similarity
+
+
+def test_similarity_is_1_inside_0_across_and_counts_shared_directions():
+    eye = torch.eye(12)
+    A = torch.diag(torch.tensor([5.0, 4.0, 3.0])) @ eye[:3]
+    B = torch.diag(torch.tensor([9.0, 8.0, 7.0, 6.0])) @ eye[[0, 7, 2, 8]]
+    expected = torch.tensor([[1, 1, 1, 1], [1, 1 / 2, 1 / 2, 1 / 2], [1, 1 / 2, 2 / 3, 2 / 3]], dtype=torch.float64)
+    torch.testing.assert_close(subspace_similarity(A, B), expected)
+
+
+def test_similarity_sees_the_space_that_the_rows_span_and_nothing_else():
+    A, M = normal(4, 30, seed=1), normal(4, 4, seed=2)
+    assert subspace_similarity(A, M @ A)[-1, -1] == pytest.approx(1)
+    assert subspace_similarity(torch.cat((A, A)), normal(5, 30, seed=4)).shape == (4, 5)
+
+
+def test_random_similarity_is_what_random_subspaces_have():
+    d = 40
+    for i, j in ((2, 5), (8, 3)):
+        pairs = [(normal(i, d, seed=s), normal(j, d, seed=1000 + s)) for s in range(200)]
+        drawn = [float(subspace_similarity(A1, A2)[-1, -1]) for A1, A2 in pairs]
+        assert sum(drawn) / 200 == pytest.approx(random_similarity(i, j, d), rel=0.12)  # 4 standard errors
+
+
+def test_amplification_projects_on_three_kinds_of_directions():
+    W, delta = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0])), torch.zeros(4, 4)
+    delta[2, 2], delta[3, 3] = 10.0, 5.0
+    got = amplification(W, delta, 1)
+    assert (got.on_delta, got.on_own, got.delta_norm) == pytest.approx((2, 4, 125**0.5))
+    assert got.factor == pytest.approx(125**0.5 / 2) and got.on_random == pytest.approx(30**0.5 / 4)
+    assert amplification(W, delta, 2).on_delta == pytest.approx(5**0.5)
+
+
+def test_amplification_writes_to_outputs_and_reads_inputs():
+    W, delta = torch.zeros(3, 5), torch.zeros(3, 5)
+    W[0, 4], delta[0, 4] = 2.0, 6.0  # from input 4 to output 0
+    assert amplification(W, delta, 1).factor == pytest.approx(3)
+    W[0, 4], W[1, 1] = 0.0, 2.0
+    assert amplification(W, delta, 1).factor == float("inf"), "W has nothing in this direction"
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: subspace_similarity(torch.ones(2, 3), torch.ones(2, 4)), "3 columns and A2 has 4"),
+        (lambda: subspace_similarity(torch.zeros(2, 3), torch.ones(2, 3)), "A1 is all zero"),
+        (lambda: subspace_similarity(torch.ones(3), torch.ones(2, 3)), "A1 must be an (r, d) matrix"),
+        (lambda: random_similarity(0, 2, 4), "i=0"),
+        (lambda: random_similarity(2, 5, 4), "j=5"),
+        (lambda: amplification(torch.ones(2, 3), torch.ones(3, 2), 1), "belong to one matrix"),
+        (lambda: amplification(torch.ones(2, 3), torch.ones(2, 3), 4), "r=4"),
+    ],
+)
+def test_questions_that_have_no_answer_are_refused_in_words(call, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        call()
