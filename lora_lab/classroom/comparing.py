@@ -42,7 +42,8 @@ def shown(value: object) -> str:
     """A value in a sentence: small ones in full, otherwise what they are."""
     number = as_number(value)
     if not isinstance(number, Tensor):
-        return repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
+        text = repr(value)
+        return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
     if number.is_complex() or number.numel() > 6:
         return f"a tensor of shape {tuple(number.shape)}"
     if number.ndim:
