@@ -33,10 +33,10 @@ def claim(text: str, truth: object) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line. Outside Jupyter the output may be a file or a console that has no ✓ or ΔW: then a ? stands there,
-    because a claim that holds must not stop a program."""
+    """Print a line. A console or file that has no ✓ gets +, no ✗ X, and ? for the rest that it cannot show."""
     try:
         print(line)
     except UnicodeEncodeError:  # raised before anything of the line is written
         encoding = sys.stdout.encoding or "ascii"
-        print(line.encode(encoding, "replace").decode(encoding))
+        plain = line.replace("✓", "+").replace("✗", "X")
+        print(plain.encode(encoding, "replace").decode(encoding))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from .room import room_line
+from .claims import say
 
 PACKAGE = Path(__file__).resolve().parents[1]
+RUN_TIMES = PACKAGE / "classroom" / "run_times.json"
 LEARNER = (  # what a learner needs; the tests need more
     "torch", "numpy", "matplotlib", "safetensors", "scikit-learn", "tqdm", "ipywidgets", "jupyterlab", "ipykernel",
 )  # fmt: skip
@@ -77,15 +79,11 @@ def check_lora_lab() -> Iterator[Finding]:
 
 # Packages
 
-def wanted() -> dict[str, str]:
-    """Package -> the version of requirements.txt, or "" where that file is not at hand."""
-    pins = dict.fromkeys(LEARNER, "")
+def tested() -> dict[str, str]:
+    """Package -> the version of requirements.txt; empty where that file is not at hand."""
     file = PACKAGE.parent / "requirements.txt"
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        name, _, version = line.partition("==")
-        if name in pins:
-            pins[name] = version.split()[0]
-    return pins
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return dict(line.split()[0].split("==") for line in lines if "==" in line)
 
 
 def installed(name: str) -> str | None:
@@ -96,14 +94,16 @@ def installed(name: str) -> str | None:
 
 
 def check_packages() -> Iterator[Finding]:
-    for name, pin in wanted().items():
+    pins = tested()
+    for name in LEARNER:
         version = installed(name)
         if version is None:
             yield Finding("stop", name, "missing", INSTALL)
-        elif pin and version.split("+")[0] != pin:  # a build tag such as +cpu does not matter
-            yield Finding("warn", name, f"{version}, but the course is tested with {pin}", INSTALL)
-        else:
-            yield Finding("ok", name, version)
+            continue
+        pin = pins.get(name, version)
+        as_tested = version.split("+")[0] == pin.split("+")[0]  # a build tag such as +cpu does not matter
+        value = version if as_tested else f"{version}, but the course is tested with {pin}"
+        yield judge(as_tested, name, value, INSTALL, bad="warn")
 
 
 def check_torch() -> Iterator[Finding]:
@@ -117,23 +117,22 @@ def check_torch() -> Iterator[Finding]:
     except Exception as error:  # a broken torch raises OSError, too, not only ImportError
         reason = f"{type(error).__name__}: {str(error)[:150]}"
         windows = "install Microsoft's Visual C++ redistributable, then " if os.name == "nt" else ""
-        again = f"{windows}python -m pip install --force-reinstall torch=={wanted()['torch']}"
-        yield Finding("stop", "torch does not start", reason, again)
+        fix = f"{windows}python -m pip uninstall torch, then {INSTALL}"
+        yield Finding("stop", "torch does not start", reason, fix)
 
 
 # JupyterLab: its server shows the sliders, its kernel computes
 
 PROBE = """
-import json, os, subprocess, sys
+import json, sys
 from pathlib import Path
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.paths import jupyter_path
-folders = [Path(folder, "@jupyter-widgets", "jupyterlab-manager") for folder in jupyter_path("labextensions")]
-python, prefix = KernelSpecManager().get_kernel_spec("python3").argv[0], sys.prefix
-if python not in ("python", "python3", "python%i.%i" % sys.version_info[:2]):  # these stand for the server's Python
-    command = [python, "-X", "utf8", "-c", "import sys; print(sys.prefix)"]
-    prefix = os.fsdecode(subprocess.check_output(command)).strip()
-print(json.dumps([any((folder / "package.json").is_file() for folder in folders), prefix], ensure_ascii=False))
+extensions = [Path(folder, "@jupyter-widgets", "jupyterlab-manager") for folder in jupyter_path("labextensions")]
+python = KernelSpecManager().get_kernel_spec("python3").argv[0]
+if not Path(python).is_absolute():
+    python = sys.executable  # "python" stands for the server's
+print(json.dumps([any((folder / "package.json").is_file() for folder in extensions), python]))
 """
 
 
@@ -154,11 +153,11 @@ def check_jupyter() -> Iterator[Finding]:
     if server is None:
         yield Finding("warn", "sliders", "not checked, JupyterLab is missing here", INSTALL)
         return
-    sliders, prefix = json.loads(ask(server, PROBE))
+    sliders, kernel = json.loads(ask(server, PROBE))
     value = f"JupyterLab's server {'has' if sliders else 'lacks'} the widget extension"
     yield judge(sliders, "sliders", value, f"{server} -m pip install --force-reinstall --no-deps jupyterlab_widgets")
-    same = Path(prefix).resolve() == Path(sys.prefix).resolve()
-    value = "new notebooks run in " + ("this Python" if same else f"another Python, {prefix}")
+    same = Path(kernel).parent.resolve() == Path(sys.executable).parent.resolve()  # the folders: python may be a link
+    value = "new notebooks run in " + ("this Python" if same else f"another Python, {kernel}")
     fix = "jupyter kernelspec remove python3, then python -m ipykernel install --sys-prefix"
     yield judge(same, "kernel", value, fix)
 
@@ -179,24 +178,19 @@ def check_machine() -> Iterator[Finding]:
 # Speed
 
 def calibrate(seconds: float = 2.0) -> float:
-    """Steps per second, on one thread, of a small training: LoRA (r = 8) on a frozen 1000 x 1001 weight, batch 128."""
+    """Gradients per second, on one thread, of LoRA (r = 8) on a frozen 1000 x 1001 weight for a batch of 128."""
     import torch
 
-    from lora_lab.layers import LoRALinear
-
-    with torch.random.fork_rng(devices=[]):
-        layer = LoRALinear(torch.nn.Linear(1001, 1000, bias=False))
-        X = torch.randn(128, 1001)
+    W, X = torch.ones(1000, 1001), torch.ones(128, 1001)
+    A, B = torch.ones(8, 1001, requires_grad=True), torch.ones(1000, 8, requires_grad=True)
 
     def step() -> None:
-        gradients = torch.autograd.grad((layer(X) - 1).square().mean(), [layer.lora_A, layer.lora_B])
-        with torch.no_grad():  # by hand: the first optimizer of a process takes over a second to make
-            layer.lora_A -= gradients[0]
-            layer.lora_B -= gradients[1]
+        loss = (X @ W.T + X @ A.T @ B.T).square().mean()
+        torch.autograd.grad(loss, [A, B])
 
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        torch.set_num_threads(1)
         for _ in range(3):  # warm up
             step()
         start, steps = time.perf_counter(), 0
@@ -208,24 +202,18 @@ def calibrate(seconds: float = 2.0) -> float:
         torch.set_num_threads(threads)
 
 
-def check_speed(seconds: float) -> Iterator[Finding]:
+def check_speed(seconds: float, record: Path = RUN_TIMES) -> Iterator[Finding]:
+    """This machine's speed, and what it makes of the recorded run time of the slowest page."""
     steps = calibrate(seconds)
     yield Finding("ok", "speed", f"{steps:.0f} small training steps per second on one thread")
+    data = json.loads(record.read_text(encoding="utf-8"))
+    page, recorded = max(data["pages"].items(), key=lambda item: item[1]["run_s"])
+    run = recorded["run_s"] * data["calibration_steps_per_s"] / steps
+    fix = "close other programs, or read on while it runs"
+    yield judge(run <= 60, "slowest page", f"{page[:2]} {max(run, 1):.0f} s", fix, bad="warn")
     told = os.environ.get("OMP_NUM_THREADS", "1")
     fix = "start Jupyter with OMP_NUM_THREADS=1: threads that wait for each other make small steps slow"
     yield judge(told == "1", "torch threads", f"the pages use {told}", fix, bad="warn")
-    yield from check_pages(steps)
-
-
-def check_pages(steps_per_second: float, record: Path = PACKAGE / "classroom" / "run_times.json") -> Iterator[Finding]:
-    """The recorded run time of each page, scaled to this machine's speed."""
-    data = json.loads(record.read_text(encoding="utf-8"))
-    slower = data["calibration_steps_per_s"] / steps_per_second
-    for name, page in data["pages"].items():
-        run = slower * page["run_s"]
-        value = "Run All takes about " + (f"{max(run, 1):.0f} s" if run < 90 else f"{run / 60:.1f} min")
-        fix = "close other programs, or read on while it runs"
-        yield judge(run <= 3 * page["budget_s"], name, value, fix, bad="warn")
 
 
 # The table
@@ -245,30 +233,46 @@ def table(findings: Iterable[Finding]) -> str:
     return "\n".join(map(str, findings))
 
 
-def printable(text: str, encoding: str) -> str:
-    """The text, with ASCII symbols for a console that does not know ours (Windows, cp1252)."""
-    try:
-        text.encode(encoding)
-        return text
-    except UnicodeEncodeError:
-        return text.replace(SYMBOLS["ok"], "+").replace(SYMBOLS["stop"], "X")
+COLUMNS = (
+    "verdict", "machine", "system", "Python", "torch", "cores", "free memory", "steps/s", "slowest page", "to fix",
+)  # fmt: skip
+
+
+def room_line(findings: Sequence[Finding], machine: str | None = None) -> str:
+    """One tab-separated line per laptop, for a teacher's spreadsheet, in the order of `COLUMNS`.
+
+    verdict: READY, LOOK (it runs, with a drawback) or STOP. machine: this computer's name unless another is given.
+    """
+    value = {f.what: f.value for f in findings if not f.value.startswith("not checked")}
+    stops = [f.what for f in findings if f.level == "stop"]
+    warns = [f.what for f in findings if f.level == "warn"]
+    row = (
+        "STOP" if stops else "LOOK" if warns else "READY",
+        platform.node() if machine is None else machine,
+        f"{platform.system()} {platform.release()}",
+        platform.python_version(),
+        value.get("torch", "?"),
+        value.get("cores", "?"),
+        value.get("free memory", "?"),
+        value.get("speed", "?").split()[0],
+        value.get("slowest page", "?"),
+        ", ".join(stops + warns) or "nothing",
+    )
+    return "\t".join(" ".join(field.split()) for field in row)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each finding as it is found, or with --room all in one line. 1 if anything would stop a learner, else 0."""
     parser = argparse.ArgumentParser(prog="python -m lora_lab", description="Is this machine ready for the course?")
     parser.add_argument("--room", action="store_true", help="one tab-separated line, for a teacher to collect")
-    room = parser.parse_args(arguments).room
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    encoding, found = sys.stdout.encoding or "ascii", []
+    room, found = parser.parse_args(arguments).room, []
     for finding in findings():
         found.append(finding)
         if not room:
-            print(printable(str(finding), encoding), flush=True)
+            say(str(finding))
     stops = sum(finding.level == "stop" for finding in found)
     if room:
-        print(printable(room_line(found), encoding))
+        say(room_line(found))
     else:
-        print(f"{stops} to fix first, then run this again." if stops else "Ready.")
+        say(f"{stops} to fix first, then run this again." if stops else "Ready.")
     return 1 if stops else 0

@@ -10,8 +10,8 @@ import venv
 import pytest
 import torch
 
-from lora_lab.classroom import preflight, room
-from lora_lab.classroom.preflight import Finding, calibrate, check_pages, findings, table
+from lora_lab.classroom import preflight
+from lora_lab.classroom.preflight import COLUMNS, Finding, calibrate, findings, room_line, table
 
 ROOT = preflight.PACKAGE.parent
 
@@ -80,14 +80,13 @@ def test_every_finding_has_a_value_and_a_line_and_every_problem_its_fix(found):
 
 
 def test_packages_that_are_missing_or_not_the_tested_ones(monkeypatch):
-    pins = preflight.wanted()
-    assert set(pins) == set(preflight.LEARNER) and all(re.match(r"\d+\.", pin) for pin in pins.values())
+    pins = preflight.tested()
+    assert set(preflight.LEARNER) < set(pins) and all(re.match(r"\d+\.", pin) for pin in pins.values())
     versions = pins | {"numpy": "1.0.1", "torch": pins["torch"] + "+cpu", "tqdm": None}
     monkeypatch.setattr(preflight, "installed", versions.get)
     rows = {f.what: f for f in preflight.check_packages()}
     assert {name: f.level for name, f in rows.items() if f.level != "ok"} == {"numpy": "warn", "tqdm": "stop"}
     assert "1.0.1" in rows["numpy"].value and pins["numpy"] in rows["numpy"].value
-    assert rows["tqdm"].fix == preflight.INSTALL
 
 
 def test_an_old_python_stops(monkeypatch):
@@ -108,15 +107,14 @@ def test_lora_lab_from_this_folder_only_or_from_another_copy(monkeypatch, tmp_pa
 
 
 def test_a_server_without_the_widget_extension_and_a_kernel_of_another_python_stop(monkeypatch, tmp_path):
-    monkeypatch.setattr(preflight, "ask", lambda python, code: json.dumps([False, str(tmp_path)]))
+    monkeypatch.setattr(preflight, "ask", lambda python, code: json.dumps([False, str(tmp_path / "bin" / "python")]))
     found = list(preflight.check_jupyter())
     assert only(found, "sliders").level == "stop" and "jupyterlab_widgets" in only(found, "sliders").fix
     assert only(found, "kernel").level == "stop" and str(tmp_path) in only(found, "kernel").value
 
 
 def test_the_extension_is_looked_for_on_disk(tmp_path):
-    """The real probe, and then with Jupyter's data folders moved to where there is nothing."""
-    assert json.loads(preflight.ask(sys.executable, preflight.PROBE))[0] is True
+    """With Jupyter's data folders moved to where there is nothing; the whole command, below, finds it."""
     moved = "import jupyter_core.paths as p; p.jupyter_path = lambda *a: ['" + tmp_path.as_posix() + "']\n"
     assert json.loads(preflight.ask(sys.executable, moved + preflight.PROBE))[0] is False
 
@@ -136,22 +134,21 @@ def test_little_memory_and_more_threads_than_one_are_said(monkeypatch):
 
 
 def test_calibration_counts_steps_per_second_and_leaves_no_trace(monkeypatch):
-    torch.manual_seed(7)
-    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
-    assert calibrate(0.0) > 0
-    assert torch.get_num_threads() == threads and torch.equal(torch.random.get_rng_state(), state)
+    threads = torch.get_num_threads()
     ticks = iter(range(1000))
     monkeypatch.setattr(preflight.time, "perf_counter", lambda: next(ticks) / 4)  # a look at the clock: 1/4 s
     assert 2.0 < calibrate(seconds=2.0) < 5.0
+    assert torch.get_num_threads() == threads
 
 
-def test_page_times_are_scaled_to_this_machine(tmp_path):
-    pages = {"01_a": {"budget_s": 30, "run_s": 20.0}, "02_b": {"budget_s": 10, "run_s": 60.0}}
+@pytest.mark.parametrize("speed, level, value", [(50.0, "ok", "02 40 s"), (10.0, "warn", "02 200 s")])
+def test_the_slowest_page_is_scaled_to_this_machine(tmp_path, monkeypatch, speed, level, value):
+    monkeypatch.setattr(preflight, "calibrate", lambda seconds: speed)
     record = tmp_path / "times.json"
-    record.write_text(json.dumps({"calibration_steps_per_s": 100.0, "pages": pages}), encoding="utf-8")
-    half, late = check_pages(50.0, record)
-    assert (half.level, half.what, half.value) == ("ok", "01_a", "Run All takes about 40 s")
-    assert (late.level, late.value) == ("warn", "Run All takes about 2.0 min") and late.fix
+    times = {"calibration_steps_per_s": 100.0, "pages": {"01_a": {"run_s": 9.0}, "02_b": {"run_s": 20.0}}}
+    record.write_text(json.dumps(times), encoding="utf-8")
+    finding = only(preflight.check_speed(0.1, record), "slowest page")
+    assert (finding.level, finding.value) == (level, value)
 
 
 # ---- the whole command
@@ -183,7 +180,7 @@ def test_a_broken_torch_is_a_sentence(tmp_path):
     result = run(tmp_path, BROKEN_TORCH)
     assert (result.returncode, result.stderr) == (1, "")
     [line] = [line for line in result.stdout.splitlines() if "torch does not start" in line]
-    assert line.startswith("✗") and "WinError 126" in line and "--force-reinstall torch==" in line
+    assert line.startswith("✗") and "WinError 126" in line and "uninstall torch" in line
 
 
 def test_offline_and_ready(tmp_path):
@@ -195,7 +192,7 @@ def test_offline_and_ready(tmp_path):
     assert result.stdout.splitlines()[-1] == "Ready."
 
 
-@pytest.mark.parametrize("levels, status", [(["ok", "warn"], 0), (["ok", "stop", "warn"], 1), ([], 0)])
+@pytest.mark.parametrize("levels, status", [(["ok", "warn"], 0), (["ok", "stop", "warn"], 1)])
 def test_exit_status_is_1_only_if_something_stops_a_learner(monkeypatch, capsys, levels, status):
     monkeypatch.setattr(preflight, "findings", lambda: iter([Finding(level, "x", "y", "z") for level in levels]))
     assert preflight.main([]) == status
@@ -212,39 +209,21 @@ def test_a_check_that_fails_is_a_finding(monkeypatch):
     assert finding.level == "warn" and "RuntimeError: first" in finding.value and "\n" not in str(finding)
 
 
-def test_an_unknown_argument_is_refused_with_the_usage(capsys):
-    with pytest.raises(SystemExit):
-        preflight.main(["--rooms", "x"])
-    assert "usage: python -m lora_lab" in capsys.readouterr().err
-
-
 # ---- one line per laptop
 
-ROOM = [
-    Finding("ok", "torch", "2.13.0+cpu"),
-    Finding("ok", "cores", "4"),
-    Finding("ok", "free memory", "5.2 GB"),
-    Finding("ok", "speed", "153 small training steps per second on one thread"),
-    Finding("ok", "03_lora_in_torch", "Run All takes about 31 s"),
-    Finding("ok", "09_transformer", "Run All takes about 1.6 min"),
-]
 
-
-def test_the_room_gets_one_line_with_a_field_for_each_column():
-    line = room.room_line(ROOM, machine="laptop 7")
-    row = dict(zip(room.COLUMNS, line.split("\t"), strict=True))
-    assert (row["verdict"], row["machine"], row["to fix"]) == ("READY", "laptop 7", "nothing")
-    assert (row["torch"], row["cores"], row["free memory"], row["steps/s"]) == ("2.13.0+cpu", "4", "5.2 GB", "153")
-    assert row["slowest page"] == "09 96 s" and row["Python"].startswith("3.") and "\n" not in line
-
-
-@pytest.mark.parametrize("level, verdict", [("warn", "LOOK"), ("stop", "STOP")])
-def test_the_room_line_names_what_is_to_be_fixed(level, verdict):
-    row = room.room_line([*ROOM, Finding(level, "sliders", "none\tof\nthem", "install")], "x").split("\t")
-    assert row[0] == verdict and row[-1] == "sliders" and len(row) == len(room.COLUMNS)
+@pytest.mark.parametrize("level, verdict", [("ok", "READY"), ("warn", "LOOK"), ("stop", "STOP")])
+def test_the_room_gets_one_line_with_a_field_for_each_column(level, verdict):
+    speed = Finding("ok", "speed", "153 small training steps per second on one thread")
+    found = [Finding("ok", "cores", "4"), speed, Finding("ok", "slowest page", "09 96 s")]
+    line = room_line([*found, Finding(level, "sliders", "none\tof\nthem", "install")], machine="laptop 7")
+    row = dict(zip(COLUMNS, line.split("\t"), strict=True))
+    assert (row["verdict"], row["machine"]) == (verdict, "laptop 7") and row["Python"].startswith("3.")
+    assert (row["cores"], row["steps/s"], row["slowest page"], row["torch"]) == ("4", "153", "09 96 s", "?")
+    assert row["to fix"] == ("nothing" if level == "ok" else "sliders") and "\n" not in line
 
 
 def test_the_room_line_where_torch_is_missing(tmp_path):
     result = run(tmp_path, NO_TORCH, arguments=["--room"])
-    row = dict(zip(room.COLUMNS, result.stdout.rstrip("\n").split("\t"), strict=True))
+    row = dict(zip(COLUMNS, result.stdout.rstrip("\n").split("\t"), strict=True))
     assert (result.returncode, row["verdict"], row["steps/s"]) == (1, "STOP", "?") and "torch" in row["to fix"]

@@ -8,7 +8,7 @@ import minutes
 import pages
 import pytest
 
-from lora_lab.classroom.room import COLUMNS
+from lora_lab.classroom.preflight import COLUMNS
 
 ROOT = pages.ROOT
 BOOK = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")

@@ -64,8 +64,6 @@ def record(seconds: dict[str, float], steps_per_second: float) -> None:
             entries[path.stem] = {"run_s": max(0.1, round(seconds[path.stem], 1))}
         elif path.stem in old:
             entries[path.stem] = {"run_s": old[path.stem]["run_s"]}
-        if path.stem in entries:
-            entries[path.stem]["budget_s"] = pages.BUDGETS[path.stem[:2]]
     data = {"calibration_steps_per_s": round(steps_per_second, 1), "pages": entries}
     write(RECORD, json.dumps(data, indent=1) + "\n")
     write_table(entries)
