@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from .adapters import Site, adapted, adapter_state, check_state
 from .files import read_adapter
@@ -281,14 +280,11 @@ class AdapterSet:
     def serve(self, x: Tensor, rows: Sequence[str | None], **inputs: object) -> object:
         """One forward of a batch whose row i uses the adapter rows[i] (None: the base), as a server of many users does.
 
-        x (batch, ...): the model's first input, batch first; keywords go to the model as they are. W0 x is computed for
-        all rows together; only the low-rank part differs by row. The model itself is not changed. Equal to one row at a
-        time, in eval mode. Not for two threads at once.
+        x (batch, ...): the model's first input; keywords go to the model as they are. W0 x is computed for all rows
+        together; only the low-rank part differs by row. Equal to one row at a time, in eval mode. The model itself is
+        not changed. Not for two threads at once. Every adapted layer must be a Linear whose inputs are batch first.
 
-        A model that maps one tensor to one tensor is vectorised by torch.vmap. Where that does not work, or with
-        keywords, each adapted layer multiplies row by row, which needs Linear layers whose inputs are batch first.
-        Raises ValueError in train mode, for a wrong number of rows, or for a model that neither way can run (LSTM and
-        GRU: their kernels take one set of weights).
+        Raises ValueError in train mode, for a wrong number of rows, and for a layer that cannot multiply row by row.
         """
         if self.model.training:
             raise ValueError(
@@ -298,66 +294,37 @@ class AdapterSet:
             raise ValueError(f"there are {len(rows)} names for {len(x)} rows: give one name, or None, for each row.")
         entries = [_Entry({}, {}) if name is None else self._entry(name) for name in rows]
         sites = adapted(self.model)
-        factors = []
         for s in sites:
-            pairs = [self._folded(e, s) for e in entries]
-            r = max(A.shape[0] for A, _ in pairs)
-            As = [nn.functional.pad(A, (0, 0, 0, r - A.shape[0])) for A, _ in pairs]
-            Bs = [nn.functional.pad(B, (0, r - B.shape[1])) for _, B in pairs]
-            factors.append((s, torch.stack(As), torch.stack(Bs)))  # (batch, r, in), (batch, out, r)
-        with _bare(sites):
-            if inputs:
-                return _row_by_row(self.model, factors, x, inputs)
-            try:
-                return _vectorised(self.model, factors, x)
-            except (RuntimeError, TypeError) as e:
-                if all(isinstance(s.adapter, LoRALinear) for s in sites):
-                    return _row_by_row(self.model, factors, x, inputs)
-                kinds = sorted({type(s.module).__name__.removeprefix("Parametrized") for s in sites})
+            if not isinstance(s.adapter, LoRALinear):
+                kind = type(s.module).__name__.removeprefix("Parametrized")
                 raise ValueError(
-                    f"this model cannot run with different weights for each row (adapted: {', '.join(kinds)}); "
-                    f"use each adapter in turn on its rows. torch says: {str(e).splitlines()[0]}"
-                ) from e
+                    f"{s.name}, of this {kind}, is a weight that all rows share, so the rows cannot have adapters of "
+                    "their own; use each adapter in turn on its rows."
+                )
+        with _bare(sites):
+            try:
+                for s in sites:
+                    s.adapter.update = _update_by_row(s, [self._folded(e, s) for e in entries])  # in the method's place
+                return self.model(x, **inputs)
+            finally:
+                for s in sites:
+                    vars(s.adapter).pop("update", None)
 
 
-def _vectorised(model: nn.Module, factors: Sequence[tuple[Site, Tensor, Tensor]], x: Tensor) -> Tensor:
-    paths = {}
-    for path, module in model.named_modules():
-        for name, p in module._parameters.items():
-            paths[id(p)] = f"{path}.{name}" if path else name
-    stacked = {}
-    for s, A, B in factors:
-        stacked |= {paths[id(s.adapter.lora_A)]: A, paths[id(s.adapter.lora_B)]: B}
+def _update_by_row(site: Site, pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
+    """`LoRALinear.update` with one (A, B) for each row of the batch; of lower ranks, zeros fill up to the highest."""
+    r = max(A.shape[0] for A, _ in pairs)
+    A = torch.stack([nn.functional.pad(A, (0, 0, 0, r - A.shape[0])) for A, _ in pairs])  # (batch, r, in)
+    B = torch.stack([nn.functional.pad(B, (0, r - B.shape[1])) for _, B in pairs])  # (batch, out, r)
 
-    def one_row(own: dict[str, Tensor], row: Tensor) -> Tensor:
-        out = functional_call(model, own, (row[None],))
-        if not isinstance(out, Tensor) or out.shape[:1] != (1,):
-            raise TypeError("the model does not map one tensor (batch, ...) to one tensor (batch, ...).")
-        return out[0]
+    def update(x: Tensor) -> Tensor:
+        if x.shape[0] != len(pairs):
+            raise ValueError(f"{site.name} gets an input of {len(x)} rows, not {len(pairs)}: it is not batch first.")
+        flat = x.reshape(len(pairs), -1, x.shape[-1])  # (batch, n, in)
+        z = flat @ A.to(x.dtype).mT * site.adapter.scaling  # (batch, n, r)
+        return (z @ B.to(x.dtype).mT).reshape(*x.shape[:-1], -1)
 
-    return torch.vmap(one_row)(stacked, x)
-
-
-def _row_by_row(model: nn.Module, factors: Sequence[tuple[Site, Tensor, Tensor]], x: Tensor, inputs: dict) -> object:
-    def update_of(site: Site, A: Tensor, B: Tensor) -> Callable[[Tensor], Tensor]:
-        def update(z: Tensor) -> Tensor:
-            if z.shape[0] != len(A):
-                raise ValueError(f"{site.name} gets an input of {len(z)} rows, not {len(A)}: it is not batch first.")
-            rows = z.reshape(len(A), -1, z.shape[-1]).to(A.dtype)  # (batch, n, in)
-            return (site.adapter.scaling * rows @ A.mT @ B.mT).reshape(*z.shape[:-1], -1)
-
-        return update
-
-    others = [s.name for s, _, _ in factors if not isinstance(s.adapter, LoRALinear)]
-    if others:
-        raise ValueError(f"with keywords, serve needs adapted Linear layers only, and {others[0]} is none.")
-    try:
-        for s, A, B in factors:
-            s.adapter.update = update_of(s, A, B)  # in the method's place
-        return model(x, **inputs)
-    finally:
-        for s, _, _ in factors:
-            vars(s.adapter).pop("update", None)
+    return update
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -19,6 +20,7 @@ from lora_lab import (
     combine,
     combine_deltas,
     delta_weights,
+    load_adapter,
     load_adapter_state,
     merge,
     remove_lora,
@@ -125,17 +127,6 @@ def test_combined_factors_are_the_sum_of_the_updates(parts, rows, cols):
     torch.testing.assert_close(deltas["w"].double(), wanted, rtol=0, atol=1e-4)
 
 
-def test_adding_the_factors_themselves_is_something_else():
-    model, adapters = filled()
-    one, two = adapters["half"], adapters["train"]
-    right = combine([one, two])
-    wrong = {k: one[k] + two[k] for k in one}
-    for name in ("0", "2"):
-        wanted = sum(s[f"{name}.lora_B"] @ s[f"{name}.lora_A"] for s in (one, two))
-        assert gap(right[f"{name}.lora_B"] @ right[f"{name}.lora_A"], wanted) < 1e-5
-        assert gap(wrong[f"{name}.lora_B"] @ wrong[f"{name}.lora_A"], wanted) > 0.1
-
-
 @pytest.mark.parametrize(
     "call, sentence",
     [
@@ -213,8 +204,6 @@ def test_switching_puts_each_adapter_in_and_the_base_back(animal):
 @every_animal
 def test_a_weighted_sum_is_the_sum_of_the_deltas(animal):
     base, inputs = animal.model().eval(), animal.inputs()
-    import copy
-
     model = copy.deepcopy(base)
     add_lora(model, 2, 3.0)
     adapters = AdapterSet(model)
@@ -237,7 +226,7 @@ def test_a_weighted_sum_is_the_sum_of_the_deltas(animal):
 
 
 def test_adapters_of_another_rank_and_scaling_are_added_right(tmp_path):
-    base, inputs = ZOO["mlp"].model(), ZOO["mlp"].inputs()
+    base, inputs = ZOO["mlp"].model().eval(), ZOO["mlp"].inputs()
     deltas = []
     for i, (r, alpha, rslora) in enumerate(((1, 5.0, False), (4, 8.0, True))):
         one = ZOO["mlp"].model()
@@ -257,10 +246,15 @@ def test_adapters_of_another_rank_and_scaling_are_added_right(tmp_path):
     adapters.use({"0": 0.5, "1": 2.0})
     total = combine_deltas(deltas, [0.5, 2.0])
     assert all(gap(d, total[n]) < 1e-5 for n, d in delta_weights(base).items())
+    (x,) = inputs
+    with torch.no_grad():
+        served = adapters.serve(x, ["0", "1", "0"])
+        for i, row in enumerate("010"):
+            adapters.use(row)
+            assert gap(served[i], base(x)[i]) < 1e-5
+    adapters.use({"0": 0.5, "1": 2.0})
     save_adapter(base, tmp_path / "sum")
     fresh = ZOO["mlp"].model()
-    from lora_lab import load_adapter
-
     load_adapter(fresh, tmp_path / "sum")
     assert gap(output(fresh, inputs), output(base, inputs)) < 1e-5
     remove_lora(base)
@@ -306,12 +300,7 @@ def test_misuse_of_a_set_changes_nothing(call, sentence):
 
 # -------------------------------------------------------------------------------- one batch, many adapters
 
-CANNOT = ("lstm", "lstm_proj", "gru", "rnn", "language_model")
-SERVED = [
-    n
-    for n, a in ZOO.items()
-    if len(a.inputs()) == 1 and n not in CANNOT and "attention" not in n and n != "encoder_padded"
-]
+SERVED = ("mlp", "two_layer", "nested", "bf16", "float16", "float64", "own_forward", "weight_norm", "batch_norm")
 
 
 @pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
@@ -334,23 +323,11 @@ def test_rows_with_different_adapters_equal_one_row_at_a_time(name, merged):
         assert torch.equal(output(model, (x,)), before), "serving leaves the model as it is"
 
 
-def test_served_adapters_may_have_different_ranks_and_scalings(tmp_path):
-    model, adapters = filled()
-    other = ZOO["mlp"].model()
-    add_lora(other, 4, 16.0, rslora=True)
-    randomise(other)
-    save_adapter(other, tmp_path)
-    adapters.load("wide", tmp_path)
-    (x,) = ZOO["mlp"].inputs()
-    out = adapters.serve(x, ["wide", "half", "wide"])
-    torch.testing.assert_close(out[[0, 2]], other.eval()(x)[[0, 2]])
-
-
-@pytest.mark.parametrize("name", ["lstm", "language_model", "attention"])
+@pytest.mark.parametrize("name", ["lstm", "attention", "conv2d", "embedding"])
 def test_a_model_that_cannot_be_served_by_row_gets_a_sentence(name):
     model, adapters = filled(name)
     (x,) = ZOO[name].inputs()
     before = output(model, (x,))
-    with pytest.raises(ValueError, match="each adapter in turn|one tensor"):
+    with pytest.raises(ValueError, match="a weight that all rows share.*each adapter in turn"):
         adapters.serve(x, ["half"] * len(x))
     assert torch.equal(output(model, (x,)), before)
