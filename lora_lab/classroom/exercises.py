@@ -128,7 +128,7 @@ FIRST_EDITION = (
     ("language_model.conv_update", "two_layers.end_to_end", "two_layers.adapted"),
     ("digits.errors_by_digit", "digits.becomes_nine", "digits.choose"),
     ("transformer.trained", "transformer.phi", "transformer.by_chance"),
-    ("files_and_costs.header", "files_and_costs.count", "files_and_costs.wrong_rule"),
+    ("files_and_costs.header", "files_and_costs.count", "successors.wrong_rule"),
 )
 
 

@@ -225,9 +225,9 @@ def _fault(exercise: Exercise, case: tuple, outcome: Outcome) -> str:
 
 def explained(error: BaseException, where: str = "") -> str:
     """An error of the learner's code: its type, message and the learner's line."""
-    package = str(Path(__file__).parents[1])
+    not_theirs = ("site-packages", str(Path(__file__).parents[1]), str(Path(traceback.__file__).parent))
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f.line for f in frames if f.line and "site-packages" not in f.filename and package not in f.filename]
+    theirs = [f.line for f in frames if f.line and not any(place in f.filename for place in not_theirs)]
     line = f" at `{theirs[-1]}`" if theirs else ""
     said = str(error).strip().split("\n")[0]
     return f"your function raised {type(error).__name__}{': ' + said if said else ''}{line}{where}."

@@ -1,0 +1,87 @@
+"""Right answers to the exercises of files_and_costs, and wrong ones with a piece of what they are told."""
+
+import io
+import json
+import struct
+
+import numpy as np
+import torch
+
+
+def unpacked(raw):
+    (n,) = struct.unpack("<Q", raw[:8])
+    return json.loads(raw[8 : 8 + n].decode("utf-8"))
+
+
+def as_a_file(raw):
+    file = io.BytesIO(raw)
+    n = int.from_bytes(file.read(8), byteorder="little")
+    return json.load(io.BytesIO(file.read(n)))
+
+
+def byte_by_byte(raw):
+    n = sum(byte * 256**k for k, byte in enumerate(raw[:8]))
+    return json.loads(bytes(raw[8 + k] for k in range(n)))
+
+
+def size(raw):
+    return int.from_bytes(raw[:8], "little")
+
+
+def big_endian(raw):
+    return json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "big")])
+
+
+def from_the_start(raw):
+    return json.loads(raw[: 8 + size(raw)])
+
+
+RIGHT = {
+    "header": [
+        unpacked,
+        as_a_file,
+        byte_by_byte,
+        lambda raw: json.loads(raw[8:][: np.frombuffer(raw[:8], "<u8")[0]]),
+    ],
+    "count": [
+        lambda layers, d, r: layers * 2 * (d * r + r * d),
+        lambda n, d, r: 4.0 * n * d * r,
+        lambda n, d, r: np.prod([4, n, d, r]),
+        lambda n, d, r: n * sum(torch.empty(s, device="meta").numel() for s in [(r, d), (d, r)] * 2),
+    ],
+}
+
+WRONG = {
+    "header": [
+        ("under 256 bytes", lambda raw: json.loads(raw[8 : 8 + raw[0]])),
+        ("under 256 bytes", lambda raw: json.loads(raw[8 : 8 + int.from_bytes(raw[:1], "big")])),
+        ("under 65 536 bytes", lambda raw: json.loads(raw[8 : 8 + raw[0] + 256 * raw[1]])),
+        ("lowest byte first", big_endian),
+        ("into the floats", lambda raw: json.loads(raw[8:])),
+        ("ends at 8 + n", lambda raw: json.loads(raw[8 : size(raw)])),
+        ("a byte before", lambda raw: json.loads(raw[8 : size(raw) + 7])),
+        ("the byte of a }", lambda raw: json.loads(raw[8 : raw.rfind(b"}") + 1])),
+        ("size of the header", size),
+        ("`json.loads` makes", lambda raw: raw[8 : 8 + size(raw)]),
+        ("`json.loads` makes", lambda raw: raw[8 : 8 + size(raw)].decode()),
+        ("the names", lambda raw: list(unpacked(raw))),
+        ("`__metadata__` is missing", lambda raw: {k: v for k, v in unpacked(raw).items() if k[0] != "_"}),
+        ("raised UnicodeDecodeError|raised JSONDecodeError", json.loads),
+        ("raised UnicodeDecodeError", lambda raw: json.loads(raw[7 : 8 + size(raw)])),
+        ("at `return json.loads(raw[: 8 + size(raw)])`", from_the_start),
+        ("None", lambda raw: print(end="")),
+    ],
+    "count": [
+        ("one of the two", lambda layers, d, r: 2 * layers * d * r),
+        ("make four", lambda layers, d, r: layers * d * r),
+        ("one layer", lambda layers, d, r: 4 * d * r),
+        ("two of them", lambda layers, d, r: 8 * layers * d * r),
+        ("full fine-tuning", lambda layers, d, r: 2 * layers * d * d),
+        ("the rank is missing", lambda layers, d, r: 4 * layers * d),
+        ("taken to be 8", lambda layers, d, r: 4 * layers * d * 8),
+        ("neither has d·d·r", lambda layers, d, r: 4 * layers * d * d * r),
+        ("those are bytes", lambda layers, d, r: 16 * layers * d * r),
+        ("expected is 120", lambda layers, d, r: 6 * layers * d * r),
+        ("the function itself", 37_748_736),
+    ],
+}

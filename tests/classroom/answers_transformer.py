@@ -1,0 +1,108 @@
+"""Right answers to the exercises of transformer, and wrong ones with a piece of what they are told."""
+
+import math
+
+import numpy as np
+import torch
+
+
+def layer_by_layer(layers, d, matrices, r):
+    total = 0
+    for _ in range(layers):
+        for _ in range(matrices):
+            total += torch.empty(r, d, device="meta").numel() + torch.empty(d, r, device="meta").numel()
+    return total
+
+
+def by_projection(U1, U2, i, j):
+    U1, U2 = U1.double(), U2.double()
+    P1, P2 = U1[:i].T @ U1[:i], U2[:j].T @ U2[:j]
+    return torch.trace(P1 @ P2) / min(i, j)
+
+
+def pair_by_pair(U1, U2, i, j):
+    return sum(float(u @ v) ** 2 for u in U1[:i] for v in U2[:j]) / min(i, j)
+
+
+def in_numpy(U1, U2, i, j):
+    return np.linalg.norm(U1.numpy()[:i] @ U2.numpy()[:j].T) ** 2 / np.minimum(i, j)
+
+
+def in_place(U1, U2, i, j):
+    U1.neg_()
+    return (U1[:i] @ U2[:j].T).square().sum() / min(i, j)
+
+
+RIGHT = {
+    "trained": [
+        lambda layers, d, matrices, r: layers * matrices * (r * d + d * r),
+        lambda n, d, m, r: 2.0 * n * d * r * m,
+        lambda n, d, m, r: np.prod([2, n, d, m, r]),
+        lambda n, d, m, r: torch.tensor([2, n, d, m, r]).prod(),
+        layer_by_layer,
+    ],
+    "phi": [
+        lambda U1, U2, i, j: torch.linalg.svdvals(U1[:i] @ U2[:j].T).square().sum() / min(i, j),
+        lambda U1, U2, i, j: torch.einsum("id,jd->ij", U1[:i], U2[:j]).pow(2).sum().item() / min(i, j),
+        lambda U1, U2, i, j: (U2[:j] @ U1[:i].T).norm() ** 2 / min(i, j),
+        by_projection,
+        pair_by_pair,
+        in_numpy,
+    ],
+    "by_chance": [
+        lambda i, j, d: i * j / d / min(i, j),
+        lambda i, j, d: np.float32(max(i, j)) / np.float32(d),
+        lambda i, j, d: torch.tensor([i, j]).max() / d,
+        lambda i, j, d: i / d if i > j else j / d,
+    ],
+}
+
+WRONG = {
+    "trained": [
+        ("one of the two factors", lambda layers, d, matrices, r: layers * d * r * matrices),
+        ("one matrix in each", lambda layers, d, matrices, r: 2 * layers * d * r),
+        ("is one layer", lambda layers, d, matrices, r: 2 * d * r * matrices),
+        ("right for two matrices", lambda layers, d, matrices, r: 4 * layers * d * r),
+        ("right for four matrices", lambda layers, d, matrices, r: 8 * layers * d * r),
+        ("twice too many", lambda layers, d, matrices, r: 4 * layers * d * r * matrices),
+        ("the rank is missing", lambda layers, d, matrices, r: 2 * layers * d * matrices),
+        ("taken to be 8", lambda layers, d, matrices, r: 2 * layers * d * 8 * matrices),
+        ("full fine-tuning", lambda layers, d, matrices, r: layers * d * d * matrices),
+        ("neither has d·d·r", lambda layers, d, matrices, r: 2 * layers * d * d * r * matrices),
+        ("expected is 240", lambda layers, d, matrices, r: 2 * layers * d * r**2 * matrices),
+        ("raised NameError", lambda layers, d, matrices, r: 2 * L * d * r * matrices),  # noqa: F821
+    ],
+    "phi": [
+        ("max(i, j)", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).square().sum() / max(i, j)),
+        ("divided by i;", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).square().sum() / i),
+        ("divided by j;", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).square().sum() / j),
+        ("divided by i·j", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).square().mean()),
+        ("not divided", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).square().sum()),
+        ("swaps i and j", lambda U1, U2, i, j: (U1[:j] @ U2[:i].T).square().sum() / min(i, j)),
+        ("swaps i and j", lambda U1, U2, i, j: np.sum((U2.numpy()[:i] @ U1.numpy()[:j].T) ** 2) / min(i, j)),
+        ("not squared", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).sum() / min(i, j)),
+        ("after they are added up", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).sum().square() / min(i, j)),
+        ("the norm", lambda U1, U2, i, j: (U1[:i] @ U2[:j].T).norm() / min(i, j)),
+        ("all directions", lambda U1, U2, i, j: (U1 @ U2.T).square().sum() / min(i, j)),
+        ("too many", lambda U1, U2, i, j: (U1[: i + 1] @ U2[: j + 1].T).square().sum() / min(i, j)),
+        ("directions are rows", lambda U1, U2, i, j: (U1[:, :i] @ U2[:, :j].T).square().sum() / min(i, j)),
+        ("direction i against", lambda U1, U2, i, j: (U1[i - 1] @ U2[j - 1]) ** 2),
+        ("raised RuntimeError", lambda U1, U2, i, j: (U1[:i] @ U2[:j]).square().sum() / min(i, j)),
+        ("expected is 1.", lambda U1, U2, i, j: 1 - (U1[:i] @ U2[:j].T).square().sum() / min(i, j)),
+        ("changes `U1` in place", in_place),
+    ],
+    "by_chance": [
+        ("not 0", lambda i, j, d: 0.0),
+        ("i = j only", lambda i, j, d: min(i, j) / d),
+        ("that is i/d", lambda i, j, d: i / d),
+        ("that is j/d", lambda i, j, d: j / d),
+        ("min(i, j) is missing", lambda i, j, d: i * j / d),
+        ("one direction each", lambda i, j, d: 1 / d),
+        ("rounds down", lambda i, j, d: max(i, j) // d),
+        ("square root", lambda i, j, d: math.sqrt(max(i, j) / d)),
+        ("(i + j)/d", lambda i, j, d: (i + j) / d),
+        ("upside down", lambda i, j, d: d / max(i, j)),
+        ("raised TypeError", lambda i, j, d: torch.max(i, j) / d),
+        ("expected is 0.25", lambda i, j, d: 1 - max(i, j) / d),
+    ],
+}
