@@ -81,6 +81,9 @@ def test_every_exercise_is_whole(number):
     stub, solution = e.stub(number), e.solution(number)
     assert "..." in stub and "..." not in solution and stub.splitlines()[-1] == solution.splitlines()[-1]
     assert all(len(line) <= 105 for line in f"{stub}\n{solution}".splitlines())
+    first = ast.parse(stub).body[0]
+    if isinstance(first, ast.FunctionDef):  # nothing of the solution is in it
+        assert len(first.body) == 1 + (ast.get_docstring(first) is not None)
 
 
 @every_new
