@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import matplotlib.pyplot as plt
 import pytest
@@ -11,30 +10,10 @@ import torch
 from torch import nn
 
 from lora_lab import adapters_disabled, add_lora, count_parameters, delta_weights
-from lora_lab.subjects.language_model import drawings, lstm
-from lora_lab.subjects.language_model.lstm import (
-    Way,
-    WordLM,
-    adapt,
-    loss_on,
-    memoryless_loss,
-    prepare,
-    word_base,
-    word_loss,
-    write,
-)
+from lora_lab.subjects.language_model import drawings, lstm, sentences
+from lora_lab.subjects.language_model.lstm import Way, WordLM, adapt, loss_on, prepare, write
 from lora_lab.subjects.language_model.record import Run, find_run, longest_rows, recorded_runs
-from lora_lab.subjects.language_model.sentences import (
-    INDEX,
-    KINDS,
-    LONGEST,
-    PAD,
-    PAST_OPENERS,
-    SWAPS,
-    WORDS,
-    Source,
-    dialects,
-)
+from lora_lab.subjects.language_model.sentences import INDEX, KINDS, LONGEST, PAD, SWAPS, WORDS, Source, dialects
 from lora_lab.subjects.tables import Table
 
 SOURCES = {"source": Source(), **dialects()}
@@ -49,7 +28,7 @@ def no_figures_left():
 
 @pytest.fixture(scope="module")
 def base() -> WordLM:
-    return word_base(Source(), n=4000, epochs=6, width=16, hidden=32, lr=3e-2, progress=None).model
+    return lstm.word_base(Source(), n=4000, epochs=6, progress=None).model
 
 
 # ---------------------------------------------------------------------------------------------------------- the source
@@ -59,33 +38,33 @@ def base() -> WordLM:
 def test_the_entropy_is_what_sampling_finds(source):
     """Monte Carlo: the mean of -log p over 60 000 sentences, within four standard errors."""
     data = source.sample(60_000, seed=5)
-    error = float(data.log_p.std()) / math.sqrt(len(data.log_p))
-    assert abs(-float(data.log_p.mean()) - source.entropy * source.words_per_sentence) < 4 * error
-    assert data.words / 60_000 == pytest.approx(source.words_per_sentence, rel=0.01)
+    error = float(data.log_p.std()) / len(data.log_p) ** 0.5
+    assert abs(-float(data.log_p.mean()) - source.entropy * sentences.WORDS_PER_SENTENCE) < 4 * error
+    assert data.words / 60_000 == pytest.approx(sentences.WORDS_PER_SENTENCE, rel=0.01)
     assert data.source_loss == pytest.approx(source.entropy, rel=0.01)
-    assert source.entropy == pytest.approx(Source().entropy)  # a dialect has the entropy of the source
-
-
-def test_the_probabilities_of_all_continuations_add_up():
-    """Summing over the last choices of one sentence gives the probability of its beginning, twice over."""
-    source = Source(SWAPS, "opener")
-    start = "yesterday the kettle "
-    things = [WORDS[source.meaning[INDEX[t]]] for t in KINDS["thing"]]  # the words that play a thing's role
-    ends = [f"{v} the {t} ." for v in KINDS["past verb"] for t in things]
-    total = sum(math.exp(source.log_prob(start + end)) for end in ends)
-    opener, fox = source.opener[KINDS["opener"].index("yesterday")], source.subject[KINDS["subject"].index("fox")]
-    assert total == pytest.approx(float(opener * fox) * 0.5 * 0.4, rel=1e-9)  # no adjective, no place
+    assert source.entropy == Source().entropy  # a dialect has the entropy of the source
 
 
 @every_source
-def test_samples_carry_their_own_probability_and_keep_the_tense(source):
+def test_sentences_carry_their_own_probability(source):
+    """The product of the choices that can be read off its words, and the tense is the opener's."""
     data = source.sample(300, seed=3)
+    table = {name: choice.p for name, choice in source.choices.items()}
     for i in range(300):
         text = data.text(i)
-        assert source.log_prob(text) == pytest.approx(float(data.log_p[i]), rel=1e-9), text
-        assert text.endswith(" .") and len(text.split()) <= LONGEST
-        roles = {WORDS[source.meaning[INDEX[w]]] for w in text.split()}
-        assert bool(roles & set(KINDS["past verb"])) == (text.split()[0] in PAST_OPENERS)
+        assert source.allows(text) and text.endswith(" .") and len(text.split()) <= LONGEST, text
+        roles = [WORDS[source.meaning[INDEX[word]]] for word in text.split()]
+        at = {kind: words.index(role) for role in roles for kind, words in KINDS.items() if role in words}
+        verb = at.get("verb", at.get("past verb"))
+        assert ("past verb" in at) == (at["opener"] >= sentences.PAST)
+        p = table["opener"][0, at["opener"]] * table["subject"][0, at["subject"]] * table["verb"][at["subject"], verb]
+        p = p * table["thing"][verb, at["thing"]] * 0.5 * (0.6 if "place" in at else 0.4)
+        if "adjective" in at:
+            p = p * table["adjective"][0, at["adjective"]]
+        if "place" in at:
+            follows = at[source.choices["place"].given]
+            p = p * table["preposition"][0, at["preposition"]] * table["place"][follows, at["place"]]
+        assert float(p.log()) == pytest.approx(float(data.log_p[i]), rel=1e-9), text
 
 
 def test_inputs_are_the_targets_one_word_late():
@@ -116,43 +95,26 @@ GOOD = "yesterday the old fox hid the kettle behind the mill ."
     ["", "fox", GOOD[:-2], GOOD.replace("hid", "hides"), GOOD.replace("the kettle", "kettle"), GOOD + " .",
      GOOD.replace("fox", "unicorn"), GOOD.replace("old fox", "fox old"), GOOD.replace(" the mill", "")],
 )  # fmt: skip
-def test_what_the_source_never_writes_has_probability_zero(bad):
-    assert Source().allows(GOOD) and Source().log_prob(GOOD) > -40
-    assert not Source().allows(bad) and Source().log_prob(bad) == -math.inf
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"swaps": [("fox", "unicorn")]}, "'unicorn' is not a word"),
-        ({"swaps": [("fox", "boat"), ("boat", "owl")]}, "each word in one pair only"),
-        ({"place_follows": "verb"}, "place_follows='verb'"),
-    ],
-)
-def test_wrong_sources_get_a_sentence(given, words):
-    with pytest.raises(ValueError, match=words):
-        Source(**given)
-    with pytest.raises(ValueError, match="n=0"):
-        Source().sample(0)
+def test_what_the_source_never_writes_is_not_allowed(bad):
+    assert Source().allows(GOOD) and not Source().allows(bad)
 
 
 # ----------------------------------------------------------------------------------------------------------- the model
 
 
-def test_losses_are_means_over_words_and_memoryless_means_one_word_at_a_time(base):
+def test_memoryless_means_one_word_at_a_time(base):
     data = Source().sample(30, seed=4)
     with torch.no_grad():
         alone = torch.stack([base(data.inputs[:, t : t + 1])[:, 0] for t in range(LONGEST)], 1)
     there = data.targets != PAD
     by_hand = -alone.log_softmax(-1)[there].gather(1, data.targets[there][:, None]).mean()
-    assert word_loss(alone, data.targets).item() == pytest.approx(float(by_hand), rel=1e-5)
-    assert memoryless_loss(base, data) == pytest.approx(float(by_hand), rel=1e-4)
+    assert lstm.memoryless_loss(base, data) == pytest.approx(float(by_hand), rel=1e-4)
 
 
 def test_no_model_loses_less_than_the_source_and_the_future_is_hidden(base):
     test = Source().sample(3000, seed=8)
     assert 0 < loss_on(base, test) - test.source_loss < 0.4
-    assert memoryless_loss(base, test) > loss_on(base, test) + 0.5
+    assert lstm.memoryless_loss(base, test) > loss_on(base, test) + 0.5
     ids = test.inputs[:4]
     other = ids.clone()
     other[:, 6:] = INDEX["barn"]
@@ -192,8 +154,6 @@ def test_a_way_depends_on_its_seed_alone(base):
     runs = [adapt(base, data, Way("all", 4), lr=1e-2, steps=3, seed=s)[1].losses for s in (3, 3, 4)]
     assert torch.equal(torch.random.get_rng_state(), state)
     assert runs[0] == runs[1] != runs[2]
-    with pytest.raises(ValueError, match="part='lstm' is none of"):
-        prepare(base, Way("lstm", 4))
 
 
 def test_swapping_rows_by_hand_learns_the_swapped_dialect_exactly(base):
@@ -207,7 +167,7 @@ def test_swapping_rows_by_hand_learns_the_swapped_dialect_exactly(base):
 
 
 def test_torch_s_lstm_reads_the_adapted_weights():
-    model = WordLM(8, 12)
+    model = WordLM()
     ids = Source().sample(3, seed=1).inputs
     before = model(ids)
     add_lora(model, r=2, target_modules="lstm.weight_hh_l0")
@@ -245,7 +205,7 @@ def test_the_record_is_whole():
         assert len(run.allowed) == (5 if run.way in ("before", "LoRA r = 8") else 0)
     for way in (Way("all", 0), Way("all", 4), Way("head", 0), Way("embedding and head", 8)):
         assert find_run("both", way).trainable == count_parameters(prepare(WordLM(), way))[0]
-    assert [(rows.layer, len(rows.swapped)) for rows in longest_rows()] == [("embedding", 5), ("head", 5)]
+    assert {layer: len(swapped) for layer, swapped in longest_rows().items()} == {"embedding": 5, "head": 5}
     with pytest.raises(ValueError, match="no row has dialect='both', way='LoRA r = 3'"):
         find_run("both", Way("all", 3))
 
@@ -263,9 +223,9 @@ def test_the_figures_draw_what_they_are_given():
     assert list(axes[0].lines[1].get_xdata()) == [1, 2]
     delta = torch.zeros(5, 3)
     delta[3], delta[1] = 2.0, -1.0
-    left, right = drawings.words_that_moved(delta, list("abcde"), ["b"], rows=2)
-    assert [t.get_text() for t in left.get_yticklabels()] == ["d", "b"]
-    assert [t.get_fontweight() for t in left.get_yticklabels()] == ["normal", "bold"]
+    left, right = drawings.words_that_moved(delta, list("abcde"), ["b"])
+    assert [t.get_text() for t in left.get_yticklabels()][:2] == ["d", "b"]
+    assert [t.get_fontweight() for t in left.get_yticklabels()][:2] == ["normal", "bold"]
     assert right.patches[0].get_height() == pytest.approx(2 * 3**0.5)
     columns = {"before": ["the fox ."], "after": ["bad", "the cat ."]}
     axes = drawings.written_sentences(columns, ["fox"], lambda text: text != "bad")

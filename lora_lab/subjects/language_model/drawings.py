@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from lora_lab.figures.style import COLOURS, DIVERGING, FILLS, array, kind_of, limit_of
+from lora_lab.figures.style import COLOURS, DIVERGING, FILLS, array, kind_of, limit_of, log_axis
 from lora_lab.subjects.tables import Table
 
 
@@ -28,35 +27,34 @@ def ways_compared(runs: Table) -> list[Axes]:
             colour = COLOURS[kind_of(run.way) or "other"]
             ax.plot([min(run.excess), max(run.excess)], [y, y], lw=1.5, color=colour)
             ax.plot(run.excess, [y] * len(run.excess), "o", ms=6, color=colour)
-        ax.set(title=dialect, xscale="log")
+        ax.set_title(dialect)
+        log_axis(ax.xaxis, [0.02, 0.05, 0.1, 0.2, 0.5, 1])
         ax.set_yticks(range(len(ways)), [run.way for run in ways])
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", color=FILLS["grid"])
         ax.set_axisbelow(True)
-        ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes[0, 0].invert_yaxis()
     fig.supxlabel("nats per word above the dialect's entropy, a dot per seed; grey: before adapting", fontsize=12)
     return list(axes[0])
 
 
-def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str], *, rows: int = 18) -> list[Axes]:
-    """An embedding's update, words as rows: the longest rows as a heatmap, and the length of every row.
+def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str]) -> list[Axes]:
+    """An embedding's update (words, width): its 18 longest rows as a heatmap, and the length of every row.
 
-    delta (words, width). changed: the words the source changed; their names and bars are violet.
+    changed: the words the source changed; their names and bars are violet.
     """
     norms, limit = array(delta.norm(dim=1)), limit_of(delta)
     order = np.argsort(-norms)
+    longest = order[:18]
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5), gridspec_kw={"width_ratios": (1.1, 1)})
     fig.subplots_adjust(left=0.1, right=0.98, bottom=0.12, top=0.92, wspace=0.25)
-    image = left.imshow(array(delta)[order[:rows]], cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+    image = left.imshow(array(delta)[longest], cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     fig.colorbar(image, ax=left, fraction=0.046, pad=0.03)
-    left.set_yticks(range(rows), [words[i] for i in order[:rows]])
+    left.set_yticks(range(len(longest)), [words[i] for i in longest])
     for label in left.get_yticklabels():
         if label.get_text() in changed:
             label.set(color=COLOURS["marked"], fontweight="bold")
-    left.set(title=f"ΔW of the embedding, {rows} longest rows", xlabel="embedding dimension")
+    left.set(title=f"ΔW of the embedding, {len(longest)} longest rows", xlabel="embedding dimension")
     left.tick_params(length=0)
     colours = [COLOURS["marked"] if words[i] in changed else FILLS["weights"] for i in order]
     right.bar(range(len(order)), norms[order], width=1, color=colours)

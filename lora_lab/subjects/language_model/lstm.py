@@ -31,14 +31,14 @@ PARTS = {
 class WordLM(nn.Module):
     """Next-word model. (n, T) word numbers -> (n, T, 100) scores of the next word; its memory starts empty."""
 
-    def __init__(self, width: int = 32, hidden: int = 64, words: int = len(WORDS)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(words, width)  # (100, width)
-        self.lstm = nn.LSTM(width, hidden, batch_first=True)  # weight_ih_l0 (4 hidden, width), weight_hh_l0
-        self.head = nn.Linear(hidden, words)  # (100, hidden)
+        self.embedding = nn.Embedding(len(WORDS), 32)
+        self.lstm = nn.LSTM(32, 64, batch_first=True)  # weight_ih_l0 (256, 32), weight_hh_l0 (256, 64)
+        self.head = nn.Linear(64, len(WORDS))
 
     def forward(self, ids: Tensor) -> Tensor:
-        h, _ = self.lstm(self.embedding(ids))  # (n, T, hidden)
+        h, _ = self.lstm(self.embedding(ids))  # (n, T, 64)
         return self.head(h)  # (n, T, 100)
 
 
@@ -47,17 +47,20 @@ def word_loss(scores: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=PAD)
 
 
+def fit(model: WordLM, data: Sentences, **how) -> History:
+    """Adam with a falling rate (cosine), in batches of 128 sentences: the one way of training here."""
+    return train(model, data.inputs, data.targets, schedule="cosine", loss=word_loss, **how)
+
+
 def word_base(
-    source: Source, n: int = 20_000, *, epochs: int = 8, lr: float = 1e-2, width: int = 32, hidden: int = 64,
-    seed: int = 0, progress: str | None = "pretraining",
-) -> Pretrained:  # fmt: skip
-    """Pretrain a `WordLM` on n sentences of the source: Adam, falling rate (cosine), batches of 128 sentences."""
-    data = source.sample(n, seed=1000 + seed)
+    source: Source, n: int = 20_000, *, epochs: int = 4, seed: int = 0, progress: str | None = "pretraining"
+) -> Pretrained:
+    """Pretrain a `WordLM` on n sentences of the source."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = WordLM(width, hidden)
-    how = {"epochs": epochs, "lr": lr, "schedule": "cosine", "loss": word_loss, "seed": seed}
-    return Pretrained(model, train(model, data.inputs, data.targets, progress=progress, **how))
+        model = WordLM()
+    data = source.sample(n, seed=1000 + seed)
+    return Pretrained(model, fit(model, data, epochs=epochs, lr=1e-2, seed=seed, progress=progress))
 
 
 class Way(NamedTuple):
@@ -68,9 +71,7 @@ class Way(NamedTuple):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of its parts in the model. Raises ValueError for a part that is none."""
-        if self.part not in PARTS:
-            raise ValueError(f"part={self.part!r} is none of {', '.join(map(repr, PARTS))}.")
+        """The names of its parts in the model."""
         return PARTS[self.part]
 
     def __str__(self) -> str:
@@ -80,7 +81,7 @@ class Way(NamedTuple):
 
 
 def prepare(base: WordLM, way: Way, seed: int = 0) -> WordLM:
-    """A copy of the base with what `way` trains made trainable, and everything else frozen. The base is not touched."""
+    """A copy of the base in which only what `way` trains is trainable."""
     model = copy.deepcopy(base).requires_grad_(False)
     if way.r:
         with torch.random.fork_rng(devices=[]):
@@ -95,10 +96,9 @@ def prepare(base: WordLM, way: Way, seed: int = 0) -> WordLM:
 def adapt(
     base: WordLM, data: Sentences, way: Way, *, lr: float, steps: int = 200, seed: int = 0, progress: str | None = None
 ) -> tuple[WordLM, History]:
-    """Adapt a copy of the base to the sentences: Adam, falling rate (cosine), batches of 128 sentences."""
+    """Adapt a copy of the base to the sentences."""
     model = prepare(base, way, seed)
-    how = {"steps": steps, "lr": lr, "schedule": "cosine", "loss": word_loss, "seed": seed, "progress": progress}
-    return model, train(model, data.inputs, data.targets, **how)
+    return model, fit(model, data, steps=steps, lr=lr, seed=seed, progress=progress)
 
 
 def loss_on(model: nn.Module, data: Sentences) -> float:

@@ -34,13 +34,6 @@ class Run(NamedTuple):
         return all(mine < theirs for mine, theirs in zip(self.excess, other.excess, strict=True))
 
 
-class LongestRows(NamedTuple):
-    """Of the 12 longest rows of one layer's update, how many belong to a swapped word, for each seed."""
-
-    layer: str
-    swapped: list[int]
-
-
 @cache
 def recorded_runs() -> Table:
     """Every dialect and way; "before" is the first of each dialect. A Table of Run."""
@@ -52,6 +45,9 @@ def find_run(dialect: str, way: object) -> Run:
     return recorded_runs().where(dialect=dialect, way=str(way))[0]
 
 
-def longest_rows() -> list[LongestRows]:
-    """For the dialect of swapped words, adapted with r = 8 in embedding and head only."""
-    return [LongestRows(**row) for row in read_record("language_model")["longest_rows"]]
+def longest_rows() -> dict[str, list[int]]:
+    """{layer: of the 12 longest rows of its update, how many belong to a swapped word, for each seed}.
+
+    For the dialect of swapped words, adapted with r = 8 in embedding and head only.
+    """
+    return read_record("language_model")["longest_rows"]

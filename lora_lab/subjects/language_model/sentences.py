@@ -2,7 +2,7 @@
 
     yesterday the old fox hid the kettle behind the mill .
 
-A sentence is drawn slot by slot. The opener fixes the verb's tense, the subject has favourite verbs, the verb has
+A sentence is drawn choice by choice. The opener fixes the verb's tense, the subject has favourite verbs, the verb has
 favourite things, and the place follows the subject: what a reader must remember from the start of a sentence to its
 end. One hundred words, each belonging to one slot, so that a sentence tells every choice that was made for it; its
 probability is the product of theirs, and the entropy of the source is the sum of the choices' entropies.
@@ -13,7 +13,6 @@ lets the place follow the sentence's first word.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,15 +22,12 @@ from torch import Tensor
 KINDS = {
     "opener": "today tonight now often yesterday once earlier formerly".split(),
     "adjective": "old young red small quiet brave sleepy tall kind proud lazy wet".split(),
-    "subject": (
-        "fox baker owl sailor cat teacher king child bear painter goose farmer mouse doctor dog singer hunter nurse "
-        "monk clerk"
-    ).split(),
+    "subject": "fox baker owl sailor cat teacher king child bear painter goose farmer mouse doctor dog singer".split()
+    + "hunter nurse monk clerk".split(),
     "verb": "sees finds paints carries sells breaks hides likes wants buys draws cleans".split(),
     "past verb": "saw found painted carried sold broke hid liked wanted bought drew cleaned".split(),
-    "thing": (
-        "kettle boat mirror drum ladder hat clock coat rope basket lamp stone bell map spoon letter wheel ribbon"
-    ).split(),
+    "thing": "kettle boat mirror drum ladder hat clock coat rope basket lamp stone bell map".split()
+    + "spoon letter wheel ribbon".split(),
     "preposition": "near under behind beside".split(),
     "place": "bridge garden tower river harbour mill forest market church gate well barn".split(),
     "the": ["the"],
@@ -40,21 +36,29 @@ KINDS = {
 WORDS = tuple(word for words in KINDS.values() for word in words)
 INDEX = {word: i for i, word in enumerate(WORDS)}
 KIND = {word: kind for kind, words in KINDS.items() for word in words}
-PAST_OPENERS = frozenset("yesterday once earlier formerly".split())
+PAST = 4  # after the first four, an opener asks for a past verb
 SWAPS = (
     ("fox", "kettle"), ("baker", "boat"), ("owl", "mirror"),
     ("sailor", "bridge"), ("cat", "garden"), ("teacher", "tower"),
 )  # fmt: skip
-FOLLOWS = ("subject", "opener")
+FRAME = (  # the slots of a sentence, and the choice that decides whether they are filled
+    ("opener", None), ("the", None), ("adjective", "an adjective?"), ("subject", None), ("verb", None), ("the", None),
+    ("thing", None), ("preposition", "a place?"), ("the", "a place?"), ("place", "a place?"), (".", None),
+)  # fmt: skip
 PAD = -100  # cross_entropy's ignore_index: positions after the full stop
-LONGEST = 11  # words in the longest sentence, full stop included
+LONGEST = len(FRAME)  # words in the longest sentence, full stop included
 ADJECTIVE, PLACE = 0.5, 0.6  # how often a sentence has one
+WORDS_PER_SENTENCE = 7 + ADJECTIVE + 3 * PLACE  # in the mean
 
 
 def _fading(n: int) -> Tensor:
-    """n probabilities that fall like 1/(i + 2), float64."""
+    """(1, n) probabilities that fall like 1/(i + 2), float64."""
     p = 1.0 / torch.arange(2, n + 2, dtype=torch.float64)
-    return p / p.sum()
+    return p[None] / p.sum()
+
+
+def _yes(p: float) -> Tensor:
+    return torch.tensor([[p, 1 - p]], dtype=torch.float64)
 
 
 def _favourites(rows: int, cols: int, shares: Sequence[float], stride: int) -> Tensor:
@@ -64,11 +68,6 @@ def _favourites(rows: int, cols: int, shares: Sequence[float], stride: int) -> T
         for k, share in enumerate(shares):
             table[row, (stride * row + 5 * k + k * k) % cols] = share
     return table
-
-
-def _entropy(p: Tensor) -> Tensor:
-    """In nats, of each row."""
-    return -(p * p.clamp(min=1e-300).log()).sum(-1)
 
 
 class Sentences(NamedTuple):
@@ -94,40 +93,40 @@ class Sentences(NamedTuple):
         return " ".join(WORDS[t] for t in self.targets[i].tolist() if t != PAD)
 
 
+class Choice(NamedTuple):
+    """A choice made for a sentence. p (rows, options): the row follows the choice `given`, or there is only one.
+
+    only_if: the yes or no (option 0 is yes) that decides whether it counts.
+    """
+
+    p: Tensor
+    given: str | None = None
+    only_if: str | None = None
+
+
 class Source:
     """The source, or a dialect of it.
 
     swaps: pairs of words that exchange their roles. place_follows: "subject", or "opener" in the dialect.
-    Raises ValueError for a word that is not one of the hundred or stands in two pairs, or another place_follows.
     """
 
     def __init__(self, swaps: Sequence[tuple[str, str]] = (), place_follows: str = "subject") -> None:
-        named = [word for pair in swaps for word in pair]
-        if unknown := [w for w in named if w not in INDEX]:
-            raise ValueError(f"{unknown[0]!r} is not a word of the source; see sentences.WORDS.")
-        if len(set(named)) < len(named) or any(len(pair) != 2 for pair in swaps):
-            raise ValueError(f"swaps={swaps!r}: give pairs of words, each word in one pair only.")
-        if place_follows not in FOLLOWS:
-            raise ValueError(f"place_follows={place_follows!r}: choose 'subject' or 'opener'.")
-        self.swaps, self.place_follows = tuple(swaps), place_follows
+        self.changed_words = [word for pair in swaps for word in pair]  # whose role is another than in the source
         self.meaning = torch.arange(len(WORDS))  # word written -> word whose role it plays; its own inverse
         for a, b in swaps:
             self.meaning[INDEX[a]], self.meaning[INDEX[b]] = INDEX[b], INDEX[a]
-        sizes = {kind: len(words) for kind, words in KINDS.items()}
-        self.opener, self.subject = _fading(sizes["opener"]), _fading(sizes["subject"])
-        self.adjective, self.preposition = _fading(sizes["adjective"]), _fading(sizes["preposition"])
-        self.verb = _favourites(sizes["subject"], sizes["verb"], (0.7, 0.2), 7)  # given the subject
-        self.thing = _favourites(sizes["verb"], sizes["thing"], (0.5, 0.25, 0.15), 5)  # given the verb
-        self.place = _favourites(sizes[place_follows], sizes["place"], (0.75, 0.15), 5)
-
-    @property
-    def changed_words(self) -> list[str]:
-        """The words whose role is another than in the plain source."""
-        return [word for pair in self.swaps for word in pair]
-
-    @property
-    def words_per_sentence(self) -> float:
-        return 7 + ADJECTIVE + 3 * PLACE
+        n = {kind: len(words) for kind, words in KINDS.items()}
+        self.choices = {  # in the order in which they are made
+            "opener": Choice(_fading(n["opener"])),
+            "an adjective?": Choice(_yes(ADJECTIVE)),
+            "adjective": Choice(_fading(n["adjective"]), only_if="an adjective?"),
+            "subject": Choice(_fading(n["subject"])),
+            "verb": Choice(_favourites(n["subject"], n["verb"], (0.7, 0.2), 7), "subject"),
+            "thing": Choice(_favourites(n["verb"], n["thing"], (0.5, 0.25, 0.15), 5), "verb"),
+            "a place?": Choice(_yes(PLACE)),
+            "preposition": Choice(_fading(n["preposition"]), only_if="a place?"),
+            "place": Choice(_favourites(n[place_follows], n["place"], (0.75, 0.15), 5), place_follows, "a place?"),
+        }
 
     @property
     def entropy(self) -> float:
@@ -135,94 +134,48 @@ class Source:
 
         Sentences are drawn independently, so this is the entropy rate of the text they make.
         """
-        verbs = self.subject @ self.verb
-        about = self.subject if self.place_follows == "subject" else self.opener
-        sentence = (
-            _entropy(self.opener)
-            + _entropy(torch.tensor([ADJECTIVE, 1 - ADJECTIVE], dtype=torch.float64))
-            + ADJECTIVE * _entropy(self.adjective)
-            + _entropy(self.subject)
-            + self.subject @ _entropy(self.verb)
-            + verbs @ _entropy(self.thing)
-            + _entropy(torch.tensor([PLACE, 1 - PLACE], dtype=torch.float64))
-            + PLACE * (_entropy(self.preposition) + about @ _entropy(self.place))
-        )
-        return float(sentence) / self.words_per_sentence
+        shares, sentence = {None: torch.ones(1, dtype=torch.float64)}, 0.0  # how often each option is chosen
+        for name, choice in self.choices.items():
+            shares[name] = shares[choice.given] @ choice.p
+            of_row = -torch.xlogy(choice.p, choice.p).sum(1)
+            sentence += float(shares[choice.only_if][0] * (shares[choice.given] @ of_row))
+        return sentence / WORDS_PER_SENTENCE
 
     def sample(self, n: int, seed: int = 0) -> Sentences:
         """n sentences, the same on every CPU."""
-        if n < 1:
-            raise ValueError(f"n={n}: give a number of sentences of at least 1.")
-        u = torch.rand(n, 9, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-        def draw(p: Tensor, column: int) -> tuple[Tensor, Tensor]:
-            """One choice per sentence, and its log-probability. p (choices,) or (n, choices)."""
-            p = p.expand(n, p.shape[-1])
-            choice = torch.searchsorted(p.cumsum(1), u[:, column : column + 1].contiguous())[:, 0]
-            choice = choice.clamp(max=p.shape[1] - 1)
-            return choice, p.gather(1, choice[:, None])[:, 0].log()
-
-        def yes(p: float, column: int) -> tuple[Tensor, Tensor]:
-            return draw(torch.tensor([p, 1 - p], dtype=torch.float64), column)
-
-        opener, l0 = draw(self.opener, 0)
-        (no_adjective, l1), (adjective, l2) = yes(ADJECTIVE, 1), draw(self.adjective, 2)
-        subject, l3 = draw(self.subject, 3)
-        verb, l4 = draw(self.verb[subject], 4)
-        thing, l5 = draw(self.thing[verb], 5)
-        (no_place, l6), (preposition, l7) = yes(PLACE, 6), draw(self.preposition, 7)
-        place, l8 = draw(self.place[subject if self.place_follows == "subject" else opener], 8)
-        log_p = l0 + l1 + l2 * (1 - no_adjective) + l3 + l4 + l5 + l6 + (l7 + l8) * (1 - no_place)
-
-        first = {kind: INDEX[words[0]] for kind, words in KINDS.items()}
-        past = torch.tensor([w in PAST_OPENERS for w in KINDS["opener"]])[opener]
-        the, stop, gap = (torch.full((n,), number) for number in (INDEX["the"], INDEX["."], -1))
-        slots = [
-            first["opener"] + opener,
-            the,
-            torch.where(no_adjective == 0, first["adjective"] + adjective, gap),
-            first["subject"] + subject,
-            torch.where(past, first["past verb"], first["verb"]) + verb,
-            the,
-            first["thing"] + thing,
-            torch.where(no_place == 0, first["preposition"] + preposition, gap),
-            torch.where(no_place == 0, the, gap),
-            torch.where(no_place == 0, first["place"] + place, gap),
-            stop,
-        ]
-        slots = torch.stack(slots, 1)  # (n, 11)
+        u = torch.rand(n, len(self.choices), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        made, log_p = {None: torch.zeros(n, dtype=torch.long)}, torch.zeros(n, dtype=torch.float64)
+        for column, (name, choice) in enumerate(self.choices.items()):
+            p = choice.p[made[choice.given]]  # (n, options)
+            option = torch.searchsorted(p.cumsum(1), u[:, column : column + 1].contiguous())
+            option = option.clamp(max=p.shape[1] - 1)
+            log_p += p.gather(1, option)[:, 0].log() * (made[choice.only_if] == 0)
+            made[name] = option[:, 0]
+        slots = []
+        for kind, only_if in FRAME:
+            words = INDEX[KINDS[kind][0]] + made.get(kind, made[None])
+            if kind == "verb":
+                words = words + len(KINDS["verb"]) * (made["opener"] >= PAST)  # the past verbs come next
+            slots.append(torch.where(made[only_if] == 0, words, -1))
+        slots = torch.stack(slots, 1)  # (n, 11), -1 where there is no word
         order = (slots < 0).long().argsort(dim=1, stable=True)  # words first, gaps last
         words = slots.gather(1, order)
         targets = torch.where(words >= 0, self.meaning[words.clamp(min=0)], PAD)
-        inputs = torch.cat([stop[:, None], targets[:, :-1].clamp(min=0)], 1)
+        inputs = torch.cat([torch.full((n, 1), INDEX["."]), targets[:, :-1].clamp(min=0)], 1)
         return Sentences(inputs, targets, log_p)
 
-    def log_prob(self, text: str) -> float:
-        """The log-probability of one sentence, ending in " .", in nats; -inf if the source never writes it."""
-        if any(word not in INDEX for word in text.split()):
-            return -math.inf
-        roles = [WORDS[self.meaning[INDEX[word]]] for word in text.split()]
-        said = {KIND[role]: KINDS[KIND[role]].index(role) for role in roles}  # kind: which of its words
-        tense = "past verb" if roles and roles[0] in PAST_OPENERS else "verb"
-        wanted = ["opener", "the", "adjective", "subject", tense, "the", "thing", "preposition", "the", "place", "."]
-        if "adjective" not in said:
-            wanted.remove("adjective")
-        if "place" not in said:
-            wanted[-4:-1] = []
-        if [KIND[role] for role in roles] != wanted:
-            return -math.inf
-        subject, verb = said["subject"], said[tense]
-        p = self.opener[said["opener"]] * self.subject[subject] * self.verb[subject, verb]
-        p = p * self.thing[verb, said["thing"]]
-        p = p * (ADJECTIVE * self.adjective[said["adjective"]] if "adjective" in said else 1 - ADJECTIVE)
-        if "place" not in said:
-            return float((p * (1 - PLACE)).log())
-        place = self.place[said[self.place_follows], said["place"]]
-        return float((p * PLACE * self.preposition[said["preposition"]] * place).log())
-
     def allows(self, text: str) -> bool:
-        """Whether the source could have written this sentence."""
-        return self.log_prob(text) > -math.inf
+        """Whether the source could have written this sentence: every slot in its place, the tense the opener's."""
+        words = text.split()
+        if any(word not in INDEX for word in words):
+            return False
+        roles = [WORDS[self.meaning[INDEX[word]]] for word in words]
+        kinds = [KIND[role] for role in roles]
+        there = {None: True, "an adjective?": "adjective" in kinds, "a place?": "place" in kinds}
+        wanted = [kind for kind, only_if in FRAME if there[only_if]]
+        if roles and roles[0] in KINDS["opener"][PAST:]:
+            wanted[wanted.index("verb")] = "past verb"
+        return kinds == wanted
 
 
 def dialects() -> dict[str, Source]:
