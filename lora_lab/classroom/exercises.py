@@ -26,17 +26,12 @@ _hints_given: dict[str, int] = {}
 
 def of_page(page: str) -> dict[str, Exercise]:
     """{"4.1": exercise, "4.2": ...} of page "04", in the order of its subject's file."""
-    subject = find_page(page).subject
-    part = open_subject(subject, "exercises")
+    part = open_subject(find_page(page).subject, "exercises")
     if part is None:
         return {}
     from .judging import Exercise
 
     there = [thing for thing in vars(part).values() if isinstance(thing, Exercise)]
-    if hasattr(part, "EXERCISES"):  # the first edition's form: see first_edition.py
-        from .first_edition import Adapted
-
-        there = [Adapted(old, subject) for old in part.EXERCISES]
     return {f"{int(page)}.{i}": exercise for i, exercise in enumerate(there, start=1)}
 
 

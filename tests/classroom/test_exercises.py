@@ -25,15 +25,12 @@ from lora_lab.classroom.judging import examine, exercise
 from lora_lab.classroom.pages import PAGES
 
 ALL = exercises.all_exercises()
-NEW = {n: e for n, e in ALL.items() if isinstance(e, judging.Exercise)}  # without the first edition's form
 every = pytest.mark.parametrize("number", ALL)
-every_new = pytest.mark.parametrize("number", NEW)
-WRITTEN = [page for page in PAGES if page.file.exists() and set(exercises.of_page(page.number)) <= set(NEW)]
-WRITTEN = [page for page in WRITTEN if exercises.of_page(page.number)]
+WITH_EXERCISES = [page for page in PAGES if exercises.of_page(page.number)]
 
 
 def answers(kind: str, number: str) -> list:
-    subject, _, name = NEW[number].name.partition(".")
+    subject, _, name = ALL[number].name.partition(".")
     return getattr(importlib.import_module(f"answers_{subject}"), kind)[name]
 
 
@@ -86,7 +83,7 @@ def test_every_exercise_is_whole(number):
         assert len(first.body) == 1 + (ast.get_docstring(first) is not None)
 
 
-@every_new
+@every
 def test_right_answers_in_any_style_are_right(number):
     right = answers("RIGHT", number)
     assert len(right) >= 3
@@ -95,7 +92,7 @@ def test_right_answers_in_any_style_are_right(number):
         assert verdict == "right", (answer, sentence)
 
 
-@every_new
+@every
 def test_wrong_answers_are_told_what_is_wrong_with_them(number):
     wrong = answers("WRONG", number)
     assert len(wrong) >= 6
@@ -105,7 +102,7 @@ def test_wrong_answers_are_told_what_is_wrong_with_them(number):
         assert f'lora_lab.hint("{number}") helps.' in sentence
 
 
-@every_new
+@every
 def test_each_known_mistake_is_told_its_own_sentence(number):
     for sentence, mistake in ALL[number].mistakes.items():
         verdict, said = examine(ALL[number], mistake, number)
@@ -122,7 +119,7 @@ def test_no_answer_is_blamed_for_the_judges_own_failure(number):
     functions = [lambda *arguments, value=value: value for value in VALUES]
     functions += [lambda *arguments: (x for x in [1, 2]), lambda *arguments: 1 / 0, lambda: 1, sys.exit]
     functions += [lambda *arguments: torch.full((4, 5), torch.nan), lambda *arguments: arguments[-1]]
-    mistakes = [mistake for e in NEW.values() for mistake in e.mistakes.values()]
+    mistakes = [mistake for e in ALL.values() for mistake in e.mistakes.values()]
     for answer in [*VALUES, (x for x in [1, 2]), *functions, *mistakes]:
         verdict, sentence = examine(ALL[number], answer, number)
         assert verdict in ("wrong", "right") and "judge failed" not in sentence, (answer, sentence)
@@ -132,7 +129,7 @@ def test_no_answer_is_blamed_for_the_judges_own_failure(number):
 # ---- on the pages -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.number)
+@pytest.mark.parametrize("page", WITH_EXERCISES, ids=lambda page: page.number)
 def test_the_page_shows_the_cells_and_headings_that_are_tested(page):
     """Otherwise: python tests/tools/stubs.py"""
     notebook = json.loads(page.file.read_text(encoding="utf-8"))
@@ -140,7 +137,7 @@ def test_the_page_shows_the_cells_and_headings_that_are_tested(page):
     assert stubs.write_stubs(notebook, page.number) == "" and json.dumps(notebook) == before
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.number)
+@pytest.mark.parametrize("page", WITH_EXERCISES, ids=lambda page: page.number)
 def test_no_exercise_binds_a_name_that_the_page_uses(page):
     """So any cell of the page can be run again after Run All."""
     exercise_cells, others = code_cells(page)
@@ -309,7 +306,7 @@ def test_a_file_of_the_first_edition_is_understood(own_progress):
     exercises.check("0.3", 5)
     assert json.loads(own_progress.read_text()) == kept | {"start_here.one_percent": "right"}
     known = {name for page in exercises.FIRST_EDITION for name in page}
-    assert {e.name for e in NEW.values()} & known, "the names of FIRST_EDITION are those of the exercises"
+    assert known <= {e.name for e in ALL.values()}, "progress of the first edition would be lost"
 
 
 @pytest.mark.parametrize("content", ["not json {", "[1, 2]", '{"mine": "precious"}'])
