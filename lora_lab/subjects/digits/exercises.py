@@ -48,7 +48,7 @@ def _counts(chosen, digits):
         ),
     },
 )
-def errors_by_digit(scores, y):  # logits (n, 10), true digits (n,) -> ten counts: the wrong images of each
+def errors_by_digit(scores, y):  # logits (n, 10), true digits (n,) -> ten counts: wrong images of each
     wrong = scores.argmax(1) != y
     return [int((wrong & (y == d)).sum()) for d in range(10)]
 
