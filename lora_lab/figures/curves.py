@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from .style import COLOURS, axes_of, lines_for, thinned_curve
+from .style import COLOURS, axes_of, lines_for, log_axis, thinned_curve
 
 
 def loss_curves(
@@ -40,9 +39,7 @@ def loss_curves(
     if floor is not None:
         ax.axhline(floor, ls="--", lw=1.5, color=COLOURS["floor"], label="floor (computed before training)")
     if log:
-        ax.set_yscale("log")
-        ax.yaxis.set_minor_locator(NullLocator())  # hundreds of ticks that nobody reads, on every redraw
-        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")  # 0.01, not a formula that has to be typeset
+        log_axis(ax.yaxis)
     ax.set(title=title, xlabel=xlabel, ylabel="loss (mean squared error)")
     if len(curves) + bool(published) + (floor is not None) > 1:
         ax.legend()
@@ -59,9 +56,7 @@ def spectra(
         look["marker"] = marker if len(values) <= 40 else None
         ax.plot(np.arange(1, len(values) + 1), values, label=label, **look)
     if log:
-        ax.set_yscale("log")
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        log_axis(ax.yaxis)
     ax.set(title=title, xlabel="index i", ylabel="singular value σᵢ")
     if len(matrices) > 1:
         ax.legend()

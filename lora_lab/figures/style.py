@@ -9,7 +9,9 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
 # One meaning each, on every page. tests/test_looks.py holds their contrast and what colour-blind readers see of them.
@@ -107,6 +109,15 @@ def use_style() -> None:
 
 def axes_of(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=figsize)[1] if ax is None else ax
+
+
+def log_axis(axis: Axis, ticks: Sequence[float] | None = None) -> None:
+    """Make `ax.xaxis` or `ax.yaxis` logarithmic, with plain numbers at its ticks."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_minor_locator(NullLocator())  # hundreds of ticks that nobody reads, on every redraw
+    axis.set_major_formatter(lambda x, _: f"{x:,g}")  # 0.01, not a formula that has to be typeset
+    if ticks is not None:
+        axis.set_major_locator(FixedLocator(ticks))
 
 
 def ring(ax: Axes, size: float) -> None:

@@ -1,4 +1,4 @@
-"""A recorded experiment is one readable JSON file beside its subject, written by the subject's `make_record` command."""
+"""A recorded experiment is one readable JSON file beside its subject, written by the subject's `make_record`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def read_record(subject: str, name: str = "record") -> dict:
 
 
 def write_record(record: dict, subject: str, name: str = "record") -> None:
-    """Write it so that a person can read it: a list of numbers on one line, at the end torch's version and the date."""
-    record = {**record, "torch": torch.__version__.split("+")[0], "date": date.today().isoformat()}
+    """Write it with the command that makes it, torch's version and the date, a list of numbers on one line."""
+    command = f"python -m lora_lab.subjects.{subject}.make_{name}"
+    version = torch.__version__.split("+")[0]
+    record = {"command": command, **record, "torch": version, "date": date.today().isoformat()}
     text = json.dumps(record, indent=1, ensure_ascii=False)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
     record_file(subject, name).write_text(text + "\n", encoding="utf-8")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,8 +21,7 @@ from lora_lab.subjects.mini_language.language import LENGTH, PROMPT, VOCABULARY
 
 CHECKPOINT = Path(__file__).with_name("base.safetensors")  # written by make_base
 ADAPTERS = Path(__file__).with_name("adapters")  # folders in PEFT's format, written by make_record
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-LINEARS = (*ATTENTION, "up_proj", "down_proj")
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 RANKS = (1, 2, 4, 8, 16, 64)  # that are compared
 _END = VOCABULARY.index(language.END)
 
@@ -71,18 +69,15 @@ class GPT(nn.Module):
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, len(VOCABULARY))
 
     def forward(self, ids: Tensor) -> Tensor:
-        places = torch.arange(ids.shape[1], device=ids.device)
-        x = self.tokens(ids) + self.places(places)  # (B, T, d)
+        x = self.tokens(ids) + self.places(torch.arange(ids.shape[1]))  # (B, T, d)
         for layer in self.layers:
             x = layer(x)
         return self.head(self.norm(x))  # (B, T, vocabulary)
 
 
 def new_gpt(seed: int = 0) -> GPT:
-    """A GPT at its start: weights N(0, 0.02²) scaled as usual, drawn in float64, the same on every CPU."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = GPT()
+    """A GPT at its start: weights scaled as usual, drawn in float64, the same on every CPU."""
+    model = GPT()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -110,33 +105,18 @@ def text_loss(logits: Tensor, y: Tensor) -> Tensor:
 @torch.no_grad()
 def above_floor(model: nn.Module, lines: Sequence[language.Line]) -> float:
     """Loss on these lines minus their floor, nats per token: the part of the loss that a better model could avoid."""
-    device = next(model.parameters()).device
     X, y = language.tensors(lines)
-    longest = int((y != -100).any(0).nonzero().max()) + 1
-    with in_eval_mode(model):
-        logits = model(X[:, :longest].to(device))  # (n, longest, vocabulary)
-    return float(text_loss(logits, y[:, :longest].to(device))) - language.floor(lines)
+    return float(text_loss(model(X), y)) - language.floor(lines)
 
 
 @torch.no_grad()
 def generate(model: nn.Module, records: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
     """One sentence for each record, always the likeliest next word. Stops at the END token."""
-    ids = language.prompts(records).to(next(model.parameters()).device)  # (n, 8)
-    with in_eval_mode(model):
-        while ids.shape[1] < LENGTH + 1 and not (ids[:, PROMPT:] == _END).any(1).all():
-            likeliest = model(ids)[:, -1].argmax(-1, keepdim=True)  # (n, 1)
-            ids = torch.cat([ids, likeliest], 1)  # (n, T + 1)
+    ids = language.prompts(records)  # (n, 8)
+    while ids.shape[1] < LENGTH + 1 and not (ids[:, PROMPT:] == _END).any(1).all():
+        likeliest = model(ids)[:, -1].argmax(-1, keepdim=True)  # (n, 1)
+        ids = torch.cat([ids, likeliest], 1)  # (n, T + 1)
     return [language.decode(row) for row in ids[:, PROMPT:]]
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 # ------------------------------------------------------------------------------------------------ the checkpoint
@@ -148,10 +128,7 @@ def record_of(checkpoint: Path = CHECKPOINT) -> dict:
 
 
 def load_base(checkpoint: Path = CHECKPOINT) -> GPT:
-    """The pretrained base, in eval mode.
-
-    Raises ValueError, in words, for a file that is missing or is not the one that the record beside it describes.
-    """
+    """The pretrained base. Raises ValueError for a file that is missing or is not the one that its record describes."""
     if not checkpoint.is_file():
         raise ValueError(f"there is no {checkpoint.name}: python -m lora_lab.subjects.transformer.make_base makes it.")
     data = checkpoint.read_bytes()
@@ -163,4 +140,4 @@ def load_base(checkpoint: Path = CHECKPOINT) -> GPT:
         )
     model = GPT()
     model.load_state_dict(from_bytes(data))
-    return model.eval()
+    return model

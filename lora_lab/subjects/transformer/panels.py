@@ -8,14 +8,14 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lora_lab import figures, theory
+from lora_lab import figures
 from lora_lab.adapter_set import AdapterSet
 from lora_lab.adapters import set_scale
 from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.subjects.mini_language import language
 from lora_lab.subjects.tables import Table
 
-from . import drawings
+from . import directions, drawings
 from .gpt import RANKS, above_floor, generate
 
 short = figures.short
@@ -23,25 +23,22 @@ short = figures.short
 
 def ways_panel(runs: Table) -> LiveFigure:
     """Every way to fine-tune, from the record: loss on the task, loss on the voices that no task trains."""
+    titles = {"loss": "above the floor", "others": "other voices: forgotten"}
 
     def draw(fig: Figure, task: str, where: str, r: int) -> str:
         here = runs.where(task=task)
         chosen, full = here.where(where=where, rank=r), here.where(way="full")
-        titles = {"loss": f"{task}: above the floor", "others": "other voices: forgotten"}
-        axes = [ax for ax in fig.axes if ax.get_label() == task]
-        if not axes:  # drawn once for each task; then only the rings move
+        if fig.get_label() != task:  # drawn once for each task; then only the rings move
+            fig.clear()
+            fig.set_label(task)
             grid = {"left": 0.08, "right": 0.985, "bottom": 0.15, "top": 0.9, "wspace": 0.25}
-            axes = fig.subplots(1, 2, gridspec_kw=grid)
-            for ax, (column, title) in zip(axes, titles.items()):
-                drawings.ways(here, column, ax, title=title)
+            for ax, column in zip(fig.subplots(1, 2, gridspec_kw=grid), titles):
+                drawings.ways(here, column, ax, title=f"{task}, {titles[column]}")
                 ax.axhline(full.mean(column), lw=1, ls=":", color=figures.COLOURS["full"])
                 figures.ring(ax, 17)
-                ax.set_label(task)
-            axes[1].get_legend().remove()
-        for ax in fig.axes:
-            ax.set_visible(ax.get_label() == task)
+            fig.axes[0].legend(loc="best")
         trained = chosen[0].trained
-        for ax, column in zip(axes, titles):
+        for ax, column in zip(fig.axes, titles):
             ax.lines[-1].set_data([trained], [chosen.mean(column)])
         return (
             f"{where} r = {r}: {trained:,} numbers ({short(100 * trained / full[0].trained)} %), "
@@ -60,34 +57,31 @@ def ways_panel(runs: Table) -> LiveFigure:
 # ------------------------------------------------------------------------------------------- subspaces
 
 
-def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]], sides: Sequence[int] = RANKS) -> LiveFigure:
+def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> LiveFigure:
     """φ(A₁, A₂, i, j) as a map with a mark at (i, j), and its value beside what chance gives. {label: (A1, A2)}."""
-    phis = {label: theory.subspace_similarity(*pair) for label, pair in pairs.items()}
+    phis = {label: directions.subspace_similarity(*pair) for label, pair in pairs.items()}
     width = {label: A.shape[1] for label, (A, _) in pairs.items()}
 
     def draw(fig: Figure, pair: str, i: int, j: int) -> str:
         phi = phis[pair]
         i, j = min(i, phi.shape[0]), min(j, phi.shape[1])
-        value, chance = float(phi[i - 1, j - 1]), theory.random_similarity(i, j, width[pair])
+        value, chance = float(phi[i - 1, j - 1]), directions.random_similarity(i, j, width[pair])
         if not fig.axes:
             grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
-            drawings.phi_map(phi, left, title="φ(i, j)")
+            drawings.phi_map(phi, left)
             figures.ring(left, 13)
             right.bar(["these two", "chance"], [0, 0], color=[figures.COLOURS["LoRA"], figures.COLOURS["rest"]])
-            for x in (0, 1):
-                right.text(x, 0, "", ha="center", va="bottom")
             right.set(ylim=(0, 1.1))
         left, right = fig.axes[:2]
         drawings.update_phi_map(left, phi)
         left.lines[0].set_data([j], [i])
-        right.set_title(f"i = {i}, j = {j}")
-        for bar, label, height in zip(right.patches, right.texts, (value, chance)):
+        right.set_title(f"{value:.2f}, by chance {chance:.2f}")
+        for bar, height in zip(right.patches, (value, chance)):
             bar.set_height(height)
-            label.set(text=f"{height:.2f}", y=height)
         return f"φ({i}, {j}) = {value:.2f}, chance {chance:.2f}"
 
-    controls = {"pair": menu("pair", list(pairs)), "i": choice("i", sides), "j": choice("j", sides)}
+    controls = {"pair": menu("pair", list(pairs)), "i": choice("i", RANKS), "j": choice("j", RANKS)}
     return LiveFigure(draw, controls, name="subspace similarity", figsize=(10, 3.6), keep=True)
 
 
@@ -107,14 +101,14 @@ class Said(NamedTuple):
 
 
 def talk(
-    adapters: AdapterSet, tasks: Mapping[str, str], lams: Sequence[float], records: Sequence[Sequence[str]], n: int = 60
+    adapters: AdapterSet, tasks: Mapping[str, str], lams: Sequence[float], records: Sequence[Sequence[str]]
 ) -> dict[tuple[str, float], Said]:
     """{(adapter, λ): what it says for `records`, and its losses and habits on more}. tasks: {adapter: task}."""
-    others = language.corpus(150, seed=8_000, tellers=[t for t in language.TELLERS if t != "anon"])
+    others = language.corpus(80, seed=8_000, tellers=[t for t in language.TELLERS if t != "anon"])
     found = {}
     for name, task in tasks.items():
-        lines = language.dialect(task, 150, seed=8_001)
-        asked = [line.record for line in lines[:n]]
+        lines = language.dialect(task, 80, seed=8_001)
+        asked = [line.record for line in lines[:30]]
         adapters.use(name)
         for lam in lams:
             set_scale(adapters.model, lam)
@@ -157,9 +151,7 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
         mark.set_xdata([lam, lam])
         for text, sentence in zip(fig.texts[1::2], now.texts):
             text.set(text=sentence, color=figures.COLOURS["LoRA"] if lam else figures.COLOURS["base"])
-        return (
-            f"“{now.texts[0]}” task {short(now.task)}, others {short(now.voices)}, right {100 * now.right:.0f} %"
-        )
+        return f"“{now.texts[0]}” task {short(now.task)}, others {short(now.voices)}, right {100 * now.right:.0f} %"
 
     controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 0.5)}
     return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.6), keep=True)

@@ -7,8 +7,6 @@ from typing import NamedTuple
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
 
-from .gpt import record_of
-
 
 class Run(NamedTuple):
     """One training run. loss: on the task; others: on the voices that no task trains; both nats above the floor.
@@ -28,24 +26,11 @@ class Run(NamedTuple):
     others: float
 
 
-def open_record() -> dict:
-    """The whole record. Raises ValueError if it was measured on another base than the shipped one."""
-    record = read_record("transformer")
-    if record["base"] != record_of()["sha256"]:
-        raise ValueError(
-            "record.json was measured on another base than base.safetensors: "
-            "run python -m lora_lab.subjects.transformer.make_record again."
-        )
-    return record
-
-
 def runs(part: str = "table") -> Table:
     """Every way to fine-tune at its tuned rate, three seeds: `part` "table", or "matrices", the paper's Table 5."""
     found = Table()
-    for task, ways in open_record()[part].items():
+    for task, ways in read_record("transformer")[part].items():
         for way, row in ways.items():
-            if way == "before":
-                continue
             for seed, (loss, others) in enumerate(zip(row["task"], row["voices"])):
                 found.append(Run(task, way, *place(way), row["trained"], row["lr"], seed, loss, others))
     return found
@@ -55,7 +40,7 @@ def forgetting() -> Table:
     """Three ways at their tuned rate, at half and at a quarter of it, three seeds."""
     trained = {run.way: run.trained for run in runs()}
     found = Table()
-    for task, ways in open_record()["forgetting"].items():
+    for task, ways in read_record("transformer")["forgetting"].items():
         for way, by_rate in ways.items():
             for lr, seeds in by_rate.items():
                 for seed, (loss, others) in enumerate(seeds):
@@ -70,12 +55,12 @@ def place(way: str) -> tuple[str | None, int | None]:
 
 
 class Said(NamedTuple):
-    """What a recorded model said: its first sentences, and the share of 100 that the task's grammar accepts."""
+    """What full fine-tuning said: its first sentences, and the share of 100 that the task's grammar accepts."""
 
     text: list[str]
     grammatical: float
 
 
 def said(task: str, way: str) -> Said:
-    row = open_record()["table"][task][way]
+    row = read_record("transformer")["table"][task][way]
     return Said(row["text"], row["grammatical"])
