@@ -4,26 +4,46 @@
     print(diagnose(model, optimizer))
 
 Works on this package's layers, PEFT's, loralib's and hand-written ones; changes nothing. An empty list means that none
-of the mistakes in findings.toml was seen, not that there is none. Some need evidence that is not in the model: give
-`base=` (the model before LoRA) or `adapter=` (what you meant to load), and they are looked for, too.
+of the mistakes in findings.toml was seen, not that there is none.
 
 The way through the files: `reading` finds the adapters, `probing` asks hand-written layers what they compute,
-`evidence` holds that and the optimizers, the rules look at the evidence, `findings` has the words.
+`evidence` holds that and the optimizers, the rules below look at the evidence, `findings` has the words.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from . import comparison_rules, layer_rules, training_rules
-from .evidence import collect
+from .evidence import Evidence, collect
 from .findings import Finding, Findings, finding, one_of_each_code
 
-RULES = (*layer_rules.RULES, *training_rules.RULES, *comparison_rules.RULES)
+OF_AN_ADAPTER = (
+    layer_rules.numbers,
+    layer_rules.scaling,
+    layer_rules.stacked,
+    training_rules.switched_off,
+    training_rules.half_precision,
+    training_rules.gradients,
+    training_rules.never_moved,
+    comparison_rules.scaling_of_the_file,
+)
+OF_THE_MODEL = (
+    layer_rules.tied_weight,
+    layer_rules.shared_factor,
+    layer_rules.uneven_targets,
+    layer_rules.weights_not_adapted,
+    training_rules.held,
+    training_rules.base_trains,
+    training_rules.movement,
+    comparison_rules.weights,
+    comparison_rules.statistics,
+    comparison_rules.loaded,
+)
 
 
 @torch.no_grad()
@@ -46,4 +66,13 @@ def diagnose(
     evidence = collect(model, optimizer, base, adapter)
     if not evidence.adapters:
         return Findings([finding("no-adapter", kind=type(model).__name__)])
-    return one_of_each_code(found for rule in RULES for found in rule(evidence))
+    return one_of_each_code(_all_findings(evidence))
+
+
+def _all_findings(evidence: Evidence) -> Iterator[Finding]:
+    yield from evidence.answers
+    for adapter in evidence.adapters:
+        for rule in OF_AN_ADAPTER:
+            yield from rule(evidence, adapter)
+    for rule in OF_THE_MODEL:
+        yield from rule(evidence)

@@ -3,129 +3,99 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from .probing import Answer, probe
-from .reading import Adapter, is_readable, read, size_of
+from .findings import Finding
+from .probing import probe
+from .reading import Adapter, is_readable, read
 
 FEW_STEPS = 10  # in a deep model whose layers start at zero, a gradient may need some steps to come through
 LAYERS_ASKED = 4  # of each kind of hand-written layer: they share their code
 
 
-class Optimizers:
-    """One or several optimizers: what they hold, and what they kept of the gradients."""
+class Held:
+    """A parameter in an optimizer, and what the optimizer kept of its gradients."""
+
+    def __init__(self, p: Tensor, group: dict, state: dict) -> None:
+        self.p = p
+        self.rate = rate(group)
+        self.is_adam = "betas" in group
+        # plain SGD, and L-BFGS of each tensor: no state tells what happened
+        self.keeps_nothing = group.get("momentum") == 0 and "nesterov" in group or "history_size" in group
+        kept = [t for key, t in state.items() if key != "step" and is_readable(t)]
+        made_beforehand = state.get("step") == 0  # as Adagrad does
+        self.begun = bool(kept) and not self.keeps_nothing and not made_beforehand
+        self.moved = self.begun and any(bool(t.any()) for t in kept)
+        self.steps = int(state.get("step", 0)) if self.begun else 0
+        self.long_enough = self.begun and (self.steps >= FEW_STEPS or "step" not in state)
+        self.others_long_enough = False  # whether its optimizer has trained on anything for a while
+
+    def gradient_came(self) -> bool | None:
+        """Whether a gradient other than zero has ever reached it; None where the state cannot tell (yet)."""
+        if self.moved:
+            return True
+        if self.begun:
+            return False if self.steps >= FEW_STEPS else None
+        if self.keeps_nothing or self.p.grad is not None:
+            return None
+        return False if self.others_long_enough else None
+
+
+def rate(group: dict, name: str = "initial_lr") -> float:
+    """The learning rate that a schedule, if there is one, started from; name="lr": the one of now."""
+    return float(group.get(name, group.get("lr", 0.0)))
+
+
+class Optimizers(dict):
+    """{id(parameter): Held} of one or several optimizers."""
 
     def __init__(self, optimizers: list) -> None:
+        super().__init__()
         self.given = bool(optimizers)
-        self.groups: list[dict] = []
-        self._group: dict[int, dict] = {}
-        self._owner: dict[int, object] = {}
-        self._reached: dict[int, bool] = {}
+        self.groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        self.have_stepped = False
         for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                self.groups.append(group)
-                for p in group["params"]:
-                    self._group[id(p)], self._owner[id(p)] = group, optimizer
-
-    def holds(self, p: Tensor) -> bool:
-        return id(p) in self._group
-
-    def hold_strangers(self, model: nn.Module) -> bool:
-        """Whether some of the tensors are not the model's."""
-        return not set(self._group) <= {id(p) for p in model.parameters()}
-
-    def is_adam(self, p: Tensor) -> bool:
-        return "betas" in self._group[id(p)]
-
-    def rate(self, p: Tensor) -> float:
-        """The learning rate that a schedule, if there is one, started from."""
-        group = self._group[id(p)]
-        return float(group.get("initial_lr", group.get("lr", 0.0)))
+            states = getattr(optimizer, "state", None) or {}
+            self.have_stepped |= any(states.values())
+            held = [Held(p, group, states.get(p) or {}) for group in optimizer.param_groups for p in group["params"]]
+            long_enough = any(h.long_enough for h in held)
+            for h in held:
+                h.others_long_enough = long_enough
+                self[id(h.p)] = h
 
     def rates(self, name: str = "initial_lr") -> str:
-        """All groups' rates, as text; name="lr": of now, not of the schedule's start."""
-        rates = {float(group.get(name, group.get("lr", 0.0))) for group in self.groups}
-        return ", ".join(f"{rate:g}" for rate in sorted(rates))
-
-    def state(self, p: Tensor) -> dict:
-        """What is kept of this tensor; {} before its first gradient."""
-        states = getattr(self._owner.get(id(p)), "state", None) or {}
-        state = states.get(p) or {}
-        if self.keeps_nothing(p) or state.get("step") == 0:  # Adagrad makes its state beforehand
-            return {}
-        return state if any(isinstance(t, Tensor) for t in state.values()) else {}
-
-    def steps(self, p: Tensor) -> int:
-        return int(self.state(p).get("step", 0))
-
-    def has_stepped(self) -> bool:
-        return any(any(states.values()) for states in (getattr(o, "state", None) or {} for o in self._owner.values()))
-
-    def keeps_nothing(self, p: Tensor) -> bool:
-        """Plain SGD, and L-BFGS of each tensor: no state tells what happened."""
-        group = self._group.get(id(p), {})
-        return group.get("momentum") == 0 and "nesterov" in group or "history_size" in group
-
-    def gradient_came(self, p: Tensor) -> bool | None:
-        """Whether a gradient other than zero has ever reached p; None where the state cannot tell (yet)."""
-        state = self.state(p)
-        if state:
-            kept = [t for key, t in state.items() if key != "step" and isinstance(t, Tensor)]
-            if any(t.any() for t in kept):
-                return True
-            return False if self.steps(p) >= FEW_STEPS else None
-        waiting = self.keeps_nothing(p) or p.grad is not None
-        return False if not waiting and self._others_were_reached(p) else None
-
-    def _others_were_reached(self, p: Tensor) -> bool:
-        """Whether this optimizer has trained on something else for a while."""
-        optimizer = self._owner[id(p)]
-        if id(optimizer) not in self._reached:
-            others = [q for group in optimizer.param_groups for q in group["params"]]
-            states = [state for state in map(self.state, others) if state]
-            steps = [int(state["step"]) for state in states if "step" in state]
-            self._reached[id(optimizer)] = max(steps) >= FEW_STEPS if steps else bool(states)
-        return self._reached[id(optimizer)]
+        return ", ".join(f"{lr:g}" for lr in sorted({rate(group, name) for group in self.groups}))
 
 
 @dataclass
 class Evidence:
     model: nn.Module
     adapters: list[Adapter]
-    answers: dict[int, Answer]  # of hand-written layers, by id(adapter)
+    answers: list[Finding]  # of hand-written layers
     optimizers: Optimizers
     base: Mapping[str, Tensor] | None
     adapter: Mapping[str, Tensor] | None
-    config: Mapping | None  # of the adapter's folder
+    config: Mapping  # of the adapter's folder
 
     def __post_init__(self) -> None:
         self.active = [a for a in self.adapters if a.active]
 
-    def answer(self, a: Adapter) -> Answer:
-        return self.answers.get(id(a), Answer())
-
-    def scale(self, a: Adapter) -> float | None:
-        """What the update is multiplied by: measured where that was possible, else what the layer says."""
-        measured = self.answer(a).scale
-        return measured if measured and not a.merged else a.scaling
-
-    def relative_size(self, a: Adapter) -> float | None:
-        """||update|| / ||W||, None where one of them cannot be computed."""
-        norm = float(a.weight.float().norm()) if a.plain and is_readable(a.weight) else 0.0
-        return abs(self.scale(a) or 1.0) * size_of(a) / norm if norm else None
+    def held(self, a: Adapter) -> dict[str, Held]:
+        """{name: Held} of the adapter's factors that are in an optimizer."""
+        return {name: self.optimizers[id(p)] for name, p in zip(a.names, a.factors) if id(p) in self.optimizers}
 
 
 def collect(model: object, optimizer: object, base: object, adapter: object) -> Evidence:
     """Everything read once. Raises TypeError, in a sentence, for arguments of another kind."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; diagnose reads a torch.nn.Module.")
-    optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
+    optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
     optimizers = [one for one in optimizers if one is not None]
     for one in optimizers:
         if not isinstance(getattr(one, "param_groups", None), list):
@@ -137,14 +107,14 @@ def collect(model: object, optimizer: object, base: object, adapter: object) -> 
         base = dict(base.named_parameters(remove_duplicate=False)) | base.state_dict()
     if base is not None and not isinstance(base, Mapping):
         raise TypeError(f"base is a {type(base).__name__}; give the model before LoRA was attached, or its state_dict.")
-    tensors, config = (None, None) if adapter is None else _loaded(adapter)
+    tensors, config = (None, {}) if adapter is None else _loaded(adapter)
     adapters = read(model)
     return Evidence(model, adapters, _ask(adapters), Optimizers(optimizers), base, tensors, config)
 
 
-def _loaded(adapter: object) -> tuple[Mapping[str, Tensor], Mapping | None]:
+def _loaded(adapter: object) -> tuple[Mapping[str, Tensor], Mapping]:
     if isinstance(adapter, Mapping):
-        return adapter, None
+        return adapter, {}
     if not isinstance(adapter, str | os.PathLike):
         raise TypeError(f"adapter is a {type(adapter).__name__}; give an adapter's folder or a dictionary of tensors.")
     folder = Path(adapter)
@@ -160,17 +130,11 @@ def _loaded(adapter: object) -> tuple[Mapping[str, Tensor], Mapping | None]:
         ) from None
 
 
-def _ask(adapters: list[Adapter]) -> dict[int, Answer]:
-    answers, asked = {}, {}
+def _ask(adapters: list[Adapter]) -> list[Finding]:
+    found, asked = [], Counter()
     for a in adapters:
-        kind = (type(a.host), type(a.holder), a.r, a.alpha, a.scaling, a.merged, a.enabled, a.host.training)
-        asked[kind] = asked.get(kind, 0) + 1
-        if a.make == "own" and a.plain and asked[kind] <= LAYERS_ASKED:
-            answer = probe(a)
-            if answer:
-                answers[id(a)] = answer
-    return answers
-
-
-def same(x: float | None, y: float | None) -> bool:
-    return x is not None and y is not None and math.isclose(x, y, rel_tol=1e-3)
+        kind = (type(a.host).__name__, a.r, a.alpha, a.scaling, a.merged, a.enabled, a.host.training)
+        asked[kind] += 1
+        if a.make == "own" and asked[kind] <= LAYERS_ASKED:
+            found += probe(a)
+    return found

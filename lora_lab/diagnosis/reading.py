@@ -1,14 +1,13 @@
-"""Find the low-rank adapters of any model, whoever wrote them: this package's, PEFT's, loralib's, or one's own.
+"""Find the low-rank adapters of any model, whoever wrote them: this package's, PEFT's, or layers of one's own.
 
-Nothing is imported for that and nothing is called but properties that hold state: a layer counts as LoRA by the
-factors it carries. `diagnose` reads models through this.
+PEFT is not imported for that: a layer counts as LoRA by the factors it carries. (loralib's layers are read like those
+of one's own, whose form is theirs.)
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
 
@@ -20,224 +19,188 @@ from lora_lab.layers import LowRankUpdate
 # What people call the two factors; the last pair is so common a name that it counts only beside a weight it fits.
 PAIRS = (("lora_A", "lora_B"), ("lora_a", "lora_b"), ("lora_down", "lora_up"), ("A", "B"))
 FACTOR_NAMES = {name for pair in PAIRS for name in pair}
-ALPHA, SCALING = ("alpha", "lora_alpha"), ("scaling", "scale")
-
-# B (out, r) A (r, in); S1's A (in, r) B (r, out); and both for a weight stored as (in, out)
-FORMS = (
-    lambda A, B: B @ A,
-    lambda A, B: (A @ B).T,
-    lambda A, B: (B @ A).T,
-    lambda A, B: A @ B,
-)
+AS_BASE = ("gaussian", "eva", "orthogonal")  # PEFT's named starts that leave the weight as it is
 
 
 @dataclass
 class Adapter:
-    """One update B A of one weight, as far as it can be read.
+    """One update B A of one weight, as far as it can be read; None for what is not known.
 
-    host: the layer whose forward adds the update; path: where it is in the model. delta() is unscaled, in the shape
-    (rows, cols) of the weight seen as a matrix, or None where the shapes do not say. alpha, scaling: None if unknown.
-    in_place: merging writes into `weight` (everywhere but in this package).
+    host: the layer whose forward adds the update; path: where it is in the model. product: (left, right), views of the
+    factors with left @ right = B A as a matrix of the weight's shape. measured: the scale that `probing` saw.
     """
 
     path: str
-    make: str  # "lora_lab", "peft", "loralib" or "own"
+    make: str  # "lora_lab", "peft" or "own"
     host: nn.Module
     A: Tensor
     B: Tensor
+    product: tuple[Tensor, Tensor] | None
     r: int
     alpha: float | None
     scaling: float | None
     weight: Tensor | None
     tensor: str = "weight"  # the weight's name
-    holder: nn.Module | None = None  # the module that carries the factors, where that is not the host
     names: tuple[str, str] = ("lora_A", "lora_B")  # of the factors
     merged: bool = False
     enabled: bool = True
     active: bool = True
-    plain: bool = True  # False for variants whose update is not scaling * B A (DoRA)
-    form: int = 0  # of FORMS; -1: none fits
-    in_place: bool = True
-    moves_base: bool = False  # initialisations such as PiSSA's take B A out of the weight at the start
+    plain: bool = True  # False for DoRA, whose update is not scaling * B A
+    moves_base: bool = False  # starts such as PiSSA's take B A out of the weight
     rslora: bool = False
     slider: float = 1.0  # what the update is multiplied by beside the scaling
     name: str = ""  # of one adapter among several in a layer (PEFT)
-    product: Callable[[], Tensor] | None = None  # B A, where it is more than a product (loralib's MergedLinear)
+    measured: float | None = None
 
     @property
     def where(self) -> str:
         return self.path or type(self.host).__name__
 
     @property
-    def rank_term(self) -> float:
-        """What alpha is divided by."""
-        return math.sqrt(self.r) if self.rslora else self.r
-
-    @property
     def factors(self) -> tuple[Tensor, Tensor]:
         return self.A, self.B
 
+    @property
+    def readable(self) -> bool:
+        return is_readable(self.A) and is_readable(self.B)
+
+    @property
+    def scale(self) -> float | None:
+        """What the update is multiplied by: measured where that was possible, else what the layer says."""
+        return self.measured or self.scaling
+
+    @property
+    def off(self) -> str | None:
+        """Why the update trains nothing now, if so."""
+        if self.merged:
+            return "merged"
+        if not self.enabled:
+            return "disabled"
+        return "scaled-to-zero" if self.slider == 0 or self.scaling == 0 else None
+
     def delta(self) -> Tensor | None:
-        """The product of the factors in the weight's orientation, without scaling."""
-        if self.product is not None:
-            return self.product()
-        return None if self.form < 0 else FORMS[self.form](_flat(self.A), _flat(self.B))
+        """B A in the weight's orientation, without scaling."""
+        if hasattr(self.host, "merge_AB"):  # loralib's MergedLinear, whose update is more than one product
+            return self.host.merge_AB().detach()
+        return self.product and self.product[0] @ self.product[1]
 
-
-def _flat(t: Tensor) -> Tensor:
-    return t if t.ndim == 2 else t.flatten(1)
-
-
-def _form(A: Tensor, B: Tensor, weight: Tensor | None, flipped: bool = False) -> tuple[int, int]:
-    """Which product of the factors is the update, and its rank r; (-1, r) if none fits."""
-    a, b = _flat(A), _flat(B)
-    options = []
-    for form in (2, 3, 0, 1) if flipped else (0, 1, 2, 3):
-        left, right = (b, a) if form in (0, 2) else (a, b)
-        if left.shape[1] != right.shape[0]:
-            continue
-        shape = (left.shape[0], right.shape[1]) if form in (0, 3) else (right.shape[1], left.shape[0])
-        if weight is None or shape == _flat(weight).shape:
-            options.append((left.shape[1], form))
-    if not options:
-        return -1, min(*a.shape, *b.shape)
-    r = min(options)[0]  # a square A fits both ways: the small side is the rank
-    return next(form for rank, form in options if rank == r), r
-
-
-# ---------------------------------------------------------------------------------------------------- the four makes
+    def relative_size(self) -> float | None:
+        """||scale * B A|| / ||W||, without the product: ||L R||² = tr((R Rᵀ)(Lᵀ L))."""
+        if self.product is None or not self.plain or not is_readable(self.weight) or not self.weight.any():
+            return None
+        left, right = (t.float() for t in self.product)
+        squared = float(((right @ right.T) * (left.T @ left)).sum())
+        return abs(self.scale or 1.0) * max(squared, 0.0) ** 0.5 / float(self.weight.float().norm())
 
 
 def read(model: nn.Module) -> list[Adapter]:
     """Every adapter of the model, in the order of its modules; a shared module once."""
-    found = _ours(model)
-    configs = getattr(model, "peft_config", None) or {}
-    paths = {id(m): path for path, m in model.named_modules()}
-    parents = {id(child): parent for parent in model.modules() for child in parent.children()}
+    found = []
+    for site in adapted(model):
+        a, weight = site.adapter, site.base_weight
+        found.append(Adapter(
+            path=site.name, make="lora_lab", host=site.module, A=a.lora_A, B=a.lora_B, r=a.r, alpha=a.alpha,
+            product=orient(a.lora_A, a.lora_B, weight), scaling=a.scaling, weight=weight, tensor=site.tensor,
+            merged=a.merged, enabled=a.enabled, rslora=a.rslora, slider=a.lam,
+        ))  # fmt: skip
     for path, module in model.named_modules():
         if isinstance(module, LowRankUpdate):
             continue
+        from_peft = isinstance(getattr(module, "scaling", None), dict) and hasattr(module, "merged_adapters")
         try:
-            if isinstance(getattr(module, "scaling", None), dict) and hasattr(module, "merged_adapters"):
-                found += _peft(path, module, configs)
-            elif hasattr(module, "merge_weights") and hasattr(module, "lora_alpha"):
-                found += _loralib(path, module)
-            else:
-                found += _own(path, module, parents, paths)
+            found += (_from_peft if from_peft else _from_own)(model, path, module)
         except Exception:  # noqa: BLE001 - somebody's module that only looks like one; what cannot be read is left out
             continue
     return found
 
 
-def _ours(model: nn.Module) -> list[Adapter]:
-    found = []
-    for site in adapted(model):
-        a = site.adapter
-        found.append(Adapter(
-            path=site.name, make="lora_lab", host=site.module, A=a.lora_A, B=a.lora_B, r=a.r, alpha=a.alpha,
-            scaling=a.scaling, weight=site.base_weight, tensor=site.tensor, holder=a, merged=a.merged,
-            enabled=a.enabled, in_place=False, rslora=a.rslora, slider=a.lam,
-        ))  # fmt: skip
-    return found
+def orient(A: Tensor, B: Tensor, weight: Tensor | None, flipped: bool = False) -> tuple[Tensor, Tensor] | None:
+    """(left, right), so that left @ right is the update as a matrix of the weight's shape; None if nothing fits.
+
+    The factors are B (out, r) A (r, in), or S1's A (in, r) B (r, out); the weight is (out, in), or flipped, (in, out).
+    Where several ways fit, the small side is the rank.
+    """
+    A, B = A.detach().flatten(1), B.detach().flatten(1)
+    ways, turned = [(B, A), (B.T, A.T)], [(A.T, B.T), (A, B)]
+    fitting = []
+    for left, right in turned + ways if flipped else ways + turned:
+        if left.shape[1] == right.shape[0]:
+            if weight is None or (len(left), right.shape[1]) == weight.flatten(1).shape:
+                fitting.append((left, right))
+    return min(fitting, key=lambda pair: len(pair[1]), default=None)
 
 
-def _peft(path: str, module: nn.Module, configs: dict) -> Iterator[Adapter]:
-    base = module
-    while isinstance(getattr(base, "base_layer", None), nn.Module):
-        base = base.base_layer
-    tensor = getattr(module, "parameter_name", None) or "weight"
-    if not hasattr(base, tensor) and hasattr(base, "in_proj_weight"):
-        tensor = "in_proj_weight"
+def _from_peft(model: nn.Module, path: str, module: nn.Module) -> Iterator[Adapter]:
+    base = module.get_base_layer()
+    default = "in_proj_weight" if hasattr(base, "in_proj_weight") else "weight"
+    tensor = getattr(module, "parameter_name", None) or default
     weight = getattr(base, tensor, None)
-    for kind in ("lora_", "lora_embedding_"):
-        As, Bs = getattr(module, f"{kind}A", {}), getattr(module, f"{kind}B", {})
-        for name in As.keys() if hasattr(As, "keys") else ():
-            A, B = (getattr(f[name], "weight", f[name]) for f in (As, Bs))
-            form, r = _form(A, B, weight, bool(getattr(module, "fan_in_fan_out", False)))
-            # DoRA and AdaLoRA compute something else from A and B
-            other = any(name in (getattr(module, n, None) or {}) for n in ("lora_magnitude_vector", "lora_E"))
-            init = getattr(configs.get(name), "init_lora_weights", True)
-            yield Adapter(
-                path=path, make="peft", host=module, A=A, B=B, r=int(module.r.get(name, r)),
-                alpha=module.lora_alpha.get(name), scaling=module.scaling.get(name), weight=weight, tensor=tensor,
-                merged=name in module.merged_adapters, enabled=not getattr(module, "disable_adapters", False),
-                active=name in getattr(module, "active_adapters", [name]), plain=not other, form=form, name=name,
-                moves_base=isinstance(init, str) and init not in ("gaussian", "eva", "orthogonal"),
-            )  # fmt: skip
+    As, Bs = {**module.lora_A, **module.lora_embedding_A}, {**module.lora_B, **module.lora_embedding_B}
+    for name in As:
+        A, B = (getattr(factor, "weight", factor) for factor in (As[name], Bs[name]))
+        config = getattr(model, "peft_config", {}).get(name)
+        start = getattr(config, "init_lora_weights", True)
+        yield Adapter(
+            path=path, make="peft", host=module, A=A, B=B, r=module.r[name], alpha=module.lora_alpha.get(name),
+            product=orient(A, B, weight, bool(getattr(module, "fan_in_fan_out", False))), weight=weight, tensor=tensor,
+            scaling=module.scaling.get(name), merged=name in module.merged_adapters, name=name,
+            enabled=not module.disable_adapters, active=name in module.active_adapters,
+            plain=name not in module.lora_magnitude_vector, moves_base=isinstance(start, str) and start not in AS_BASE,
+        )  # fmt: skip
 
 
-def _loralib(path: str, module: nn.Module) -> Iterator[Adapter]:
-    if not isinstance(getattr(module, "lora_A", None), Tensor):
-        return  # r = 0: loralib's way of saying "a plain layer"
-    base = getattr(module, "conv", module)
-    form, _ = _form(module.lora_A, module.lora_B, base.weight, bool(getattr(module, "fan_in_fan_out", False)))
-    yield Adapter(
-        path=path, make="loralib", host=module, A=module.lora_A, B=module.lora_B, r=int(module.r),
-        alpha=float(module.lora_alpha), scaling=float(module.scaling), weight=base.weight, merged=bool(module.merged),
-        form=form, product=getattr(module, "merge_AB", None),
-    )  # fmt: skip
-
-
-def _own(path: str, module: nn.Module, parents: dict, paths: dict) -> Iterator[Adapter]:
+def _from_own(model: nn.Module, path: str, module: nn.Module) -> Iterator[Adapter]:
+    flipped = bool(getattr(module, "fan_in_fan_out", False))
     for names in PAIRS:
-        A, B = (factor_of(module, name) for name in names)
+        A, B = (getattr(module, name, None) for name in names)
+        A, B = (t.weight if isinstance(t, nn.Module) else t for t in (A, B))  # a layer that is one, nn.Linear(in, r)
         if not all(isinstance(t, Tensor) and t.ndim == 2 and t.numel() and t.is_floating_point() for t in (A, B)):
             continue
-        host, tensor, weight = _host(module, A, B, parents)
-        form, r = _form(A, B, weight)
-        if form < 0 or (names == ("A", "B") and weight is None) or 2 * r > A.numel() // r + B.numel() // r:
+        place, host, tensor, weight = _host(model, path, module, A, B)
+        product = orient(A, B, weight, flipped)
+        if names == ("A", "B") and weight is None or product is None and not hasattr(module, "merge_AB"):
             continue
         both = (host, module)
-        place = re.sub(r"(^|\.)parametrizations\.(\w+)\.\d+$", r"\1\2", paths.get(id(host), path))
         yield Adapter(
-            path=place, make="own", host=host, A=A, B=B, r=r, alpha=_number(both, ALPHA),
-            scaling=_number(both, SCALING), weight=weight, tensor=tensor, holder=module, names=names, form=form,
+            path=place, make="own", host=host, A=A, B=B, product=product, r=len(product[1]) if product else module.r,
+            alpha=_number(both, "alpha", "lora_alpha"), scaling=_number(both, "scaling", "scale"),
+            weight=weight, tensor=tensor, names=names, merged=any(getattr(m, "merged", False) is True for m in both),
             enabled=all(getattr(m, "enabled", True) is not False for m in both),
-            merged=any(getattr(m, "merged", False) is True for m in both),
         )  # fmt: skip
         return
 
 
-def factor_of(module: nn.Module, name: str) -> object:
-    """The factor itself, or the weight of a layer that is one, such as nn.Linear(in, r)."""
-    value = getattr(module, name, None)
-    return getattr(value, "weight", None) if isinstance(value, nn.Module) else value
-
-
-def _number(modules: tuple[nn.Module, ...], names: tuple[str, ...]) -> float | None:
-    for module in modules:
-        for name in names:
-            value = getattr(module, name, None)
-            if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
-                value = value.item()
-            if isinstance(value, Real) and not isinstance(value, bool):
-                return float(value)
-    return None
-
-
-def _host(module: nn.Module, A: Tensor, B: Tensor, parents: dict) -> tuple[nn.Module, str, Tensor | None]:
-    """The layer that adds the update, and the weight it belongs to: in the module itself, in a child of it, or in a
-    sibling (a layer that holds a Linear and a module of factors side by side)."""
-
-    def fits(weight: object) -> bool:
-        return isinstance(weight, Tensor) and weight.ndim >= 2 and _form(A, B, weight)[0] >= 0
-
-    own, parent = module._parameters.get("weight"), parents.get(id(module))
-    if fits(own):
-        return module, "weight", own
-    if isinstance(parent, nn.utils.parametrize.ParametrizationList) and fits(getattr(parent, "original", None)):
-        of_one_layer = parents[id(parent)]  # {tensor: list of parametrizations}
-        return module, next(name for name, p in of_one_layer.items() if p is parent), parent.original
-    for holder in (module, parent):
-        children = [] if holder is None else list(holder.named_children())
-        weights = [getattr(c, "weight", None) for n, c in children if n not in FACTOR_NAMES and c is not module]
-        weights = [w for w in weights if fits(w)]
+def _host(
+    model: nn.Module, path: str, module: nn.Module, A: Tensor, B: Tensor
+) -> tuple[str, nn.Module, str, Tensor | None]:
+    """The layer that adds the update (path, module), and the weight it belongs to (name, tensor). The weight is in the
+    module itself, or it is parametrized by it, or in a child, or in a sibling (a Linear beside a module of factors)."""
+    own = module._parameters.get("weight")
+    if own is not None and (hasattr(module, "merge_AB") or orient(A, B, own)):
+        return path, module, "weight", own
+    parametrized = re.fullmatch(r"(?:(.*)\.)?parametrizations\.(\w+)\.\d+", path)
+    if parametrized:
+        place, tensor = parametrized[1] or "", parametrized[2]
+        layer = model.get_submodule(place)
+        return place, layer, tensor, layer.parametrizations[tensor].original
+    for place in (path, path.rpartition(".")[0]):
+        layer = model.get_submodule(place)
+        others = [child for name, child in layer.named_children() if name not in FACTOR_NAMES and child is not module]
+        weights = [getattr(child, "weight", None) for child in others]
+        weights = [w for w in weights if isinstance(w, Tensor) and w.ndim > 1 and orient(A, B, w)]
         if len(weights) == 1:
-            return holder, "weight", weights[0]
-    return module, "weight", None
+            return place, layer, "weight", weights[0]
+    return path, module, "weight", None
 
 
-# ------------------------------------------------------------------------------------------------------ other models
+def _number(modules: tuple[nn.Module, ...], *names: str) -> float | None:
+    """The first of these attributes that is a number."""
+    for value in (getattr(module, name, None) for module in modules for name in names):
+        if isinstance(value, Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, Real) and not isinstance(value, bool):
+            return float(value)
+    return None
 
 
 def plain_name(path: str, tensor: str) -> str:
@@ -247,14 +210,6 @@ def plain_name(path: str, tensor: str) -> str:
     return path if path == tensor or path.endswith(f".{tensor}") else f"{path}.{tensor}" if path else tensor
 
 
-def size_of(a: Adapter) -> float:
-    """||B A||_F without forming the product: sqrt(tr((A Aᵀ)(Bᵀ B))). For factors whose inner side is r."""
-    A, B = _flat(a.A).detach(), _flat(a.B).detach()
-    A, B = (A if A.shape[0] == a.r else A.T).float(), (B if B.shape[1] == a.r else B.T).float()
-    if A.shape[0] != B.shape[1]:
-        return float("nan")
-    return float(((A @ A.T) * (B.T @ B)).sum().clamp(min=0).sqrt())
-
-
-def is_readable(t: Tensor | None) -> bool:
-    return isinstance(t, Tensor) and not t.is_meta and t.is_floating_point() and type(t) in (Tensor, nn.Parameter)
+def is_readable(t: object) -> bool:
+    """Whether its numbers may be looked at: not on the meta device, not quantized."""
+    return type(t) in (Tensor, nn.Parameter) and not t.is_meta and t.is_floating_point()
