@@ -81,6 +81,7 @@ class Site(NamedTuple):
 
 class Candidate(NamedTuple):
     name: str
+    path: str  # of the module
     module: nn.Module
     tensor: str
     aliases: frozenset[str]  # every name a pattern may mean: paths of a shared module, with and without the weight
@@ -104,7 +105,7 @@ def named_layers(model: nn.Module, remove_duplicate: bool = True) -> Iterator[tu
         above, _, child = path.rpartition(".")
         if path:
             name, parent = parents[above]
-            name = name if _is_wrapped(parent, child) else _join(name, child)
+            name = name if _is_wrapped(parent, child) else join(name, child)
         else:
             name = ""
         parents[path] = name, module
@@ -117,7 +118,7 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     for path, module in named_layers(model):
         if not isinstance(module, LowRankUpdate):
             for tensor, p in module._parameters.items():
-                name = re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", _join(path, tensor))
+                name = re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", join(path, tensor))
                 if p is not None:
                     found[name] = p
     return found
@@ -144,7 +145,7 @@ def also_trained(model: nn.Module) -> list[str]:
         before = vars(module).get("_lora_buffers", {})
         if before:
             moved |= {n for n, now in _buffers(module).items() if before.get(n, now) != now}
-        names += [_join(path, n) for n in sorted(moved)]
+        names += [join(path, n) for n in sorted(moved)]
     return names
 
 
@@ -163,7 +164,7 @@ def weights_of(module: nn.Module) -> list[str]:
     return []
 
 
-def _join(path: str, tail: str) -> str:
+def join(path: str, tail: str) -> str:
     return f"{path}.{tail}" if path else tail
 
 
@@ -183,11 +184,11 @@ def candidates(model: nn.Module) -> list[Candidate]:
     for key, module in modules.items():
         single = _has_one_weight(module)
         for tensor in weights_of(module):
-            aliases = {_join(p, tensor) for p in paths[key]} | {p for p in paths[key] if p}
+            aliases = {join(p, tensor) for p in paths[key]} | {p for p in paths[key] if p}
             aliases |= {p for p in attention_outputs.get(key, []) if p}
-            name = paths[key][0] if single and paths[key][0] else _join(paths[key][0], tensor)
+            name = paths[key][0] if single and paths[key][0] else join(paths[key][0], tensor)
             wrap = isinstance(module, nn.Linear) and key not in unwrappable and key not in attention_outputs
-            found.append(Candidate(name, module, tensor, frozenset(aliases), wrap))
+            found.append(Candidate(name, paths[key][0], module, tensor, frozenset(aliases), wrap))
     return found
 
 
@@ -238,7 +239,7 @@ def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> st
     other = f"name layers of a kind that is adapted: {_KINDS}."
     for path, module in named_layers(model):
         own = {n: p for n, p in module._parameters.items() if p is not None and p.ndim > 1}
-        for name in (path, *(_join(path, n) for n in own)):
+        for name in (path, *(join(path, n) for n in own)):
             if name and (name == pattern or name.endswith("." + pattern)):
                 kind = type(module).__name__
                 if not own:
@@ -271,7 +272,7 @@ def _refuse_tied(model: nn.Module, chosen: list[Candidate]) -> None:
     for path, module in named_layers(model):
         for tensor, p in module._parameters.items():
             if p is not None:
-                owners[id(module), tensor] = (_join(path, tensor), p)
+                owners[id(module), tensor] = (join(path, tensor), p)
     for c in chosen:
         p = getattr(c.module, c.tensor)
         mine = _span(p)
@@ -297,7 +298,7 @@ def adapted(model: nn.Module) -> list[Site]:
                 for step in steps:
                     if isinstance(step, LoRAParametrization):
                         single = _has_one_weight(module) and path
-                        sites.append(Site(path if single else _join(path, tensor), module, tensor, step))
+                        sites.append(Site(path if single else join(path, tensor), module, tensor, step))
     return sites
 
 

@@ -47,9 +47,9 @@ from .adapters import (
     check_state,
     digest,
     fitting_pattern,
+    join,
     load_adapter_state,
     named_layers,
-    weights_of,
 )
 from .layers import LoRALinear, check_hyperparameters, factor_dtype, is_conv1d, matrix_shape
 
@@ -91,43 +91,40 @@ class _Slot(NamedTuple):
 
     name: str  # ours: as in adapted(model)
     group: str  # what target_modules, target_parameters, rank_pattern and alpha_pattern mean
-    module: str  # path of the layer
+    path: str  # of the layer
     tensor: str
     weight: nn.Parameter  # W0
     shape: torch.Size
-    form: str  # "matrix", "embedding", "conv", or "turned": a Conv1D whose weight itself is the target
+    form: str  # "matrix", "embedding" or "conv"
     kind: str  # "module", "parameter" or "attention"
     stem: str  # where its tensors hang; for "parameter" it depends on its neighbours, see _stems
 
 
 def _slots(model: nn.Module) -> list[_Slot]:
-    slots: list[_Slot] = []
-    outputs: dict[int, tuple[str, bool]] = {}  # out_proj of an attention, which speaks for it
+    base = base_parameters(model)
+    attentions = {}  # of an attention and of its out_proj, adapted or not: path, and whether PEFT knows its like
     for path, layer in named_layers(model):
-        peft_can = bool(path) and getattr(layer, "_qkv_same_embed_dim", False)
         if isinstance(layer, nn.MultiheadAttention):
-            outputs[id(layer.out_proj)] = path, peft_can
-            if isinstance(layer.out_proj, LoRALinear):
-                outputs[id(layer.out_proj.base)] = path, peft_can
-        for tensor in weights_of(layer):
-            weight = layer._parameters.get(tensor)
-            if weight is None and "parametrizations" in layer._modules:
-                weight = layer.parametrizations[tensor]._parameters.get("original")
-            if weight is None or weight.ndim < 2:
-                continue
-            name, form, kind, stem, group = f"{path}.{tensor}" if path else tensor, "matrix", "module", path, path
-            if id(layer) in outputs:
-                group, kind, name = outputs[id(layer)][0], "attention", path
-                stem = f"{group}.base_layer.out_proj" if outputs[id(layer)][1] else path
-            elif isinstance(layer, nn.MultiheadAttention):
-                kind, stem = "attention", path if peft_can else name
-            elif isinstance(layer, nn.RNNBase | nn.RNNCellBase):
-                group, kind = name, "parameter"
-            else:
-                name = path or tensor
-                conv = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-                form = "embedding" if isinstance(layer, nn.Embedding) else "conv" if conv else "matrix"
-            slots.append(_Slot(name, group, path, tensor, weight, matrix_shape(layer, weight), form, kind, stem))
+            known = bool(path) and layer._qkv_same_embed_dim
+            attentions[path] = attentions[join(path, "out_proj")] = path, known
+    slots = []
+    for name, path, layer, tensor, *_ in candidates(model):
+        weight = base.get(join(path, tensor))
+        if weight is None:  # computed by something else, so it cannot be adapted
+            continue
+        group, form, kind, stem = path, "matrix", "module", path
+        if path in attentions:
+            group, known = attentions[path]
+            kind, stem = "attention", path if known else name
+            if isinstance(layer, nn.Linear) and known:
+                stem = f"{group}.base_layer.out_proj"
+        elif isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+            group, kind = name, "parameter"
+        elif isinstance(layer, nn.Embedding):
+            form = "embedding"
+        elif weight.ndim > 2:
+            form = "conv"
+        slots.append(_Slot(name, group, path, tensor, weight, matrix_shape(layer, weight), form, kind, stem))
     return slots
 
 
@@ -138,7 +135,7 @@ def _stems(chosen: Iterable[_Slot]) -> dict[str, str]:
     for slot in chosen:
         stem = slot.stem
         if slot.kind == "parameter":
-            mates = [s.name for s in chosen if s.module == slot.module]
+            mates = [s.name for s in chosen if s.path == slot.path]
             stem = ".".join([stem] * bool(stem) + ["base_layer"] * (len(mates) - 1 - mates.index(slot.name)))
         stems[slot.name] = f"{PREFIX}.{stem}" if stem else PREFIX
     return stems
@@ -152,7 +149,7 @@ def _keys(slot: _Slot, stem: str) -> tuple[str, str]:
 
 def _peft_shapes(slot: _Slot, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     rows, rest = slot.shape[0], slot.shape[1:]
-    if slot.form in ("embedding", "turned"):
+    if slot.form == "embedding":
         return (r, rows), (rest[0], r)
     if slot.form == "conv":
         return (r, *rest), (rows, r, *(1 for _ in rest[1:]))
@@ -161,14 +158,14 @@ def _peft_shapes(slot: _Slot, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 def _to_peft(slot: _Slot, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Our A (r, cols) and B (rows, r) as PEFT keeps them."""
-    if slot.form in ("embedding", "turned"):  # PEFT's product is the transpose of ours
+    if slot.form == "embedding":  # PEFT's product is the transpose of ours
         A, B = B.T, A.T
     shape_a, shape_b = _peft_shapes(slot, A.shape[0])
     return A.reshape(shape_a), B.reshape(shape_b)
 
 
 def _from_peft(slot: _Slot, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    return (B.T, A.T) if slot.form in ("embedding", "turned") else (A.flatten(1), B.flatten(1))
+    return (B.T, A.T) if slot.form == "embedding" else (A.flatten(1), B.flatten(1))
 
 
 def _means(patterns: str | list[str], key: str) -> bool:
@@ -334,7 +331,7 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
         "alpha_pattern": {k: _plain(v) for k, v in alpha_pattern.items()},
         "lora_dropout": max(dropouts, default=0.0) if not parameters else 0.0,  # PEFT: none beside target_parameters
         "bias": "none",
-        "fan_in_fan_out": all(s.module in turned for s in chosen),
+        "fan_in_fan_out": all(s.path in turned for s in chosen),
         "init_lora_weights": True,
         "modules_to_save": sorted(whole) or None,
         "base_model_name_or_path": name,
@@ -552,16 +549,15 @@ def _chosen(model: nn.Module, config: Mapping) -> list[_Slot]:
     slots, chosen = _slots(model), []
     parameters = config.get("target_parameters") or []
     for s in slots:
-        own = f"{s.module}.{s.tensor}" if s.module else s.tensor
+        own = join(s.path, s.tensor)
         if s.kind == "parameter" and _means(parameters, s.group):
             chosen.append(s)
-        elif s.kind == "module" and s.weight.ndim == 2 and _means(parameters, own):
-            form = "turned" if s.weight.shape != s.shape else "matrix"
-            chosen.append(s._replace(group=own, kind="parameter", form=form))
+        elif s.kind == "module" and s.weight.shape == s.shape and len(s.shape) == 2 and _means(parameters, own):
+            chosen.append(s._replace(group=own, kind="parameter", form="matrix"))
         elif s.kind != "parameter" and _is_target(config, s.group):
             chosen.append(s)
-        elif s.kind == "attention" and s.name.endswith("out_proj") and _is_target(config, s.module):
-            chosen.append(s._replace(stem=s.module))  # an attention's out_proj alone, which is then a plain Linear
+        elif s.kind == "attention" and s.path != s.group and _is_target(config, s.path):
+            chosen.append(s._replace(stem=s.path))  # an attention's out_proj alone, which is then a plain Linear
     for name, p in base_parameters(model).items():
         if _means(parameters, name) and not any(s.weight is p for s in chosen):
             raise ValueError(
