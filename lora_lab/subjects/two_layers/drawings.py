@@ -7,21 +7,14 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from lora_lab import published
-from lora_lab.figures.style import COLOURS, axes_of
+from lora_lab.figures.style import COLOURS, axes_of, log_axis
 from lora_lab.subjects.tables import Table
 
 from .experiment import Run
 
 LOW = 1e-3  # losses below are drawn here
-
-
-def plain_log(axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers."""
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda x, _: f"{x:g}")
 
 
 def two_phases(s2) -> list[Axes]:
@@ -38,8 +31,8 @@ def two_phases(s2) -> list[Axes]:
     for ax, losses in ((left, published.S2_BASE), (right, published.S2_LORA)):
         circles = {"mfc": "none", "mew": 2, "ms": 8, "color": COLOURS["published"], "label": "published (S2)"}
         ax.plot(published.S2_EPOCHS, losses, "o", **circles)
-        ax.set(xlabel="epoch", yscale="log")
-        plain_log(ax.yaxis)
+        ax.set_xlabel("epoch")
+        log_axis(ax.yaxis)
     residual, floor = s2.base_residual_on_new_inputs, s2.floor_of_both
     right.axhline(residual, lw=1.2, color=COLOURS["base"], label="the base's own residual")
     right.axhline(floor, ls="--", lw=1.5, color=COLOURS["floor"], label="floor (computed before training)")
@@ -55,11 +48,10 @@ def stops_at_the_base(residuals: Sequence[float], reached: Sequence[float], floo
     ax.plot([low, high], [low, high], lw=1.2, color=COLOURS["base"], label="the base's own residual")
     ax.plot(residuals, floors, "_", ms=26, mew=2, color=COLOURS["floor"], label="floor of both layers, r = 1")
     ax.plot(residuals, reached, "o", ms=9, color=COLOURS["LoRA"], label="LoRA, r = 1 on both layers")
-    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    log_axis(ax.xaxis)
+    log_axis(ax.yaxis)
+    ax.set(xlim=(low, high), ylim=(low, high), title="LoRA stops where its base stopped")
     ax.set(xlabel="residual of the base on its own task", ylabel="loss on the new task")
-    ax.set_title("LoRA stops where its base stopped")
-    plain_log(ax.xaxis)
-    plain_log(ax.yaxis)
     ax.legend(loc="upper left")
     return ax
 
@@ -72,10 +64,10 @@ def loss_dots(ax: Axes, runs: Sequence[Run]) -> None:
         ax.plot(places, np.maximum(run.loss, LOW), "o", ms=7, color=COLOURS["LoRA"], **label)
         label = {} if x else {"label": "its floor"}
         ax.plot(places, np.maximum(run.floor, LOW), "_", ms=11, mew=2, color=COLOURS["floor"], **label)
-    ax.set(yscale="log", ylim=(LOW / 1.5, 300), xlim=(-0.5, len(runs) - 0.5))
+    log_axis(ax.yaxis)
+    ax.set(ylim=(LOW / 1.5, 300), xlim=(-0.5, len(runs) - 0.5))
     ax.set_xticks(range(len(runs)), [run.layers for run in runs])
     ax.tick_params(axis="x", length=0)
-    plain_log(ax.yaxis)
 
 
 def layer_choices(runs: Table) -> list[Axes]:

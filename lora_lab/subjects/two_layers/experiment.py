@@ -1,4 +1,4 @@
-"""Which layer needs the adapter? The experiment on three small two-layer models, and what was recorded of it.
+"""Which layer needs the adapter? An experiment on three small two-layer models, and what was recorded of it.
 
 A rank-r update of W1 changes W2 W1 by (W2 B1) A1: it writes only what W2 passes on. One of W2 changes it by
 B2 (A2 W1): it reads only what W1 lets through. Each choice of layers therefore has a floor of its own, known before
@@ -21,7 +21,7 @@ from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import two_layer_base
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
-from lora_lab.training import evaluate, train
+from lora_lab.training import History, evaluate, train
 
 MODELS = {"S2's shape": (101, 100, 100), "narrowing": (101, 60, 40), "widening": (40, 60, 101)}  # d_in, hidden, d_out
 CHANGES = ("ones", "rank-4")
@@ -31,7 +31,7 @@ EPOCHS, RATE = 20, 0.1
 
 
 class Result(NamedTuple):
-    """One training: the loss on all data after each epoch, and the seed of its start and batches."""
+    """One training: the loss on all data after each epoch, and its seed."""
 
     curve: list[float]
     seed: int
@@ -41,22 +41,24 @@ class Result(NamedTuple):
         return self.curve[-1]
 
 
+def stop_if_interrupted(history: History) -> None:
+    """Every number of a half-trained model would be wrong."""
+    if history.interrupted:
+        raise KeyboardInterrupt
+
+
 class Experiment:
     """One base model and one new task: what each choice of layers could reach, and what it does reach.
 
     model: a key of MODELS. change: "ones" (S2's) or "rank-4". seed: of the data, the base and the starts.
-    Raises KeyboardInterrupt when a training is interrupted: every number of a half-trained model would be wrong.
     """
 
     def __init__(self, model: str, change: str, seed: int = 0) -> None:
-        if model not in MODELS or change not in CHANGES:
-            raise ValueError(f"model={model!r}, change={change!r}: choose from {list(MODELS)} and {list(CHANGES)}.")
         d_in, hidden, d_out = MODELS[model]
         self.seed = seed
         old = tasks.linear_task(tasks.normal(d_out, d_in, seed=1000 + seed), 2000, seed)
         self.base, history = two_layer_base(old, hidden, seed=seed, progress=None)
-        if history.interrupted:
-            raise KeyboardInterrupt
+        stop_if_interrupted(history)
         self.task = tasks.linear_task(old.theta + tasks.shift(change, d_out, d_in, seed), 2000, seed + 1)
         self.wanted = self.task.theta - self.base.end_to_end()  # (d_out, d_in), the base's own residual included
         self.before = evaluate(self.base, self.task.X, self.task.y)
@@ -69,23 +71,16 @@ class Experiment:
             return theory.layer_floor(self.wanted, r, self.task.X, below=self.base.first.weight)
         return theory.rank_floor(self.wanted, min(2 * r, *self.wanted.shape), self.task.X)
 
-    def train(self, layers: str, r: int, seed: int | None = None, epochs: int = EPOCHS) -> Result:
+    def train(self, layers: str, r: int) -> Result:
         """Train rank-r adapters (alpha = r) on the chosen layers of a copy of the base."""
-        if layers not in CHOICES:
-            raise ValueError(f"layers={layers!r}: choose one of {', '.join(map(repr, CHOICES))}.")
-        seed = self.seed if seed is None else seed
         model = copy.deepcopy(self.base)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # the start of A
+            torch.manual_seed(self.seed)  # the start of A
             add_lora(model, r=r, alpha=r, target_modules=CHOICES[layers])
-        how = {"epochs": epochs, "lr": RATE, "schedule": "cosine", "seed": seed, "measure_every": 1}
-        history = train(model, self.task.X, self.task.y, progress=None, **how)
-        if history.interrupted:
-            raise KeyboardInterrupt
-        return Result(list(history.measured.values()), seed)
-
-
-# ------------------------------------------------------------------------------------------------ as recorded
+        how = {"epochs": EPOCHS, "lr": RATE, "schedule": "cosine", "measure_every": 1, "progress": None}
+        history = train(model, self.task.X, self.task.y, seed=self.seed, **how)
+        stop_if_interrupted(history)
+        return Result(list(history.measured.values()), self.seed)
 
 
 class Run(NamedTuple):
@@ -106,15 +101,15 @@ class Run(NamedTuple):
 
 @cache
 def recorded_runs() -> Table:
-    """Every model, change, rank and choice of layers, as `make_record` has run them: a Table of Run."""
+    """Every model, change, rank and choice of layers, as `make_record` has run them."""
     return Table(Run(**row) for row in read_record("two_layers")["runs"])
 
 
 def find_run(model: str, layers: str, change: str = "ones", r: int = 1) -> Run:
-    """The recorded run: find_run("narrowing", "layer 2"). Raises ValueError if there is none."""
+    """The recorded run: find_run("narrowing", "layer 2")."""
     return recorded_runs().where(model=model, layers=layers, change=change, r=r)[0]
 
 
 def recorded_s2() -> SimpleNamespace:
-    """S2's own recipe at full size, as `make_s2_record` has run it: what it measured, each by its name there."""
+    """What `make_s2_record` has measured of S2's own recipe at full size."""
     return SimpleNamespace(**read_record("two_layers", "s2_record"))

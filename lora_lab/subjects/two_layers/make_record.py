@@ -38,7 +38,6 @@ if __name__ == "__main__":
         f"LoRA: alpha = r, {EPOCHS} epochs, Adam {RATE}, batch 128, cosine",
         "numbers": "mean squared error on the new task: before, the floor, after the last epoch (loss), one per seed; "
         "after each epoch for the first seed (curve). 1e-8 stands for anything below it",
-        "seeds": SEEDS,
         "runs": [run._asdict() for run in runs],
     }
     write_record(record, "two_layers")

@@ -1,8 +1,7 @@
 """Run S2's own recipe at full size and record it: python -m lora_lab.subjects.two_layers.make_s2_record
 
 Adam 1e-3, batch 128, 100 epochs of pretraining and 100 of rank-1 LoRA on both layers (A ~ N(0, 1), as S2 starts it),
-10 000 examples, 1001 -> 1000 -> 1000; about ten minutes on one core. Then, from the same base, a shorter schedule on
-layer 1 alone, layer 2 alone and both. Writes s2_record.json beside this file.
+10 000 examples, 1001 -> 1000 -> 1000; about ten minutes on one core. Writes s2_record.json beside this file.
 """
 
 import torch
@@ -11,19 +10,11 @@ from lora_lab import add_lora, delta_weights, evaluate, remove_lora, train
 from lora_lab.subjects.linear_task.bases import two_layer_base
 from lora_lab.subjects.linear_task.tasks import s1_shifted, s1_task
 from lora_lab.subjects.records import significant, write_record
-from lora_lab.theory import layer_floor, rank_floor, spectrum
-
-from .experiment import CHOICES
-
-SHORT_EPOCHS = 10
+from lora_lab.theory import rank_floor, spectrum
 
 
-def adapt(model, task, layers: list[str], std: float | None, **how) -> list[float]:
-    """Rank-1 adapters on these layers, trained; the loss after each epoch."""
-    add_lora(model, r=1, alpha=1, target_modules=layers)
-    for seed, name in enumerate(layers):
-        getattr(model, name).reset_lora(std, generator=torch.Generator().manual_seed(seed))
-    history = train(model, task.X, task.y, batch_size=128, measure_every=1, seed=1, progress=None, **how)
+def losses(history) -> list[float]:
+    """After each epoch, on all data."""
     return [significant(loss, 5) for loss in history.measured.values()]
 
 
@@ -33,42 +24,27 @@ if __name__ == "__main__":
     new = s1_shifted(task)
     model, pretraining = two_layer_base(task, 1000, "published", seed=0, measure_every=1, progress=None)
     W1, W2, before = model.first.weight.clone(), model.second.weight.clone(), model.end_to_end()
-    wanted = new.theta - before
     record = {
         "command": "python -m lora_lab.subjects.two_layers.make_s2_record",
         "recipe": "Adam, lr 1e-3, batch 128, 100 epochs, 10000 examples, 1001 -> 1000 -> 1000, float32, one thread; "
         "LoRA r = 1, alpha = 1, A ~ N(0, 1)",
-        "recipe_one_layer": "the same base; Adam, lr 1e-2 falling to zero (cosine), 10 epochs, A ~ N(0, 1/d_in)",
         "losses": "mean squared error on all data after epochs 1, 2, 3, …",
         "seed": 0,
-        "base": [significant(loss, 5) for loss in pretraining.measured.values()],
-        "base_residual": significant(evaluate(model, task.X, task.y)),
+        "base": losses(pretraining),
         "base_residual_on_new_inputs": significant(evaluate(model, new.X, new.X @ task.theta.T)),
         "base_on_new_task": significant(evaluate(model, new.X, new.y)),
-        "floor_of_both": significant(rank_floor(wanted, 2, new.X)),
+        "floor_of_both": significant(rank_floor(new.theta - before, 2, new.X)),
     }
 
-    record["lora"] = adapt(model, new, ["first", "second"], 1.0, epochs=100, lr=1e-3)
+    add_lora(model, r=1, alpha=1)
+    for seed, layer in enumerate((model.first, model.second)):
+        layer.reset_lora(1.0, generator=torch.Generator().manual_seed(seed))
+    record["lora"] = losses(train(model, new.X, new.y, epochs=100, measure_every=1, lr=1e-3, seed=1, progress=None))
     update, deltas = model.end_to_end() - before, delta_weights(model)
     record["update_singular_values"] = [significant(s) for s in spectrum(update)[:4].tolist()]
-    record["lora_after_training"] = significant(evaluate(model, new.X, new.y))
     with torch.no_grad():  # what the adapted model computes once S2 has added each delta to the layer below it
         twice = (W2 + 2 * deltas["second"]) @ (W1 + 2 * deltas["first"])
         record["adapted_model_after_the_merge"] = significant(float((new.X @ twice.T - new.y).square().mean()))
     remove_lora(model, keep_delta=True)
     record["original_model_after_the_merge"] = significant(evaluate(model, new.X, new.y))
-
-    floors = {
-        "layer 1": layer_floor(wanted, 1, new.X, above=W2),
-        "layer 2": layer_floor(wanted, 1, new.X, below=W1),
-        "both": rank_floor(wanted, 2, new.X),
-    }
-    record["one_layer"] = []
-    for layers, floor in floors.items():
-        with torch.no_grad():
-            model.first.weight.copy_(W1)
-            model.second.weight.copy_(W2)
-        loss = adapt(model, new, CHOICES[layers], None, epochs=SHORT_EPOCHS, lr=1e-2, schedule="cosine")
-        record["one_layer"].append({"layers": layers, "floor": significant(floor), "loss": loss})
-        remove_lora(model)
     write_record(record, "two_layers", "s2_record")

@@ -1,8 +1,8 @@
-"""Rank, model and a checkbox for each layer over recorded runs, and a button that trains the choice live."""
+"""Model, change, rank and layers over recorded runs, and a button that trains the choice live."""
 
 from __future__ import annotations
 
-import ipywidgets as w
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,16 +11,7 @@ from lora_lab import figures
 from lora_lab.figures.live import TrainingFigure, choice, menu
 
 from . import drawings
-from .experiment import CHANGES, CHOICES, EPOCHS, MODELS, RANKS, Experiment, Run, find_run
-
-
-def choice_of(layer1: bool, layer2: bool) -> str | None:
-    """The checkboxes as a key of CHOICES; None without any adapter."""
-    if layer1 and layer2:
-        return "both"
-    if layer1 or layer2:
-        return "layer 1" if layer1 else "layer 2"
-    return None
+from .experiment import CHANGES, CHOICES, EPOCHS, MODELS, RANKS, Experiment, Result, Run, find_run
 
 
 def span(values: list[float]) -> str:
@@ -36,13 +27,11 @@ class LayerPanel(TrainingFigure):
     """
 
     def __init__(self) -> None:
-        self._experiments: dict[tuple[str, str], Experiment] = {}
         controls = {
             "model": menu("model", list(MODELS)),
             "change": menu("change", list(CHANGES)),
             "r": choice("rank r", RANKS),
-            "layer1": w.Checkbox(value=True, description="layer 1", indent=False, layout=w.Layout(width="90px")),
-            "layer2": w.Checkbox(value=True, description="layer 2", indent=False, layout=w.Layout(width="90px")),
+            "layers": menu("adapter on", list(CHOICES), "both"),
         }
         super().__init__(
             self._draw_runs,
@@ -53,72 +42,56 @@ class LayerPanel(TrainingFigure):
             figsize=(10.5, 4.2),
         )
 
-    def caption_of(self, model: str, change: str, r: int, layers: str | None) -> str:
-        if layers is None:
-            return f"no adapter: the loss stays at {span(find_run(model, 'both', change, r).before)}"
+    def caption_of(self, model: str, change: str, r: int, layers: str) -> str:
         run, pin = find_run(model, layers, change, r), self.pins.get((model, change, r, layers))
         where = "both layers" if layers == "both" else f"{layers} alone"
         floor = "bound" if layers == "both" else "floor"
         text = f"{where}, r = {r}: loss {span(run.loss)} over five seeds, {floor} {span(run.floor)}"
         return text + (f"; trained live with seed {pin.seed}: {figures.short(pin.loss)}" if pin else "")
 
-    def _draw_runs(self, fig: Figure, model: str, change: str, r: int, layer1: bool, layer2: bool) -> str:
-        chosen = choice_of(layer1, layer2)
+    def _draw_runs(self, fig: Figure, model: str, change: str, r: int, layers: str) -> str:
         where = {"left": 0.09, "right": 0.985, "bottom": 0.14, "top": 0.79, "wspace": 0.12, "width_ratios": (1.2, 1)}
         left, right = fig.subplots(1, 2, sharey=True, gridspec_kw=where)
-        runs = [find_run(model, layers, change, r) for layers in CHOICES]
+        runs = [find_run(model, choice, change, r) for choice in CHOICES]
         drawings.loss_dots(right, runs)
         right.set_title("five seeds: dots, their floors: dashes")
         for x, run in enumerate(runs):
             pin = self.pins.get((model, change, r, run.layers))
-            if run.layers == chosen:
-                right.axvspan(x - 0.45, x + 0.45, color=figures.FILLS["picked"], lw=0, zorder=0)
             if pin:
-                self._star(right, x, pin.loss)
-        self._draw_curve(left, runs[0], None if chosen is None else find_run(model, chosen, change, r))
+                look = {"ms": 15, "color": figures.COLOURS["other"], "mec": figures.COLOURS["chosen"]}
+                right.plot(x, max(pin.loss, drawings.LOW), "*", **look)
+            if run.layers == layers:
+                right.axvspan(x - 0.45, x + 0.45, color=figures.FILLS["picked"], lw=0, zorder=0)
+                self._draw_curve(left, run, pin)
         d_in, hidden, d_out = MODELS[model]
-        left.set_title(f"{d_in} → {hidden} → {d_out}, {change}, r = {r}: {chosen or 'no adapter'}")
+        left.set_title(f"{d_in} → {hidden} → {d_out}, {change}, r = {r}: {layers}")
         handles, labels = left.get_legend_handles_labels()
         fig.legend(handles, labels, loc="upper center", ncols=len(labels))
-        return self.caption_of(model, change, r, chosen)
+        return self.caption_of(model, change, r, layers)
 
-    def _draw_curve(self, ax: Axes, any_run: Run, run: Run | None) -> None:
-        """The first seed's loss after each epoch; run: None without an adapter."""
-        ax.axhline(any_run.before[0], lw=1.2, color=figures.COLOURS["base"], label="without an adapter")
-        if run is not None:
-            curve = [max(loss, drawings.LOW) for loss in [run.before[0], *run.curve]]
-            ax.plot(curve, color=figures.COLOURS["LoRA"], label="recorded, seed 0")
-            floor = max(run.floor[0], drawings.LOW)
-            ax.axhline(floor, ls="--", lw=1.5, color=figures.COLOURS["floor"], label="floor")
-            pin = self.pins.get((run.model, run.change, run.r, run.layers))
-            if pin:
-                live = [max(loss, drawings.LOW) for loss in pin.curve]
-                ax.plot(range(1, EPOCHS + 1), live, color=figures.COLOURS["other"], label=f"live, seed {pin.seed} (★)")
+    def _draw_curve(self, ax: Axes, run: Run, pin: Result | None) -> None:
+        """The first seed's loss after each epoch, and the live run's."""
+        ax.axhline(run.before[0], lw=1.2, color=figures.COLOURS["base"], label="without an adapter")
+        curve = np.maximum([run.before[0], *run.curve], drawings.LOW)
+        ax.plot(curve, color=figures.COLOURS["LoRA"], label="recorded, seed 0")
+        floor = max(run.floor[0], drawings.LOW)
+        ax.axhline(floor, ls="--", lw=1.5, color=figures.COLOURS["floor"], label="floor")
+        if pin:
+            live = np.maximum(pin.curve, drawings.LOW)
+            ax.plot(range(1, EPOCHS + 1), live, color=figures.COLOURS["other"], label=f"live, seed {pin.seed} (★)")
         ax.set(xlim=(0, EPOCHS + 0.5), xticks=range(0, EPOCHS + 1, 5), xlabel="epoch", ylabel="loss (from 0.001 up)")
-
-    def _star(self, ax: Axes, x: float, loss: float) -> None:
-        look = {"ms": 15, "color": figures.COLOURS["other"], "mec": figures.COLOURS["chosen"]}
-        ax.plot(x, max(loss, drawings.LOW), "*", **look)
 
     def train_now(self) -> str:
         """What the button does: train the choice with the next seed that is not recorded, pin it, return the caption.
 
-        Raises ValueError when no layer is checked, KeyboardInterrupt when the run was interrupted, and what the
-        training raises; the panel stays as it was.
+        When the training raises, or is interrupted, the panel stays as it was.
         """
-        values = self.values
-        model, change, r = values["model"], values["change"], values["r"]
-        layers = choice_of(values["layer1"], values["layer2"])
-        if layers is None:
-            raise ValueError("no layer is checked: there is nothing to train. Check layer 1, layer 2 or both.")
-        before = self.pins.get((model, change, r, layers))
+        model, change, r, layers = key = tuple(self.values.values())
+        pin = self.pins.get(key)
+        seed = pin.seed + 1 if pin else len(find_run(model, layers, change, r).loss)
         with torch.enable_grad():  # a callback may run in a thread with other settings
-            if (model, change) not in self._experiments:
-                seed = len(find_run(model, layers, change, r).loss)
-                self._experiments[model, change] = Experiment(model, change, seed)
-            experiment = self._experiments[model, change]
-            result = experiment.train(layers, r, seed=before.seed + 1 if before else experiment.seed)
-        return self._pin((model, change, r, layers), result)
+            result = Experiment(model, change, seed).train(layers, r)
+        return self._pin(key, result)
 
 
 def layer_panel() -> LayerPanel:
