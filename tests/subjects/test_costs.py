@@ -8,7 +8,6 @@ from torch import nn
 
 from lora_lab import LoRALinear, count_parameters
 from lora_lab.costs import (
-    BYTES,
     NF4_BYTES,
     disk_bytes,
     forward_macs,
@@ -26,7 +25,6 @@ from lora_lab.subjects.files_and_costs.models import (
     activation_bytes,
     adapter_numbers,
     adapters_beside,
-    shape_of,
     training_bill,
     weight_bytes,
 )
@@ -34,34 +32,17 @@ from lora_lab.subjects.files_and_costs.models import (
 S1 = (1000, 1001)
 
 
-def test_s1_counts():
-    assert lora_numbers(*S1, r=1) == 2001
-    assert lora_numbers(*S1, r=8) == 16_008
-    assert 1_001_000 / lora_numbers(*S1, r=1) == pytest.approx(500, abs=0.3), "about 1/500"
-
-
-def test_s1_memory():
-    full = full_memory(*S1)
+def test_s1_by_hand():
+    assert lora_numbers(*S1, r=1) == 2001 and lora_numbers(*S1, r=8) == 16_008
+    full, adapter = full_memory(*S1), lora_memory(*S1, r=1)
     assert full == (4_004_000, 4_004_000, 8_008_000) and full.total == 16_016_000
-    adapter = lora_memory(*S1, r=1)
     assert adapter == (4_004_000 + 8_004, 8_004, 16_008) and adapter.total == 4_036_016
-
-
-def test_half_precision_bases_keep_float32_factors():
     assert full_memory(*S1, dtype="bfloat16") == (2_002_000, 2_002_000, 4_004_000)
-    assert lora_memory(*S1, r=1, dtype="bfloat16") == (2_002_000 + 8_004, 8_004, 16_008)
-    assert BYTES["float16"] == 2
-
-
-def test_s1_on_disk():
+    assert lora_memory(*S1, r=1, dtype="bfloat16") == (2_002_000 + 8_004, 8_004, 16_008), "factors stay in float32"
     assert disk_bytes(*S1, tasks=10) == 40_040_000
     assert disk_bytes(*S1, tasks=10, r=1) == 4_004_000 + 10 * 8_004
     assert disk_bytes(*S1, tasks=10, r=1, dtype="bfloat16") == 2_002_000 + 10 * 8_004
-
-
-def test_s1_multiply_adds():
-    assert forward_macs(*S1) == 1_001_000
-    assert forward_macs(*S1, r=1) == 1_003_001
+    assert forward_macs(*S1) == 1_001_000 and forward_macs(*S1, r=1) == 1_003_001
     assert forward_macs(*S1, r=1, materialised=True) == 2_002_000
     assert forward_macs(*S1, r=4, batch=128) == 128 * (1_001_000 + 8_004)
     assert forward_macs(*S1, r=4, batch=128, materialised=True) == 128 * 1_001_000 + 4_004_000
@@ -83,25 +64,10 @@ def test_the_counts_are_those_of_a_real_layer(r):
     assert memory.adam == sum(t.numel() * t.element_size() for t in moments)
 
 
-@pytest.mark.parametrize(
-    "n, words",
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (8004, "8.0 kB"),
-        (99_940, "99.9 kB"),
-        (123_456, "123 kB"),
-        (999_499, "999 kB"),
-        (999_600, "1.0 MB"),
-        (4_004_000, "4.0 MB"),
-        (350e9, "350 GB"),
-        (1.2e12, "1.2 TB"),
-        (5e18, "5000 PB"),
-    ],
-)
-def test_bytes_in_words(n, words):
-    assert human(n) == words
+def test_bytes_in_words():
+    words = {0: "0 B", 999: "999 B", 8004: "8.0 kB", 99_940: "99.9 kB", 123_456: "123 kB", 999_600: "1.0 MB",
+             350e9: "350 GB", 1.2e12: "1.2 TB", 5e18: "5000 PB"}  # fmt: skip
+    assert {n: human(n) for n in words} == words
 
 
 @pytest.mark.parametrize(
@@ -162,25 +128,11 @@ def test_totals_are_those_of_the_real_architectures(transformers, shape):
     assert shape._replace(layers=3).total == counts[3]
 
 
-@pytest.mark.parametrize(
-    "name, kind", [("Llama-2-7B", "LlamaConfig"), ("Mistral-7B", "MistralConfig"), ("GPT-2 small", "GPT2Config")]
-)
-def test_shapes_that_are_defaults_of_transformers(transformers, name, kind):
-    """An independent copy of these numbers."""
-    c, shape = getattr(transformers, kind)(), SHAPES[name]
-    assert (c.num_hidden_layers, c.hidden_size, c.num_attention_heads, c.vocab_size) == (
-        *(shape.layers, shape.d, shape.heads, shape.vocab),
-    )
-    assert getattr(c, "intermediate_size", None) in (None, shape.ff)
-    assert getattr(c, "num_key_value_heads", None) in (None, shape.kv_heads)
-
-
 def test_published_sizes():
-    wanted = {"GPT-2 small": 124_439_808, "GPT-2 XL": 1_557_611_200, "Llama-2-7B": 6_738_415_616,
-              "Llama-3-8B": 8_030_261_248, "Mistral-7B": 7_241_732_096, "Qwen2.5-7B": 7_615_616_512,
-              "Qwen2.5-0.5B": 494_032_768}
+    wanted = {"GPT-2 small": 124_439_808, "Llama-2-7B": 6_738_415_616, "Llama-3-8B": 8_030_261_248,
+              "Mistral-7B": 7_241_732_096, "Qwen2.5-0.5B": 494_032_768}  # fmt: skip
     assert {name: SHAPES[name].total for name in wanted} == wanted
-    assert all(shape.source and (shape.d * shape.kv_heads) % shape.heads == 0 for shape in SHAPES.values())
+    assert all(shape.source for shape in SHAPES.values())
 
 
 def test_the_papers_counts_those_that_do_not_reproduce_included():
@@ -198,8 +150,9 @@ def test_the_papers_counts_those_that_do_not_reproduce_included():
 def test_roles():
     llama = SHAPES["Llama-3-8B"]
     assert llama.matrices()["v"] == (1024, 4096) and llama.matrices()["down"] == (4096, 14336)
-    assert adapter_numbers(llama, 1, ("v",)) == 32 * (1024 + 4096)
-    assert adapter_numbers(llama, 3, "all") == 3 * sum(adapter_numbers(llama, 1, (role,)) for role in llama.matrices())
+    assert adapter_numbers(llama, 3, "q") == 3 * 32 * (4096 + 4096)
+    assert adapter_numbers(llama, 3, "q, v") == 3 * 32 * (4096 + 4096 + 1024 + 4096)
+    assert adapter_numbers(llama, 3, "all") == 3 * 32 * sum(map(sum, llama.matrices().values()))
     assert "gate" not in SHAPES["GPT-2 small"].matrices()
     assert adapter_numbers(SHAPES["GPT-2 small"], 1, "all") == 12 * (4 * 2 * 768 + 2 * 5 * 768)
     assert set(TARGETS["all"]) == set(llama.matrices())
@@ -225,24 +178,17 @@ def test_bills_by_hand():
     assert parameter_bytes("nf4") == 4.127 / 8 and parameter_bytes("float16") == 2
     assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n + 5 * 2 * factors) == 5
     assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n - 1) == 0
-
-
-def test_a_gated_mlp_keeps_more():
-    llama = SHAPES["Llama-2-7B"]
-    assert activation_bytes(llama, 1) == 32 * (18 * 4096 + 8 * 11008) + 4 * 32000
+    gated = SHAPES["Llama-2-7B"]
+    assert activation_bytes(gated, 1) == 32 * (18 * 4096 + 8 * 11008) + 4 * 32000
 
 
 @pytest.mark.parametrize(
     "call, sentence",
     [
-        (lambda: shape_of("GPT-5"), "model='GPT-5' is not in the table; choose one of GPT-2 small"),
         (lambda: adapter_numbers(TINY, 0), "r=0 is not a whole number"),
         (lambda: adapter_numbers(TINY, 1, "q, w"), "targets='q, w' is no choice; choose one of 'q', 'q, v'"),
-        (lambda: adapter_numbers(TINY, 1, ("gate",)), "tiny has the matrices q, k, v, o, up, down"),
         (lambda: training_bill(TINY, None, dtype="nf4"), "4-bit weights cannot be trained"),
-        (lambda: training_bill(TINY, 1, optimizer="Lion"), "optimizer='Lion' is not known here; choose one of Adam"),
         (lambda: training_bill(TINY, 1, dtype="int3"), "dtype='int3' is not known here"),
-        (lambda: training_bill(TINY, 1, tokens=0), "tokens=0 is not a whole number"),
     ],
 )
 def test_bad_questions_are_refused_in_words(call, sentence):

@@ -142,12 +142,7 @@ def test_conv1d_keeps_every_promise(transformers):
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
 
-def test_gpt2s_tied_head_is_refused_in_words(transformers):
-    with pytest.raises(ValueError, match=r"transformer.wte is tied: its weight is also lm_head.weight"):
-        add_lora(gpt2(transformers), r=2)
-
-
-def test_the_recipe_on_the_page_works_on_checkpoints_on_disk(transformers, checkpoint, tmp_path):
+def test_the_recipe_on_the_page_works_on_checkpoints_on_disk(transformers, checkpoint):
     scope = {"transformers": transformers, "add_lora": add_lora, "F": F}
     exec(page_source("TARGETS = {"), scope)
     exec(page_source("def adapt_checkpoint"), scope)
@@ -156,10 +151,6 @@ def test_the_recipe_on_the_page_works_on_checkpoints_on_disk(transformers, check
     how = {"steps": 30, "lr": 1e-2, "loss": scope["next_token_loss"], "progress": None}
     losses = train(model, TOKENS_IN, TOKENS_IN, **how).losses
     assert losses[-1] < losses[0] - 0.05
-    save_adapter(model, tmp_path / "adapter")
-    again = transformers.AutoModelForCausalLM.from_pretrained(checkpoint[0])
-    load_adapter(again, tmp_path / "adapter")
-    assert torch.equal(again.eval()(TOKENS_IN).logits, model.eval()(TOKENS_IN).logits)
     assert model.generate(TOKENS_IN[:, :3], max_new_tokens=4, do_sample=False, pad_token_id=0).shape == (3, 7)
 
 
@@ -230,20 +221,18 @@ def test_the_page_runs_without_the_optional_packages(tmp_path):
     assert done.stdout.count("not checked here: ") >= 5 and "✗ ours is +12%" in done.stdout
 
 
-def names(tree: ast.AST, context: type) -> set[str]:
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
-
-
 def test_optional_packages_are_imported_in_guarded_cells_only():
     """And such a cell's output is not compared: it depends on what is installed."""
     guarded = 0
     for cell in pages.code_cells(pages.read(PAGE)):
-        body = ast.parse(cell.source).body
-        under_have = [n for n in body if isinstance(n, ast.If) and "have" in names(n.test, ast.Load)]
-        guarded += len(under_have)
-        assert not under_have or "nbval-ignore-output" in cell.metadata.get("tags", []), cell.source[:60]
-        free = ast.Module([n for n in body if n not in under_have], [])
-        assert not re.search(r"\b(import|from) (peft|transformers)\b", ast.unparse(free)), cell.source[:60]
+        free = []
+        for statement in ast.parse(cell.source).body:
+            if isinstance(statement, ast.If) and "have(" in ast.unparse(statement.test):
+                guarded += 1
+                assert "nbval-ignore-output" in cell.metadata.get("tags", []), cell.source[:60]
+            else:
+                free.append(ast.unparse(statement))
+        assert not re.search(r"\b(import|from) (peft|transformers)\b", "\n".join(free)), cell.source[:60]
     assert guarded >= 6
 
 

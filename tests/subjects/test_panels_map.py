@@ -80,16 +80,6 @@ def test_captions(sweeps):
     assert m.caption("rank-1", 1, 4, 0.05).endswith("floor 0")
 
 
-def test_wrong_sweeps_get_a_sentence(sweeps):
-    for given, words in (
-        ({}, "sweeps is empty"),
-        ({"a": run("rank-1", seed=[0, 1], steps=1)}, "the sweep of 'a' has several rules or seeds"),
-        ({**sweeps, "b": run("rank-1", alpha=[1, 2], steps=1)}, "the sweep of 'b' is over .*, the first one over"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            RankAlphaMap(given)
-
-
 def test_a_live_run_is_the_single_run_of_its_seed(sweeps):
     _, X, y = sweeps["decaying"].data
     layer = LoRALinear(BASE, 2, 4)

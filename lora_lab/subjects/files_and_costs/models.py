@@ -7,7 +7,6 @@ device, and compare the number of parameters to the last digit.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,26 +86,16 @@ with Path(__file__).with_name("models.csv").open(encoding="utf-8", newline="") a
     SHAPES: dict[str, Shape] = {row["name"]: _read(row) for row in csv.DictReader(_table)}
 
 
-def shape_of(name: str) -> Shape:
-    if name not in SHAPES:
-        raise ValueError(f"model={name!r} is not in the table; choose one of {', '.join(SHAPES)}.")
-    return SHAPES[name]
-
-
-def adapter_numbers(shape: Shape, r: int, targets: str | Sequence[str] = "q, v") -> int:
+def adapter_numbers(shape: Shape, r: int, targets: str = "q, v") -> int:
     """How many numbers A and B of all adapted matrices hold: sum of (d_out + d_in) r (paper, section 5.1).
 
-    targets: a key of TARGETS, or roles such as ("q", "v", "up").
+    targets: a key of TARGETS.
     """
     _positive(r=r)
-    matrices = shape.matrices()
-    if isinstance(targets, str):
-        if targets not in TARGETS:
-            raise ValueError(f"targets={targets!r} is no choice; choose one of {', '.join(map(repr, TARGETS))}.")
-        targets = [role for role in TARGETS[targets] if role in matrices]
-    if not targets or set(targets) - set(matrices):
-        raise ValueError(f"targets={targets!r}: {shape.name} has the matrices {', '.join(matrices)}.")
-    return shape.layers * sum(sum(matrices[role]) for role in targets) * r
+    if targets not in TARGETS:
+        raise ValueError(f"targets={targets!r} is no choice; choose one of {', '.join(map(repr, TARGETS))}.")
+    adapted = [size for role, size in shape.matrices().items() if role in TARGETS[targets]]
+    return shape.layers * sum(d_out + d_in for d_out, d_in in adapted) * r
 
 
 def weight_bytes(shape: Shape, dtype: str = "bfloat16") -> int:
@@ -125,7 +114,6 @@ def activation_bytes(shape: Shape, tokens: int, dtype: str = "bfloat16") -> int:
     scores are recomputed, as flash attention does. What LoRA itself keeps (an input per adapted layer, in the dtype of
     its factors) is not counted, nor what it spares where the input of a frozen layer is not needed.
     """
-    _positive(tokens=tokens)
     wide = 2 if dtype == "float32" else 1
     mlp = (8 if shape.family == "llama" else 4) * shape.ff
     return tokens * (shape.layers * (18 * shape.d + mlp) * wide + 4 * shape.vocab)
@@ -143,8 +131,6 @@ def training_bill(
     weights and gradients in `dtype`; in 16 bits a float32 master copy too, counted with the optimizer's state (mixed
     precision as in ZeRO, arXiv 1910.02054: 16 bytes a weight with Adam). It cannot train 4-bit weights: ValueError.
     """
-    if optimizer not in STATE_BYTES:
-        raise ValueError(f"optimizer={optimizer!r} is not known here; choose one of {', '.join(STATE_BYTES)}.")
     activations = activation_bytes(shape, tokens, dtype)
     if r is not None:
         n = adapter_numbers(shape, r, targets)

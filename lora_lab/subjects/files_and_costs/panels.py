@@ -46,8 +46,8 @@ class Estimate(NamedTuple):
 def estimate(
     model: str, r: int, targets: str, dtype="bfloat16", optimizer="Adam", batch="1 × 2048", card: int = 80
 ) -> Estimate:
-    """All numbers of the calculator. Beside a 4-bit base, full fine-tuning is counted in bfloat16: 4 bits do not train."""
-    shape, kind, tokens = models.shape_of(model), DTYPES[dtype], TOKENS[batch]
+    """All numbers of the calculator. Beside a 4-bit base, full fine-tuning is counted in bfloat16."""
+    shape, kind, tokens = models.SHAPES[model], DTYPES[dtype], TOKENS[batch]
     trained = models.adapter_numbers(shape, r, targets)
     trainable = "bfloat16" if kind == "nf4" else kind
     return Estimate(
@@ -62,26 +62,25 @@ def estimate(
     )
 
 
-def calculator_panel(model: str = "Llama-3-8B", card: int = 24) -> LiveFigure:
+def calculator_panel() -> LiveFigure:
     """Memory while training a published model, in full and with LoRA, and the memory of a card as a line."""
 
     def draw(fig: Figure, **values) -> str:
         found = estimate(**values)
-        bills = {"full": found.full, "LoRA": found.lora}
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
-            drawings.bill_bars(bills, ax)
-        drawings.update_bills(fig.axes[0], bills, values["card"])
+            drawings.bill_bars(["full", "LoRA"], ax)
+        drawings.update_bills(fig.axes[0], [found.full, found.lora], values["card"])
         fig.axes[0].set_title(f"while training {values['model']}")
         return found.caption()
 
     controls = {
-        "model": menu("model", list(models.SHAPES), model),
+        "model": menu("model", list(models.SHAPES), "Llama-3-8B"),
         "r": choice("rank r", (1, 2, 4, 8, 16, 32, 64, 128, 256), 8),
         "targets": menu("matrices", list(models.TARGETS), "q, v"),
         "dtype": menu("base in", list(DTYPES)),
         "optimizer": menu("optimizer", list(models.STATE_BYTES)),
         "batch": choice("batch × length", list(TOKENS), "1 × 2048"),
-        "card": choice("card, GB", (8, 16, 24, 48, 80, 141), card),
+        "card": choice("card, GB", (8, 16, 24, 48, 80, 141), 24),
     }
     return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4), keep=True, lines=2)

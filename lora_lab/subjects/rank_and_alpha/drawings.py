@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from lora_lab import figures
-from lora_lab.figures.style import COLOURS, FILLS, LOSSES, axes_of, shades
+from lora_lab.figures.style import COLOURS, FILLS, LOSSES, axes_of, log_axis, shades
 from lora_lab.sweeps import Run
+
+LOW = 1e-3  # losses and floors below are drawn here
 
 
 def floor_text(floor: float) -> str:
@@ -21,29 +22,22 @@ def floor_text(floor: float) -> str:
     return figures.short(floor) if floor > 1e-9 else "0"
 
 
-def floor_curves(
-    runs: Mapping[str, Sequence[Run]], floors: Mapping[str, Mapping[int, float]], *, low: float = 1e-3
-) -> list[Axes]:
-    """Final loss against rank, a dot per run, over the floor (dashed). {target: runs}, {target: {rank: floor}}.
-
-    Losses and floors below `low` are drawn at `low`.
-    """
-    fig, axes = plt.subplots(1, len(runs), figsize=(2.75 * len(runs), 3.6), sharey=True, squeeze=False)
+def floor_curves(runs: Mapping[str, Sequence[Run]], floors: Mapping[str, Mapping[int, float]]) -> list[Axes]:
+    """Final loss against rank, a dot per run, over the floor (dashed). {target: runs}, {target: {rank: floor}}."""
+    fig, axes = plt.subplots(1, len(runs), figsize=(2.75 * len(runs), 3.6), sharey=True)
     fig.subplots_adjust(left=0.09, right=0.98, bottom=0.17, top=0.78, wspace=0.08)
-    for ax, target in zip(axes[0], runs):
+    for ax, target in zip(axes, runs):
         ranks, floor = list(floors[target]), list(floors[target].values())
-        losses = np.maximum([run.loss for run in runs[target]], low)
-        label = f"trained, a dot per seed (drawn from {low:g} up)"
+        losses = np.maximum([run.loss for run in runs[target]], LOW)
+        label = f"trained, a dot per seed (drawn from {LOW:g} up)"
         ax.plot([run.r for run in runs[target]], losses, "o", ms=7, color=COLOURS["LoRA"], label=label)
-        ax.plot(ranks, np.maximum(floor, low), "--", color=COLOURS["floor"], label="floor (computed before training)")
-        ax.set(title=target, xlabel="rank r", xscale="log", yscale="log", ylim=(low / 1.5, 2))
-        ax.set_xticks(ranks, [f"{r}" for r in ranks])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    axes[0, 0].set_ylabel("loss (mean squared error)")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=2)
-    return list(axes[0])
+        ax.plot(ranks, np.maximum(floor, LOW), "--", color=COLOURS["floor"], label="floor (computed before training)")
+        log_axis(ax.xaxis, ranks)
+        log_axis(ax.yaxis)
+        ax.set(title=target, xlabel="rank r", ylim=(LOW / 1.5, 2))
+    axes[0].set_ylabel("loss (mean squared error)")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncols=2)
+    return list(axes)
 
 
 def early_curves(groups: Mapping[str, Mapping[str, Sequence[float]]], *, at: int | None = None) -> list[Axes]:
@@ -51,20 +45,19 @@ def early_curves(groups: Mapping[str, Mapping[str, Sequence[float]]], *, at: int
 
     groups: {title: {label: losses}}. at: a step to mark, where the page compares the curves.
     """
-    fig, axes = plt.subplots(1, len(groups), figsize=(11, 3.8), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(groups), figsize=(11, 3.8), sharey=True)
     fig.subplots_adjust(left=0.08, right=0.88, bottom=0.16, top=0.9, wspace=0.08)
-    for ax, (title, curves) in zip(axes[0], groups.items()):
+    for ax, (title, curves) in zip(axes, groups.items()):
         widths = np.linspace(5, 1.5, len(curves))  # so that a curve is seen under one that coincides with it
         for shade, width, (label, losses) in zip(shades(len(curves)), widths, curves.items()):
             ax.plot(np.arange(len(losses)), losses, color=shade, lw=width, label=label)
         if at is not None:
             ax.axvline(at, lw=1, ls=":", color=COLOURS["base"])
-        ax.set(title=title, xlabel="step", yscale="log")
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    axes[0, 0].set_ylabel("loss (mean squared error)")
-    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return list(axes[0])
+        ax.set(title=title, xlabel="step")
+        log_axis(ax.yaxis)
+    axes[0].set_ylabel("loss (mean squared error)")
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return list(axes)
 
 
 def loss_map(
@@ -74,16 +67,16 @@ def loss_map(
     ax: Axes | None = None,
     *,
     title: str = "",
-    low: float = 1e-3,
     high: float = 1.0,
 ) -> Axes:
-    """Final losses over (r, alpha) on a logarithmic colour scale from `low` to `high`; × where the run diverged.
+    """Final losses over (r, alpha) on a logarithmic colour scale from `high` / 1000 up; × where the run diverged.
 
     losses: (len(alphas), len(ranks)), not finite where diverged.
     """
     ax = axes_of(ax, (6, 4.4))
     colours = plt.colormaps[LOSSES].with_extremes(bad=FILLS["band"])
-    image = ax.imshow(np.zeros(np.shape(losses)), cmap=colours, norm=LogNorm(low, high), origin="lower", aspect="auto")
+    norm = LogNorm(high / 1000, high)
+    image = ax.imshow(np.zeros(np.shape(losses)), cmap=colours, norm=norm, origin="lower", aspect="auto")
     ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["bad"])
     update_loss_map(ax, losses)
     ax.set(title=title, xlabel="rank r", ylabel="α")
@@ -91,10 +84,7 @@ def loss_map(
     ax.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
     ax.tick_params(length=0)
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.06, pad=0.03)
-    ticks = [10.0**k for k in range(-12, 13) if low <= 10.0**k <= high]
-    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")  # no formula, as in loss_curves
+    log_axis(bar.ax.yaxis)
     return ax
 
 
@@ -111,7 +101,7 @@ def map_and_run(fig: Figure, ranks: Sequence[int], alphas: Sequence[float], run:
     """The slider panel: a map with stars and a circle, a run's curve, its ΔW. `update_map`, `update_run` fill them."""
     place = {"left": 0.06, "right": 0.985, "bottom": 0.17, "top": 0.89, "wspace": 0.5, "width_ratios": (1.25, 0.95, 1)}
     left, middle, right = fig.subplots(1, 3, gridspec_kw=place)
-    loss_map(ranks, alphas, np.full((len(alphas), len(ranks)), high), left, low=1e-3 * high, high=high)
+    loss_map(ranks, alphas, np.full((len(alphas), len(ranks)), high), left, high=high)
     left.plot([], [], "*", ms=9, color=FILLS["paper"], mec=COLOURS["chosen"])
     figures.ring(left, 17)
     figures.loss_curves({"map": run.losses}, middle, colours={"map": COLOURS["LoRA"]})

@@ -34,16 +34,10 @@ class RankAlphaMap:
     """
 
     def __init__(self, sweeps: Mapping[str, Sweep]) -> None:
-        if not sweeps:
-            raise ValueError("sweeps is empty; the map needs at least one {target: sweep}.")
         self.sweeps, self.changes, self.floors = dict(sweeps), {}, {}
         self.axes = next(iter(self.sweeps.values())).axes
         self.base = 0.0  # the largest loss of doing nothing
         for target, sweep in self.sweeps.items():
-            if len(sweep.axes["rule"]) > 1 or len(sweep.axes["seed"]) > 1:
-                raise ValueError(f"the sweep of {target!r} has several rules or seeds; a map shows one of each.")
-            if sweep.axes != self.axes:
-                raise ValueError(f"the sweep of {target!r} is over {sweep.axes}, the first one over {self.axes}.")
             base, X, y = sweep.data
             with torch.no_grad():
                 residual = y - base(X)
@@ -71,10 +65,7 @@ class RankAlphaMap:
         return text
 
     def train_point(self, target: str, r: int, alpha: float, lr: float, seed: int) -> LiveRun:
-        """Train one point for real, through `training.train`, with a start and batches of its own.
-
-        Raises KeyboardInterrupt where it is interrupted.
-        """
+        """Train one point for real, with a start and batches of its own. Raises KeyboardInterrupt."""
         sweep, run = self.sweeps[target], self.run(target, r, alpha, lr)
         base, X, y = sweep.data
         how = dict(sweep.settings)
@@ -93,10 +84,7 @@ def loss_text(loss: float) -> str:
 
 
 class MapPanel(TrainingFigure):
-    """Page 04: the map, the dot that the sliders move, the dot's loss curve and ΔW; a button that trains the dot live.
-
-    pins: {(target, r, alpha, lr): LiveRun} of the points that have been trained here.
-    """
+    """The map, the dot that the sliders move, the dot's loss curve and ΔW; a button that trains the dot live."""
 
     def __init__(self, map_: RankAlphaMap) -> None:
         self.map = map_

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from lora_lab.figures.style import COLOURS, CYCLE, DASHES, FILLS, INK, array, axes_of, plt
+from lora_lab.figures.style import COLOURS, CYCLE, DASHES, FILLS, INK, array, axes_of, log_axis, plt
 from lora_lab.subjects.tables import Table
+
+LOSS_TICKS = (0.1, 0.3, 1, 3, 10)
 
 
 def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tuple[str, str]) -> list[Axes]:
@@ -30,12 +31,6 @@ def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tup
     return list(axes.flat)
 
 
-def _log_loss(ax: Axes, ticks: Sequence[float]) -> None:
-    ax.set_yscale("log")
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
-
-
 def _colour(method: str, chosen: str | None) -> str:
     return COLOURS["variant"] if method == chosen else COLOURS.get(method, COLOURS["rest"])
 
@@ -49,7 +44,7 @@ def begin_variants(fig: Figure, runs: Table, steps: Sequence[int]) -> None:
         left.plot(steps, nothing, color=COLOURS[colour])
     left.plot(steps, nothing, ":", color=COLOURS["chosen"], label="trained on this page")
     _band(left, 0, runs.where(method="LoRA"), steps)
-    _log_loss(left, (0.1, 0.3, 1, 3, 10))
+    log_axis(left.yaxis, LOSS_TICKS)
     left.set(title="test loss while training", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0.07, 30))
 
     by_method = runs.by("method")
@@ -58,9 +53,7 @@ def begin_variants(fig: Figure, runs: Table, steps: Sequence[int]) -> None:
         right.plot(losses, [row] * len(losses), "o", ms=7, alpha=0.6, color=colour, mew=0)
         right.plot(np.median(losses), row, "|", ms=18, mew=2.5, color=colour)
     right.axvline(np.median(by_method["LoRA"].column("loss")), lw=1, ls=":", color=COLOURS["LoRA"])
-    right.set_xscale("log")
-    right.xaxis.set_minor_locator(NullLocator())
-    right.set_xticks((0.1, 0.2, 0.4, 0.8), ("0.1", "0.2", "0.4", "0.8"))
+    log_axis(right.xaxis, (0.1, 0.2, 0.4, 0.8))
     right.set_yticks(range(len(by_method)), list(by_method))
     right.invert_yaxis()
     right.set(title="test loss at the end, a dot per base", xlabel="cross-entropy (nats)")
@@ -89,9 +82,9 @@ def _band(ax: Axes, line: int, runs: Table, steps: Sequence[int]) -> None:
     ax.fill_between(steps, curves.min(0), curves.max(0), color=ax.lines[line].get_color(), alpha=0.2, lw=0)
 
 
-def rate_curves(tuning: Table, ax: Axes | None = None) -> Axes:
+def rate_curves(tuning: Table) -> Axes:
     """Mean test loss of the tuning runs against the learning rate; a filled dot at the best rate."""
-    ax = axes_of(ax, (8.5, 4.2))
+    ax = axes_of(None, (8.5, 4.2))
     rest = ((colour, dashes) for dashes in DASHES[:3] for colour in CYCLE)
     for marker, (method, tries) in zip("os^vD<>Phd", tuning.by("method").items()):
         means = {lr: seeds.mean("loss") for lr, seeds in tries.by("lr").items()}
@@ -100,19 +93,17 @@ def rate_curves(tuning: Table, ax: Axes | None = None) -> Axes:
         ax.plot(list(means), list(means.values()), label=method, **style)
         best = min(means, key=means.get)
         ax.plot(best, means[best], marker, ms=9, color=colour)
-    _log_loss(ax, (0.1, 0.3, 1, 3, 10))
-    ax.set_xscale("log")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks((0.001, 0.01, 0.1), ("0.001", "0.01", "0.1"))
+    log_axis(ax.yaxis, LOSS_TICKS)
+    log_axis(ax.xaxis, (0.001, 0.01, 0.1))
     ax.set(xlabel="learning rate (of A, where B has another)", ylabel="test loss (nats)", ylim=(0.08, 30))
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     ax.figure.subplots_adjust(right=0.78, bottom=0.14, left=0.1)
     return ax
 
 
-def rank_transfer(tries: Table, ax: Axes | None = None) -> Axes:
+def rank_transfer(tries: Table) -> Axes:
     """Last test loss against rank with the learning rate found at r = 4, a dot per base: alpha/r and alpha/sqrt r."""
-    ax = axes_of(ax, (7, 3.8))
+    ax = axes_of(None, (7, 3.8))
     shown = [("LoRA", "LoRA: α/r", "LoRA", -0.06), ("rsLoRA", "rsLoRA: α/√r", "variant", 0.06)]
     for method, label, colour, aside in shown:
         mine = tries.where(method=method)
@@ -121,7 +112,7 @@ def rank_transfer(tries: Table, ax: Axes | None = None) -> Axes:
         ax.plot(np.log2(mine.column("rank")) + aside, mine.column("loss"), "o", color=COLOURS[colour], alpha=0.5, mew=0)
     ranks = tries.kinds("rank")
     ax.set_xticks(np.log2(ranks), [f"{r}" for r in ranks])
-    _log_loss(ax, (0.1, 0.2, 0.4, 0.8, 1.6))
+    log_axis(ax.yaxis, (0.1, 0.2, 0.4, 0.8, 1.6))
     ax.set(xlabel="rank r, at the learning rate tuned for r = 4", ylabel="test loss (nats)")
     ax.legend()
     return ax

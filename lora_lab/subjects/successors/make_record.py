@@ -1,6 +1,6 @@
-"""LoRA and what came after, compared: python -m lora_lab.subjects.successors.make_record [method ...]
+"""LoRA and what came after, compared: python -m lora_lab.subjects.successors.make_record
 
-About 4 CPU minutes. With names of methods, only those are measured again and the rest of the record stays.
+About 4 CPU minutes.
 
 A small network trained on upright digits learns the digits turned by 90 degrees, 300 steps, with each method.
 1. Learning rates: nine of them, a factor 2 apart, on three bases of their own; the one with the smallest mean test
@@ -12,12 +12,11 @@ A small network trained on upright digits learns the digits turned by 90 degrees
 from __future__ import annotations
 
 import copy
-import sys
 from functools import cache, partial
 
 import torch
 
-from lora_lab.subjects.records import read_record, write_record
+from lora_lab.subjects.records import write_record
 
 from . import variants
 from .variants import METHODS, RsLoRALinear, Run, lora
@@ -51,7 +50,6 @@ def measure(name: str) -> dict:
         "lr": lr,
         "trained": runs[0].trained,
         "loss": [round(r.loss, 4) for r in runs],
-        "accuracy": [round(r.accuracy, 4) for r in runs],
         "curves": [[round(v, 4) for v in r.curve.values()] for r in runs],
         "tuning": {str(k): v for k, v in by_rate.items()},
     }
@@ -66,33 +64,17 @@ def across_ranks(methods: dict) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     torch.set_num_threads(1)
-    old = read_record("successors") if names else {}
-    done = old.get("methods", {})
-    settings = {
-        "task": "scikit-learn digits turned by 90 degrees; base 64-256-192-10 trained on them upright",
-        "steps": variants.STEPS,
-        "batch": variants.BATCH,
-        "optimizer": "Adam, cosine to 0",
-        "r": 4,
-        "alpha": 4,
-        "tuning_seeds": TUNING_SEEDS,
-        "seeds": SEEDS,
-        "rates": RATES,
-        "torch": torch.__version__.split("+")[0],
-    }
-    methods = {name: measure(name) if name in names or not names else done[name] for name in METHODS}
+    methods = {name: measure(name) for name in METHODS}
     record = {
-        "settings": settings,
+        "settings": {"r": 4, "tuning_seeds": TUNING_SEEDS, "seeds": SEEDS},
         "steps": list(range(0, variants.STEPS + 1, 20)),
-        "base": [[round(v, 4) for v in variants.score(start(s)[1], *start(s)[0].turned_test)] for s in SEEDS],
-        "upright": [[round(v, 4) for v in variants.score(start(s)[1], *start(s)[0].upright_test)] for s in SEEDS],
         "methods": methods,
-        "ranks": old.get("ranks") or across_ranks(methods),
+        "ranks": across_ranks(methods),
     }
     write_record(record, "successors")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

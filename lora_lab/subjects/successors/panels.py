@@ -30,14 +30,11 @@ def against_lora(runs: Table, method: str) -> str:
     )
 
 
-def variant_panel(
-    runs: Table, steps: Sequence[int], live: Mapping[str, Sequence[float]] | None = None, method: str = "PiSSA"
-) -> LiveFigure:
+def variant_panel(runs: Table, steps: Sequence[int], live: Mapping[str, Sequence[float]]) -> LiveFigure:
     """The recorded curves of one method over LoRA's, and the last losses of all methods.
 
     live: {method: test losses at `steps`} of the run that the page itself has made.
     """
-    live = live or {}
 
     def draw(fig: Figure, method: str) -> str:
         if not fig.axes:
@@ -46,5 +43,5 @@ def variant_panel(
         return against_lora(runs, method)
 
     names = [name for name in runs.kinds("method") if name != "LoRA"]
-    controls = {"method": menu("method", names, method)}
+    controls = {"method": menu("method", names, "PiSSA")}
     return LiveFigure(draw, controls, name="what came after", figsize=(10, 4.4), keep=True)

@@ -16,7 +16,6 @@ class Run(NamedTuple):
     trained: int
     seed: int
     loss: float
-    accuracy: float
     curve: list[float]
 
 
@@ -39,8 +38,8 @@ def runs() -> Table:
     record, found = read_record("successors"), Table()
     seeds = record["settings"]["seeds"]
     for method, row in record["methods"].items():
-        for seed, loss, accuracy, curve in zip(seeds, row["loss"], row["accuracy"], row["curves"]):
-            found.append(Run(method, row["lr"], row["trained"], seed, loss, accuracy, curve))
+        for seed, loss, curve in zip(seeds, row["loss"], row["curves"]):
+            found.append(Run(method, row["lr"], row["trained"], seed, loss, curve))
     return found
 
 

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lora_lab.adapters import count_parameters
 from lora_lab.layers import LoRALinear
 from lora_lab.subjects.digits.repair import images
 from lora_lab.subjects.linear_task.tasks import normal
-from lora_lab.training import History, train
+from lora_lab.training import train
 
 # ------------------------------------------------------------------------------- the layers, as the page writes them
 
@@ -104,11 +105,9 @@ def nf4_levels() -> Tensor:
     return (torch.cat([below, torch.zeros(1, dtype=torch.float64), above]) / above[-1]).float()
 
 
-def to_nf4(W: Tensor, block: int = 64) -> tuple[Tensor, Tensor]:
-    """W as codes 0 to 15, (n / block, block), and one scale per block, (n / block, 1); n is a multiple of block."""
-    if W.numel() % block:
-        raise ValueError(f"W has {W.numel()} numbers, which is not a multiple of the block of {block}.")
-    blocks = W.detach().reshape(-1, block)
+def to_nf4(W: Tensor) -> tuple[Tensor, Tensor]:
+    """W as codes 0 to 15, (n / 64, 64), and one scale per block of 64, (n / 64, 1); n is a multiple of 64."""
+    blocks = W.detach().reshape(-1, 64)
     scale = blocks.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
     codes = (blocks / scale).unsqueeze(-1).sub(nf4_levels().to(W)).abs().argmin(-1)
     return codes.to(torch.uint8), scale
@@ -250,24 +249,20 @@ def score(model: nn.Module, X: Tensor, y: Tensor) -> Score:
 
 
 class Run(NamedTuple):
-    """One training run: curve {step: test loss}, the last test loss and accuracy, how many numbers were trained."""
+    """One training run: curve {step: test loss}, the last test loss, how many numbers were trained."""
 
     curve: dict[int, float]
     loss: float
-    accuracy: float
     trained: int
-    diverged: bool
 
 
 def fit(model: nn.Module, data: TurnedDigits, lr: float, *, lr_ratio: float = 1.0, seed: int = 0) -> Run:
     """Train on the turned digits, 300 steps of 64 images, Adam with a cosine schedule, in place."""
     how = {"steps": STEPS, "batch_size": BATCH, "schedule": "cosine", "loss": F.cross_entropy, "progress": None}
-    history: History = train(model, *data.turned, lr=lr, lr_ratio=lr_ratio, seed=seed, snapshot_every=20, **how)
+    history = train(model, *data.turned, lr=lr, lr_ratio=lr_ratio, seed=seed, snapshot_every=20, **how)
     X, y = data.turned_test
     curve = {}
     with torch.no_grad():
         for step, state in history.snapshots.items():
             curve[step] = F.cross_entropy(torch.func.functional_call(model, state, (X,)), y).item()
-    loss, accuracy = score(model, X, y)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Run(curve, loss, accuracy, trained, history.diverged_at is not None)
+    return Run(curve, score(model, X, y).loss, count_parameters(model)[0])
