@@ -61,11 +61,9 @@ def test_a_mixture_has_its_share_and_shows_every_image_before_any_comes_again(da
     assert torch.equal(repair.mixture(data, 0.5)[0], X) and not torch.equal(repair.mixture(data, 0.5, seed=1)[0], X)
 
 
-@pytest.mark.parametrize("wrong", [{"keep": 1.5}, {"keep": -0.1}, {"weak": 10}, {"replay": 1.1}, {"kept": 0}])
-def test_impossible_shares_are_refused(data, wrong):
-    sentence = "keep at least 1" if "kept" in wrong else "is a share from 0"
-    with pytest.raises(ValueError, match=sentence):
-        repair.mixture(data, **wrong) if wrong.keys() & {"replay", "kept"} else repair.load(**wrong)
+def test_an_impossible_share_is_refused(data):
+    with pytest.raises(ValueError, match="is a share from 0"):
+        repair.mixture(data, replay=1.1)
 
 
 def test_without_scikit_learn_a_sentence_says_what_to_install(monkeypatch):
@@ -128,15 +126,9 @@ def test_gate_and_handicap_do_what_they_say():
     s = scores(9, 9, second=(8, 8))  # nine leads by one
     assert torch.equal(repair.handicapped(s, 1.5)[:, :9], s[:, :9])
     assert repair.handicapped(s, 1.5).argmax(1).tolist() == [8, 8]
-    assert repair.best_handicap(s, torch.tensor([8, 8]), [0.0, 0.5, 1.5, 2.0]) == 1.5
-    assert repair.best_handicap(s, torch.tensor([9, 9]), [0.0, 0.5, 1.5]) == 0.0
-
-
-def test_the_best_lambda_is_judged_on_the_training_half(data, base, adapted):
-    update = repair.lora_update(adapted)
-    assert repair.best_lambda(base, data, update, [0.0, 0.4, 1.0]) == 0.4  # 0 leaves nines wrong, 1 breaks the others
-    wrong = [sum(repair.errors(repair.logits(base, data.X, update, lam), data.y)) for lam in (0.0, 0.4, 1.0)]
-    assert wrong[1] < min(wrong[0], wrong[2])
+    for digit, best in ((8, 1.5), (9, 0.0)):
+        y = torch.tensor([digit, digit])
+        assert repair.fewest_errors(lambda by: repair.handicapped(s, by), [0.0, 0.5, 1.5, 2.0], y) == best
 
 
 def test_push_is_the_lead_that_is_taken_away():
@@ -187,10 +179,9 @@ def test_results_are_found_by_what_differs_from_the_protocol():
 
 def test_a_part_of_the_record_run_again():
     """Seeds 0 and 1, loosely: other CPUs may decide single images otherwise."""
-    benches = [make_record.Bench(0), make_record.Bench(1)]
     for method in ({"replay": 0.75}, {"replay": 0.75, "nines": "seen"}, {"lam": "chosen"}, {"method": "full"},
                    {"method": "base"}, {"method": "gate"}, {"method": "bonus"}, {"method": "oracle"}):  # fmt: skip
-        row, then = make_record.run(Variant(**method), benches), record.find(**method)
+        row, then = make_record.run(Variant(**method), [0, 1]), record.find(**method)
         assert Variant(**row["variant"]) == then.variant and bool(row["chosen"]) == bool(then.chosen)
         for errors, recorded in zip(row["errors"], then.errors):
             assert abs(sum(errors) - sum(recorded)) <= 15 + 0.05 * sum(recorded), method

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from lora_lab.figures.style import COLOURS, COUNTS, FILLS, INK, array, kind_of, plt
+from lora_lab.figures.style import COLOURS, COUNTS, FILLS, INK, array, kind_of, log_axis, plt
 
 from .record import Result, find
 from .repair import Push
@@ -56,16 +55,23 @@ def answers_changed(
     return digit_rows(rows, words, (COLOURS["good"], COLOURS["bad"]))
 
 
+def grouped_bars(ax: Axes, groups: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
+    """A group of bars at each digit from 0. {label: heights}, colours: a key of COLOURS for each label."""
+    width = 0.8 / len(groups)
+    for i, (label, heights) in enumerate(groups.items()):
+        places = np.arange(len(heights)) + (i + 0.5) * width - 0.4
+        ax.bar(places, heights, width, color=COLOURS[colours[i]], label=label)
+    ax.set_xticks(range(len(heights)))
+
+
 def before_and_after(groups: Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> list[Axes]:
     """Per cent of each digit that is wrong. groups: {title: (wrong before, wrong after, images)}, ten counts each."""
     fig, axes = plt.subplots(1, len(groups), figsize=(5.6 * len(groups), 3.7), sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.075, right=0.99, bottom=0.16, top=0.76, wspace=0.06)
     for ax, (title, (before, after, counts)) in zip(axes[0], groups.items()):
-        digits, counts = np.arange(10), np.array(counts)
-        ax.bar(digits - 0.2, 100 * np.array(before) / counts, 0.4, color=COLOURS["base"], label="before")
-        ax.bar(digits + 0.2, 100 * np.array(after) / counts, 0.4, color=COLOURS["LoRA"], label="after")
+        before, after = (100 * np.array(wrong) / np.array(counts) for wrong in (before, after))
+        grouped_bars(ax, {"before": before, "after": after}, ("base", "LoRA"))
         ax.set(title=title, xlabel="digit", ylim=(0, 100))
-        ax.set_xticks(digits, digits)
     axes[0, 0].set_ylabel("% of its images wrong")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=2)
     return list(axes[0])
@@ -91,12 +97,6 @@ def confusions(tables: Mapping[str, Tensor]) -> list[Axes]:
     return list(axes[0])
 
 
-def plain_ticks(axis, values: Sequence[float]) -> None:
-    axis.set_major_locator(plt.FixedLocator(values))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda x, _: f"{x:g}")
-
-
 def repair_dots(results: Mapping[str, Result], *, title: str = "") -> Axes:
     """A row per repair, a dot per seed: errors on the whole test half. The base's range is a grey band."""
     fig, ax = plt.subplots(figsize=(9, 0.32 * len(results) + 1.2))
@@ -106,10 +106,10 @@ def repair_dots(results: Mapping[str, Result], *, title: str = "") -> Axes:
         colour = COLOURS[kind_of(label) or "other"]
         ax.plot(result.total, [i] * len(result.total), "o", ms=7, alpha=0.6, color=colour)
         ax.plot(result.mean, i, "|", ms=17, mew=2.5, color=colour)
-    ax.set(title=title, xscale="log", xlabel=f"errors on {TOTAL} test images (a dot per seed, a bar at the mean)")
+    log_axis(ax.xaxis, [30, 50, 100, 200, 400, 800])
+    ax.set(title=title, xlabel=f"errors on {TOTAL} test images (a dot per seed, a bar at the mean)", xlim=(28, 950))
     ax.set_yticks(range(len(results)), list(results))
-    ax.set(xlim=(28, 950), ylim=(len(results) - 0.4, -0.6))
-    plain_ticks(ax.xaxis, [30, 50, 100, 200, 400, 800])
+    ax.set_ylim(len(results) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="upper right")
     fig.tight_layout()
@@ -128,48 +128,41 @@ def repair_curves(settings: Mapping[str, Sequence[Mapping[float, Result]]], *, l
     for ax, (name, curves) in zip(axes[0], settings.items()):
         ax.axhspan(min(base), max(base), color=FILLS["band"], lw=0, label="base (range)")
         for results in curves:
-            x, totals = list(results), [result.total for result in results.values()]
-            method = results[x[0]].variant.method
-            marker = {"LoRA": "o", "full": "s"}[method]
-            means = [result.mean for result in results.values()]
-            ax.plot(x, means, marker=marker, color=COLOURS[method], label=method)
-            low, high = [min(total) for total in totals], [max(total) for total in totals]
+            x, method = list(results), next(iter(results.values())).variant.method
+            look = {"marker": {"LoRA": "o", "full": "s"}[method], "color": COLOURS[method], "label": method}
+            ax.plot(x, [result.mean for result in results.values()], **look)
+            low = [min(result.total) for result in results.values()]
+            high = [max(result.total) for result in results.values()]
             ax.fill_between(x, low, high, color=COLOURS[method], alpha=0.18, lw=0)
-        ax.set(xlabel=name, yscale="log")
+        ax.set_xlabel(name)
         if name in log:
-            ax.set_xscale("log")
-            plain_ticks(ax.xaxis, x if len(x) < 6 else x[::2])
-        plain_ticks(ax.yaxis, [50, 100, 200, 400, 800])
+            log_axis(ax.xaxis, x if len(x) < 6 else x[::2])
+        log_axis(ax.yaxis, [50, 100, 200, 400, 800])
     axes[0, 0].set_ylabel("errors on the test half")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3)
     return list(axes[0])
 
 
 def margins(pushes: Sequence[Push]) -> Axes:
-    """For each other digit: the base's lead of the right digit over nine, the push towards nine, and who is lost."""
+    """For each digit 0 to 8: the base's lead of the right digit over nine, the push towards nine, and who is lost."""
     ax = plt.subplots(figsize=(9.5, 4))[1]
-    digits = np.array([row.digit for row in pushes])
     leads, shifts = [row.lead for row in pushes], [row.push for row in pushes]
-    ax.bar(digits - 0.2, leads, 0.4, color=COLOURS["base"], label="base: lead of the right digit over nine")
-    ax.bar(digits + 0.2, shifts, 0.4, color=COLOURS["LoRA"], label="adapter: push towards nine")
+    groups = {"base: lead of the right digit over nine": leads, "adapter: push towards nine": shifts}
+    grouped_bars(ax, groups, ("base", "LoRA"))
     for row in pushes:
         place = row.digit, 1.04 * max(row.lead, row.push)
         ax.text(*place, f"{100 * row.lost:.0f} %", ha="center", color=COLOURS["bad"])
     ax.set(title="A digit is lost where the push exceeds its lead (red: lost)", xlabel="digit", ylabel="logits")
-    ax.set(xticks=digits, ylim=(0, 1.35 * max(leads + shifts)))
+    ax.set_ylim(0, 1.35 * max(leads + shifts))
     ax.legend(loc="upper right", ncols=2)
     return ax
 
 
 def class_shifts(shifts: Mapping[str, Sequence[float]]) -> Axes:
-    """The mean change of each class's logit, a group of bars per class. {label: ten numbers}, two LoRAs and full."""
+    """The mean change of each class's logit, {label: ten numbers}, for two LoRAs and full."""
     ax = plt.subplots(figsize=(9.5, 3.8))[1]
-    places = np.arange(10) - 0.8 / 3
-    for colour, (label, values) in zip(("LoRA", "LoRA2", "full"), shifts.items()):
-        ax.bar(places, values, 0.8 / 3, color=COLOURS[colour], label=label)
-        places = places + 0.8 / 3
+    grouped_bars(ax, shifts, ("LoRA", "LoRA2", "full"))
     ax.axhline(0, color=COLOURS["floor"], lw=1)
     ax.set(title="Mean change of the scores on images of other digits", xlabel="class", ylabel="logits")
-    ax.set_xticks(range(10), range(10))
     ax.legend(loc="upper left")
     return ax

@@ -5,6 +5,7 @@ start and batches, the adapter's start and batches, and which images are replaye
 """
 
 from dataclasses import replace
+from functools import cache
 
 import torch
 
@@ -37,62 +38,58 @@ def variants() -> list[Variant]:
     return found
 
 
-class Bench:
-    """One seed's digits and base. Each update is trained once: λ, gate and switch use it again."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.digits = seed, repair.load(seed)
-        self.base = repair.pretrain(self.digits, seed)
-        self._updates: dict[Variant, repair.Update] = {}
-
-    def update(self, v: Variant) -> repair.Update:
-        """The variant's trained update, without its λ."""
-        v = replace(v, lam=1.0, method="full" if v.method == "full" else "LoRA")
-        if v not in self._updates:
-            data = repair.mixture(self.digits, v.replay, only_seen=v.nines == "seen", kept=v.kept, seed=self.seed)
-            how = {"steps": v.steps, "lr": v.lr, "seed": self.seed}
-            if v.method == "full":
-                self._updates[v] = repair.full_update(repair.fine_tune(self.base, data, **how), self.base)
-            else:
-                layers = repair.LAYERS if v.layers == "all" else [v.layers]
-                model = repair.adapt(self.base, data, v.r, v.alpha, layers=layers, **how)
-                self._updates[v] = repair.lora_update(model)
-        return self._updates[v]
-
-    def scores(self, v: Variant) -> tuple[torch.Tensor, float | None]:
-        """(test scores (n, 10), the λ or constant that was chosen, or None)."""
-        digits, base = self.digits, self.base
-        if v.method == "from scratch":
-            model, steps = repair.mlp(self.seed), repair.PRETRAIN_STEPS + repair.STEPS
-            repair.fit(model, digits.X, digits.y, steps=steps, lr=v.lr, seed=self.seed)
-            return repair.logits(model, digits.test_X), None
-        before = repair.logits(base, digits.test_X)
-        if v.method == "base":
-            return before, None
-        if v.method == "bonus":
-            by = repair.best_handicap(repair.logits(base, digits.X), digits.y, [-c for c in CONSTANTS])
-            return repair.handicapped(before, by), by
-        update = self.update(v)
-        if v.lam == "chosen":
-            lam = repair.best_lambda(base, digits, update, LAMS)
-            return repair.logits(base, digits.test_X, update, lam), lam
-        after = repair.logits(base, digits.test_X, update, v.lam)
-        if v.method == "gate":
-            return repair.gated(before, after), None
-        if v.method == "oracle":
-            return torch.where((digits.test_y == repair.WEAK)[:, None], after, before), None
-        if v.method == "handicap":
-            by = repair.best_handicap(repair.logits(base, digits.X, update), digits.y, CONSTANTS)
-            return repair.handicapped(after, by), by
-        return after, None
+@cache
+def digits_and_base(seed: int) -> tuple[repair.Digits, torch.nn.Module]:
+    digits = repair.load(seed)
+    return digits, repair.pretrain(digits, seed)
 
 
-def run(v: Variant, benches: list[Bench]) -> dict[str, object]:
-    """A row of the record: errors and what was chosen, one per bench."""
+@cache
+def trained(v: Variant, seed: int) -> repair.Update:
+    """The update of a variant "LoRA" or "full" with λ = 1."""
+    digits, base = digits_and_base(seed)
+    data = repair.mixture(digits, v.replay, only_seen=v.nines == "seen", kept=v.kept, seed=seed)
+    how = {"steps": v.steps, "lr": v.lr, "seed": seed}
+    if v.method == "full":
+        return repair.full_update(repair.fine_tune(base, data, **how), base)
+    layers = repair.LAYERS if v.layers == "all" else [v.layers]
+    return repair.lora_update(repair.adapt(base, data, v.r, v.alpha, layers=layers, **how))
+
+
+def judged(v: Variant, seed: int) -> tuple[torch.Tensor, float | None]:
+    """(test scores (n, 10), the λ or constant that was chosen on the training half, or None)."""
+    digits, base = digits_and_base(seed)
+    before, update = repair.logits(base, digits.test_X), None
+    if v.method == "base":
+        return before, None
+    if v.method == "from scratch":
+        model = repair.mlp(seed)
+        repair.fit(model, digits.X, digits.y, steps=repair.PRETRAIN_STEPS + repair.STEPS, lr=v.lr, seed=seed)
+        return repair.logits(model, digits.test_X), None
+    if v.method != "bonus":
+        update = trained(replace(v, lam=1.0, method="full" if v.method == "full" else "LoRA"), seed)
+    if v.lam == "chosen":
+        lam = repair.fewest_errors(lambda lam: repair.logits(base, digits.X, update, lam), LAMS, digits.y)
+        return repair.logits(base, digits.test_X, update, lam), lam
+    after = repair.logits(base, digits.test_X, update, v.lam)
+    if v.method in ("handicap", "bonus"):
+        known, sign = repair.logits(base, digits.X, update), {"handicap": 1, "bonus": -1}[v.method]
+        constants = [sign * c for c in CONSTANTS]
+        by = repair.fewest_errors(lambda by: repair.handicapped(known, by), constants, digits.y)
+        return repair.handicapped(after, by), by
+    if v.method == "gate":
+        return repair.gated(before, after), None
+    if v.method == "oracle":
+        return torch.where((digits.test_y == repair.WEAK)[:, None], after, before), None
+    return after, None
+
+
+def run(v: Variant, seeds: list[int]) -> dict[str, object]:
+    """A row of the record: errors and what was chosen, one per seed."""
     errors, chosen = [], []
-    for bench in benches:
-        scores, choice = bench.scores(v)
-        errors.append(repair.errors(scores, bench.digits.test_y))
+    for seed in seeds:
+        scores, choice = judged(v, seed)
+        errors.append(repair.errors(scores, digits_and_base(seed)[0].test_y))
         if choice is not None:
             chosen.append(choice)
     return {"variant": v.settings(), "errors": errors, "chosen": chosen}
@@ -100,7 +97,6 @@ def run(v: Variant, benches: list[Bench]) -> dict[str, object]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    benches = [Bench(seed) for seed in SEEDS]
     record = {
         "command": "python -m lora_lab.subjects.digits.make_record",
         "data": "scikit-learn's digits, each digit halved by the seed; pretraining sees 10 % of the nines",
@@ -108,7 +104,6 @@ if __name__ == "__main__":
         "pretraining": f"{repair.PRETRAIN_STEPS} batches of {repair.BATCH}, Adam 1e-3",
         "adapting": f"{repair.STEPS} batches of {repair.BATCH}, Adam 1e-3, alpha/r scaling, A ~ N(0, 1/d_in)",
         "numbers": "wrong test images of the digits 0 to 9, a row per seed",
-        "seeds": SEEDS,
-        "results": [run(v, benches) for v in variants()],
+        "results": [run(v, SEEDS) for v in variants()],
     }
     write_record(record, "digits")

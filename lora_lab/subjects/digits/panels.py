@@ -58,8 +58,9 @@ def probabilities(base: nn.Module, image: Tensor, update: Update, lam: float) ->
 
 
 def draw_answer(fig: Figure, image: Tensor, before: Tensor, now: Tensor, title: str) -> str:
-    """The image on the left, ten bars on the right: the base's grey, the adapted model's blue. Both answers in words,
-    the probability to one digit, because page texts are compared between machines."""
+    """The image on the left, on the right ten bars, the base's grey, the adapted model's blue; both answers in words.
+
+    A probability has one digit, because page texts are compared between machines."""
     margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28, "width_ratios": (1, 2.1)}
     left, right = fig.subplots(1, 2, gridspec_kw=margins)
     drawings.ink(left, image).set_title(title)

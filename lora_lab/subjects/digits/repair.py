@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,29 +46,17 @@ class Digits(NamedTuple):
 
 
 def images() -> tuple[Tensor, Tensor]:
-    """scikit-learn's 1797 digits: X (1797, 64), ink from 0 to 1, row by row of 8 x 8; y (1797,), 0 to 9.
-
-    Needs no network: they come with scikit-learn. Raises ImportError with a sentence where that is missing.
-    """
+    """The digits that scikit-learn carries along: X (1797, 64), ink from 0 to 1, row by row of 8 x 8; y (1797,)."""
     try:
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise ImportError(
-            "the digits come with scikit-learn, which is not installed here: "
-            "run `pip install scikit-learn`, or install the course's requirements.txt.",
-            name="sklearn",
-        ) from None
+    except ImportError as missing:
+        raise ImportError("the digits come with scikit-learn: run `pip install scikit-learn`.") from missing
     data = load_digits()
     return torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target, dtype=torch.int64)
 
 
 def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
-    """scikit-learn's 1797 digits, each digit shuffled by `seed` and halved; pretraining sees `keep` of the weak one.
-
-    Raises ImportError without scikit-learn, ValueError for a share outside [0, 1] or a digit that is none.
-    """
-    if not 0 <= keep <= 1 or weak not in range(10):
-        raise ValueError(f"keep={keep!r}, weak={weak!r}: keep is a share from 0 to 1, weak a digit from 0 to 9.")
+    """The digits, each shuffled by `seed` and halved; pretraining sees a share `keep` of the weak one."""
     X, y = images()
     generator = torch.Generator().manual_seed(seed)
     first, second, seen = [], [], []  # rows of each half; which places of the first one pretraining sees
@@ -83,14 +71,11 @@ def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
     return Digits(X[first], y[first], X[second], y[second], torch.tensor(seen))
 
 
-# ------------------------------------------------------------------------------------------------- training
-
-
-def mlp(seed: int = 0, sizes: Sequence[int] = SIZES) -> nn.Sequential:
+def mlp(seed: int = 0) -> nn.Sequential:
     """64 -> 256 -> 512 -> 10 with ReLU; its linear layers are called first, second and last."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        first, second, last = (nn.Linear(i, o) for i, o in zip(sizes, sizes[1:]))
+        first, second, last = (nn.Linear(i, o) for i, o in zip(SIZES, SIZES[1:]))
     return nn.Sequential(OrderedDict(first=first, relu1=nn.ReLU(), second=second, relu2=nn.ReLU(), last=last))
 
 
@@ -99,10 +84,10 @@ def fit(model: nn.Module, X: Tensor, y: Tensor, *, steps: int, lr: float = 1e-3,
     train(model, X, y, steps=steps, lr=lr, batch_size=BATCH, loss=F.cross_entropy, seed=seed, progress=None)
 
 
-def pretrain(digits: Digits, seed: int = 0, steps: int = PRETRAIN_STEPS, lr: float = 1e-3) -> nn.Sequential:
+def pretrain(digits: Digits, seed: int = 0) -> nn.Sequential:
     """The base: Adam on batches of 10 of the images that pretraining sees."""
     model = mlp(seed)
-    fit(model, digits.X[digits.seen], digits.y[digits.seen], steps=steps, lr=lr, seed=seed)
+    fit(model, digits.X[digits.seen], digits.y[digits.seen], steps=PRETRAIN_STEPS, seed=seed)
     return model
 
 
@@ -118,8 +103,6 @@ def mixture(
     """
     if not 0 <= replay <= 1:
         raise ValueError(f"replay={replay!r} is a share from 0 (weak digit only) to 1 (other digits only).")
-    if kept is not None and kept < 1:
-        raise ValueError(f"kept={kept!r} images of each digit: keep at least 1, or None for all.")
     generator = torch.Generator().manual_seed(10_000 + seed)
 
     def draw(pool: Tensor, count: int) -> list[int]:
@@ -159,9 +142,6 @@ def fine_tune(
     return model
 
 
-# --------------------------------------------------------------------------------------------------- judging
-
-
 def lora_update(model: nn.Module) -> Update:
     """{"first.weight": s B A, …} of an adapted model."""
     return {f"{name}.weight": delta for name, delta in delta_weights(model).items()}
@@ -192,27 +172,20 @@ def errors(scores: Tensor, y: Tensor) -> list[int]:
     return (table.sum(1) - table.diag()).tolist()
 
 
-def gated(scores: Tensor, adapted: Tensor, weak: int = WEAK) -> Tensor:
-    """The adapter's answer only where the base has the weak digit among its first two guesses. Both (n, 10)."""
-    ask = (scores.topk(2).indices == weak).any(1)
+def gated(scores: Tensor, adapted: Tensor) -> Tensor:
+    """The adapter's answer only where the base has nine among its first two guesses. Both (n, 10)."""
+    ask = (scores.topk(2).indices == WEAK).any(1)
     return torch.where(ask[:, None], adapted, scores)
 
 
-def best_lambda(base: nn.Module, digits: Digits, update: Update, lams: Sequence[float]) -> float:
-    """The lam with the fewest errors on the training half; the first of equals."""
-    wrong = [sum(errors(logits(base, digits.X, update, lam), digits.y)) for lam in lams]
-    return lams[wrong.index(min(wrong))]
+def handicapped(scores: Tensor, by: float) -> Tensor:
+    """The same scores with `by` taken off nine's. (n, 10) -> (n, 10)."""
+    return scores - by * F.one_hot(torch.tensor(WEAK), 10)
 
 
-def best_handicap(scores: Tensor, y: Tensor, handicaps: Sequence[float], weak: int = WEAK) -> float:
-    """How much to take off the weak digit's logit for the fewest errors on (scores, y); the first of equals."""
-    wrong = [sum(errors(handicapped(scores, h, weak), y)) for h in handicaps]
-    return handicaps[wrong.index(min(wrong))]
-
-
-def handicapped(scores: Tensor, by: float, weak: int = WEAK) -> Tensor:
-    """The same scores with `by` taken off the weak digit's. (n, 10) -> (n, 10)."""
-    return scores - by * F.one_hot(torch.tensor(weak), 10)
+def fewest_errors(scores_at: Callable[[float], Tensor], values: Sequence[float], y: Tensor) -> float:
+    """The value at which scores_at(value), (n, 10), has the fewest errors; the first of equals."""
+    return min(values, key=lambda value: sum(errors(scores_at(value), y)))
 
 
 class Push(NamedTuple):
@@ -241,13 +214,13 @@ def pushed(before: Tensor, after: Tensor, y: Tensor, weak: int = WEAK) -> list[P
     return rows
 
 
-def changed_images(before: Tensor, after: Tensor, y: Tensor, sure: float = 0.6) -> tuple[list[int], list[int]]:
+def changed_images(before: Tensor, after: Tensor, y: Tensor) -> tuple[list[int], list[int]]:
     """(rows of nines that are right only afterwards, for each other digit a row that is taken for a nine only then).
 
-    before, after: (n, 10) scores. Only clear cases: the first answer and the second each have at least `sure`.
+    before, after: (n, 10) scores. Only clear cases: the first answer and the second each have a probability over 0.6.
     """
     p, q = before.softmax(1).max(1), after.softmax(1).max(1)
-    to_nine = (p.values > sure) & (q.values > sure) & (p.indices != WEAK) & (q.indices == WEAK)
+    to_nine = (p.values > 0.6) & (q.values > 0.6) & (p.indices != WEAK) & (q.indices == WEAK)
     repaired = (to_nine & (y == WEAK)).nonzero()[:, 0].tolist()
     broken = []
     for digit in range(9):
