@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from lora_lab.figures.matrices import heatmap, update_heatmap
-from lora_lab.figures.style import COLOURS, FILLS, array
+from lora_lab.figures.style import COLOURS, FILLS, array, log_axis
 
 from .gallery import Run
 
@@ -41,9 +40,8 @@ def _begin(fig: Figure, correct: Run, broken: Run) -> None:
     for label, colour, width, alpha in (("correct", "LoRA", 6, 0.5), ("this one", "bad", 2, 1)):  # both are seen
         curves.plot([], [], color=COLOURS[colour], lw=width, alpha=alpha, label=label)
         curves.plot([], [], "D", ms=9, color=COLOURS[colour], mec=FILLS["paper"])
-    curves.set(xlabel="step; ◆ the shipped model", ylabel="loss", yscale="log")
-    curves.yaxis.set_minor_locator(NullLocator())
-    curves.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    curves.set(xlabel="step; ◆ the shipped model", ylabel="loss")
+    log_axis(curves.yaxis)
     curves.legend(loc="lower left")
     heatmap(correct.delta, right, title="correct ΔW", limit=LIMIT, colorbar=False)
     heatmap(broken.delta, wrong, title="ΔW of this one", limit=LIMIT, colorbar=False)

@@ -92,12 +92,10 @@ class Fault:
 
     @property
     def correct(self) -> str:
-        """The text of the correct program."""
         return PROGRAMS[self.program]
 
     @property
     def broken(self) -> str:
-        """The text of the broken one: the same but for one line."""
         return change_line(self.correct, self.correct_line, self.broken_line)
 
     def run(self) -> Run:
@@ -129,7 +127,7 @@ class Run:
     delta: Tensor
 
 
-def _execute(text: str, steps: int, seed: int = 0) -> dict[str, object]:
+def execute(text: str, steps: int, seed: int = 0) -> dict[str, object]:
     """The variables of a program after it ran, with every random number from one seed and the caller's state kept."""
     keeper = tempfile.TemporaryDirectory(prefix="gallery-")  # goes when nobody holds these names any more
     names: dict[str, object] = {
@@ -145,7 +143,7 @@ def _execute(text: str, steps: int, seed: int = 0) -> dict[str, object]:
 
 @cache
 def _kept(text: str, steps: int) -> dict[str, object]:
-    return _execute(text, steps)
+    return execute(text, steps)
 
 
 @cache
@@ -162,12 +160,5 @@ def outcome(names: dict[str, object]) -> Run:
         return Run(names["losses"], loss, matrix(shipped) - matrix(names["base"]))
 
 
-def _read_faults() -> dict[str, Fault]:
-    """{name: fault}, from faults.toml."""
-    rows = tomllib.loads(Path(__file__).with_name("faults.toml").read_text(encoding="utf-8"))["fault"]
-    for row in rows:
-        row["correct_line"], row["broken_line"] = row.pop("correct"), row.pop("broken")
-    return {row["name"]: Fault(**row) for row in rows}
-
-
-FAULTS = _read_faults()
+_table = tomllib.loads(Path(__file__).with_name("faults.toml").read_text(encoding="utf-8"))
+FAULTS = {row["name"]: Fault(**row) for row in _table["fault"]}

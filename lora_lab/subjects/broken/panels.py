@@ -13,6 +13,12 @@ from . import drawings
 from .gallery import FAULTS, Fault, Run
 
 ASK = "… choose"
+ANSWERS = {
+    "none yet": "",
+    "right": "Right: ",
+    "alike": "That would look just like this, but here it is another cause. ",
+    "wrong": "Not that. ",
+}
 
 
 class Symptoms:
@@ -21,11 +27,6 @@ class Symptoms:
     def __init__(self) -> None:
         self.faults: list[Fault] = list(FAULTS.values())
         self.base_loss = self.faults[0].run_correct().losses[0]
-
-    @property
-    def causes(self) -> list[str]:
-        """In alphabetical order, so that the number of a symptom does not give it away."""
-        return sorted(FAULTS, key=lambda name: name.lower().removeprefix("the "))
 
     def level(self, loss: float) -> str:
         """A loss in words that are the same on every computer."""
@@ -49,14 +50,10 @@ class Symptoms:
         run = fault.run()
         verdict = "none yet" if guess == ASK else self.judge(number, guess)
         if verdict == "right" or reveal:
-            return f"{'Right: ' if verdict == 'right' else ''}{fault.name} ({fault.source}). {fault.cure}"
-        answer = {
-            "none yet": "",
-            "alike": "That would look just like this, but here it is another cause. ",
-            "wrong": "Not that. ",
-        }
+            answer = ANSWERS["right"] if verdict == "right" else ""
+            return f"{answer}{fault.name} ({fault.source}). {fault.cure}"
         return (
-            f"{answer[verdict]}{fault.symptom[0].upper()}{fault.symptom[1:]}. "
+            f"{ANSWERS[verdict]}{fault.symptom[0].upper()}{fault.symptom[1:]}. "
             f"Loss after training: {self.level(run.losses[-1])}; shipped: {self.level(run.shipped_loss)}."
         )
 
@@ -83,7 +80,8 @@ def gallery_panel() -> LiveFigure:
 
     controls = {
         "symptom": choice("symptom", range(1, len(symptoms.faults) + 1)),
-        "guess": menu("the cause", [ASK, *symptoms.causes]),
+        # in alphabetical order, so that the number of a symptom does not give it away
+        "guess": menu("the cause", [ASK, *sorted(FAULTS, key=lambda name: name.lower().removeprefix("the "))]),
         "reveal": w.Checkbox(value=False, description="show the line", indent=False),
     }
 
