@@ -31,32 +31,23 @@ class Card(w.VBox):
     def __init__(self, prediction: Prediction) -> None:
         self.prediction, self._compared = prediction, False
         head = f"<b>Predict {prediction.number}.</b> Choose before you look further down."
-        options = [(prediction.named(letter), letter) for letter in prediction.letters]
+        options = [(f"{letter} · {prediction.choice(letter).text}", letter) for letter in prediction.letters]
         self.buttons = w.ToggleButtons(options=options, value=None)
         self.buttons.style.button_width = "auto"
         self.compare = w.Button(description="Compare with the page", disabled=True, layout=w.Layout(width="auto"))
         self.answer, self.verdict = w.HTML(), w.HTML()
         sleeping = asleep("Nobody answers here", "the buttons")
         super().__init__([w.HTML(sleeping + head), self.buttons, self.answer, w.HBox([self.compare]), self.verdict])
+        self.buttons.observe(self._pressed, "value")
+        self.compare.on_click(self._compare)
         if earlier := votes(prediction.number):
             self.buttons.value = earlier[-1]
-            self._answer(earlier[-1])
-        self.buttons.observe(self._chosen, "value")
-        self.compare.on_click(self._compare)
         replace_last_run(self)
 
-    def choose(self, letter: str) -> str:
-        """Press a button from code; returns what is said. Raises ValueError for a letter that is none."""
-        self.prediction.choice(letter)
-        self.buttons.value = letter
-        return self.prediction.respond(letter)
-
-    def _chosen(self, change: dict) -> None:
+    def _pressed(self, change: dict) -> None:
+        letter = change["new"]
         if not self._compared:
-            vote(self.prediction.number, change["new"])
-        self._answer(change["new"])
-
-    def _answer(self, letter: str) -> None:
+            vote(self.prediction.number, letter)
         text = f"<b>You chose {letter}.</b> {as_html(self.prediction.respond(letter))}"
         self.answer.value = BOX.format(BLUE, text)
         self.compare.disabled = False

@@ -59,31 +59,25 @@ class Prediction:
             raise ValueError(f"Predict {self.number} has no choice {letter!r}; choose {', '.join(self.letters)}.")
         return self.choices[self.letters.index(letter)]
 
-    def named(self, letter: str) -> str:
-        """ "B · about 30" """
-        return f"{letter} · {self.choice(letter).text}"
-
     def respond(self, letter: str) -> str:
         """What is said when this choice is made: a thought about it, and in a second line where to look."""
         return f"{self.choice(letter).response}\n{self.look}"
 
     def compare(self, letters: tuple[str, ...]) -> str:
         """The choices made, in order, beside what the page shows."""
+        quoted = {letter: f"{letter}, “{self.choice(letter).text}”" for letter in self.letters}
         first, last = letters[0], letters[-1]
-        said = f"You said {self._quoted(first)}"
+        said = f"You said {quoted[first]}"
         if last != first:
-            said += f", and then {self._quoted(last)}"
-        verdict = "So does the page" if last == self.right else f"The page says {self._quoted(self.right)}"
+            said += f", and then {quoted[last]}"
+        verdict = "So does the page" if last == self.right else f"The page says {quoted[self.right]}"
         return f"{said}. {verdict}: {self.found}"
-
-    def _quoted(self, letter: str) -> str:
-        return f"{letter}, “{self.choice(letter).text}”"
 
     def __str__(self) -> str:
         """The question and its choices, for who has no widget."""
         question = self.question.replace("*", "").replace("`", "")
         asked = textwrap.wrap(f"Predict {self.number}: {question}", 100)
-        return "\n".join([*asked, *(f"   {self.named(letter)}" for letter in self.letters)])
+        return "\n".join([*asked, *(f"   {letter} · {self.choice(letter).text}" for letter in self.letters)])
 
 
 @cache
@@ -101,19 +95,19 @@ def of_page(page: Page) -> tuple[Prediction, ...]:
     return tuple(found)
 
 
-def all_numbers() -> list[str]:
-    """Every prediction that is a card, in order: ["0.1", "1.2", ...]."""
-    return [prediction.number for page in PAGES for prediction in of_page(page)]
+def all_predictions() -> list[Prediction]:
+    """Every prediction that is a card, in the course's order."""
+    return [prediction for page in PAGES for prediction in of_page(page)]
 
 
 def find(number: str) -> Prediction:
     """The prediction "4.2" (or "04.2"). Raises ValueError that names those there are."""
-    wanted = str(number).zfill(4)
-    for page in PAGES:
-        for prediction in of_page(page):
-            if prediction.number.zfill(4) == wanted:
-                return prediction
-    raise ValueError(f"there is no card for prediction {number!r}; the course has {', '.join(all_numbers())}.")
+    there = all_predictions()
+    for prediction in there:
+        if prediction.number.zfill(4) == str(number).zfill(4):
+            return prediction
+    numbers = ", ".join(prediction.number for prediction in there)
+    raise ValueError(f"there is no card for prediction {number!r}; the course has {numbers}.")
 
 
 def vote(number: str, letter: str) -> None:
@@ -132,7 +126,7 @@ def votes(number: str) -> tuple[str, ...]:
 
 def voted() -> list[str]:
     """The numbers of the predictions made in this session, in the course's order."""
-    return [number for number in all_numbers() if number in _chosen]
+    return [prediction.number for prediction in all_predictions() if prediction.number in _chosen]
 
 
 def predict(number: str):

@@ -15,12 +15,12 @@ from lora_lab import LoRALinear, costs, theory
 from lora_lab.classroom import exercises, predictions
 from lora_lab.classroom.cards import Card
 from lora_lab.classroom.pages import PAGES
-from lora_lab.classroom.predictions import Choice, Prediction, all_numbers, find, of_page, predict, vote, votes
+from lora_lab.classroom.predictions import Choice, Prediction, all_predictions, find, of_page, predict, vote, votes
 from lora_lab.subjects.linear_task import tasks
 
-ALL = [find(number) for number in all_numbers()]
-THERE = [page for page in PAGES if page.file.exists()]
+ALL = all_predictions()
 every_one = pytest.mark.parametrize("p", ALL, ids=lambda p: p.number)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.number)
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +56,14 @@ def page_of(p):
     return pages.read(pages.find_page(f"{int(p.number.split('.')[0]):02d}"))
 
 
-@pytest.mark.parametrize("page", THERE, ids=lambda page: page.number)
-def test_the_cards_on_a_page_are_those_there_are(page):
-    asked = [cell.source for cell in pages.read(page.file).cells if pages.asks(cell)]
-    assert asked == [f'lora_lab.predict("{p.number}")' for p in of_page(page)]
+@every_page
+def test_the_cards_on_a_page_are_those_there_are_and_the_teachers_book_lists_them(page):
+    nb, there = pages.read(page.file), of_page(page)
+    asked = [cell.source for cell in nb.cells if pages.asks(cell)]
+    assert asked == [f'lora_lab.predict("{p.number}")' for p in there]
+    if there:
+        cards = ", ".join(f"{p.number} ({p.right})" for p in there)
+        assert f"\n**Cards:** {cards}.\n" in chapter(f"Page {pages.title(nb)}")
 
 
 @every_one
@@ -91,13 +95,6 @@ def test_numbers_in_what_is_said_are_the_pages_numbers(p):
     assert numbers(right) - ROUND.get(p.number, set()) <= there and numbers(p.found + p.look) <= there
 
 
-@pytest.mark.parametrize("page", THERE, ids=lambda page: page.number)
-def test_the_teachers_book_lists_the_cards_with_their_right_letters(page):
-    if there := of_page(page):
-        cards = ", ".join(f"{p.number} ({p.right})" for p in there)
-        assert f"\n**Cards:** {cards}.\n" in chapter(f"Page {pages.title(pages.read(page.file))}")
-
-
 def test_right_choices_follow_from_the_package():
     def right(number):
         return find(number).choice(find(number).right).text
@@ -111,7 +108,7 @@ def test_right_choices_follow_from_the_package():
     assert layer.lora_A.grad.norm() == 0 < layer.lora_B.grad.norm() and right("3.2").startswith("A's; no bug")
 
 
-# ---- numbers
+# ---- numbers and letters that are none
 
 
 def test_a_number_can_be_written_as_the_prompt_or_as_a_section_has_it():
@@ -126,6 +123,13 @@ def test_a_number_that_is_none_is_answered_and_does_not_stop_the_page(number, ca
     assert out.count("\n") == 1
     with pytest.raises(ValueError, match="no card"):
         votes(number)
+
+
+@pytest.mark.parametrize("letter", ["E", "", "AB", "b", 0, None])
+def test_a_letter_that_is_none_is_refused_and_nothing_changes(letter):
+    with pytest.raises(ValueError, match="Predict 1.2 has no choice .*; choose A, B, C, D"):
+        vote("1.2", letter)
+    assert votes("1.2") == ()
 
 
 # ---- the card
@@ -146,7 +150,7 @@ def shown(html: str) -> str:
 def test_every_choice_is_answered_when_it_is_pressed(p):
     card = predict(p.number)
     assert card.buttons.value is None and card.compare.disabled and not card.answer.value and not card.verdict.value
-    assert [label for label, _ in card.buttons.options] == [p.named(letter) for letter in p.letters]
+    assert [label for label, _ in card.buttons.options] == [f"{x} · {p.choice(x).text}" for x in p.letters]
     for letter in p.letters:
         press(card, letter)
         assert shown(card.answer.value) == f"You chose {letter}. {p.respond(letter)}".replace("*", "")
@@ -160,12 +164,12 @@ def test_every_choice_is_answered_when_it_is_pressed(p):
 def test_first_and_last_choice_are_kept_comparing_ends_the_vote_and_the_next_run_has_it():
     card = predict("1.2")
     for letter in "BDC":
-        card.choose(letter)
+        press(card, letter)
     assert votes("1.2") == votes("01.2") == ("B", "D", "C")
     card.compare.click()
     said = shown(card.verdict.value)
     assert said.startswith("You said B, “about 30”, and then C, “about 1000”. So does the page: 1001 predicted")
-    card.choose("A")
+    press(card, "A")
     assert votes("1.2") == ("B", "D", "C") and "Each weight is off by 1" in shown(card.answer.value)
     again = predict("1.2")
     assert again.buttons.value == "C" and "You chose C" in again.answer.value and predict("1.3").buttons.value is None
@@ -174,7 +178,7 @@ def test_first_and_last_choice_are_kept_comparing_ends_the_vote_and_the_next_run
 
 def test_what_is_stored_does_not_depend_on_what_was_chosen():
     before = predict("1.2")._repr_mimebundle_()
-    predict("1.2").choose("B")
+    vote("1.2", "B")
     after = predict("1.2")._repr_mimebundle_()
     assert set(before) == set(after) == {"text/plain", pages.WIDGET}
     assert before["text/plain"] == after["text/plain"] == str(find("1.2"))
@@ -183,25 +187,16 @@ def test_what_is_stored_does_not_depend_on_what_was_chosen():
     assert "*" not in str(find("5.3"))
 
 
-@pytest.mark.parametrize("letter", ["E", "", "AB", "b", 0, None])
-def test_a_letter_that_is_none_is_refused_and_nothing_changes(letter):
-    card = predict("1.2")
-    for choose in (card.choose, functools.partial(vote, "1.2")):
-        with pytest.raises(ValueError, match="Predict 1.2 has no choice .*; choose A, B, C, D"):
-            choose(letter)
-    assert card.buttons.value is None and votes("1.2") == ()
-
-
 def test_a_sign_in_a_text_is_no_markup():
     choice = Choice("a < b & c", "See *this* <b> & α*β*γ. So?", True)
     card = Card(Prediction("1.2", "a < b?", (choice,), "Now.", "x.", ("x",)))
-    card.choose("A")
+    press(card, "A")
     assert "<em>this</em> &lt;b&gt; &amp; α*β*γ" in card.answer.value
 
 
 def test_progress_names_the_predictions_of_the_session(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("LORA_LAB_PROGRESS", str(tmp_path / "progress.json"))
-    predict("4.2").choose("A")
-    predict("1.2").choose("A")
+    vote("4.2", "A")
+    vote("1.2", "A")
     exercises.progress()
     assert capsys.readouterr().out.endswith("predictions made in this session: 1.2, 4.2\n")
