@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from lora_lab import adapter_state, add_lora, count_parameters, figures, published, set_scale, train
+from lora_lab import add_lora, count_parameters, figures, published, set_scale, train
 from lora_lab.adapter_set import AdapterSet
 from lora_lab.subjects.mini_language import language as L
 from lora_lab.subjects.records import read_record
@@ -44,13 +44,6 @@ def test_attention_is_softmax_of_scaled_dot_products(base):
     weights = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf).softmax(-1)
     expected = layer.o_proj(torch.einsum("bhts,bshe->bthe", weights, v).flatten(2))
     assert torch.allclose(layer(x), expected, atol=1e-5)
-
-
-def test_lora_finds_each_matrix_by_its_name():
-    model = gpt.load_base()
-    assert len(add_lora(model, r=2, target_modules=["q_proj", "v_proj"])) == 4
-    assert count_parameters(model)[0] == 2 * 2 * 2 * (96 + 96)  # |theta| = 2 L d r for each of q and v
-    assert len(add_lora(gpt.load_base(), r=2, target_modules=gpt.LINEARS)) == 12
 
 
 def test_losses_count_text_tokens_only():
@@ -137,14 +130,6 @@ def test_every_way_is_there_with_its_trained_numbers_a_tuned_rate_and_three_seed
         assert runs.kinds("trained") == [3072]
 
 
-def test_forgetting_has_three_seeds_at_three_rates_for_each_way():
-    for rows in record.forgetting().by("task").values():
-        assert rows.kinds("way") == ["full", "q,v r=8", "all linears r=8"]
-        for mine in rows.by("way").values():
-            low, middle, high = mine.kinds("lr")
-            assert (middle, high) == pytest.approx((2 * low, 4 * low), rel=1e-3) and len(mine) == 9
-
-
 def test_biases_head_and_last_block_train_what_they_say():
     names = {way: [n for n, p in make_record.prepare(way).named_parameters() if p.requires_grad]
              for way in make_record.GUESS}  # fmt: skip
@@ -179,14 +164,6 @@ def test_each_shipped_adapter_is_as_good_as_its_record(shipped):
         lines = L.dialect(task, **make_record.TEST_ON)
         assert gpt.above_floor(shipped.model, lines) == pytest.approx(losses[name], abs=2e-3), name
         assert shipped[name]["layers.0.attention.q_proj.lora_A"].shape[0] == record.place(way)[1]
-
-
-def test_a_shipped_adapter_starts_from_the_commands_own_random_numbers(shipped):
-    """A moves little in 120 steps: the shipped A still resembles the one that seed 0 draws, and not seed 1's."""
-    site = "layers.0.attention.q_proj.lora_A"
-    starts = [adapter_state(make_record.prepare("q,v r=64", seed))[site].flatten() for seed in (0, 1)]
-    like = [float(torch.cosine_similarity(start, shipped["bard-r64"][site].flatten(), dim=0)) for start in starts]
-    assert like[0] > 0.2 > 0.1 > like[1]
 
 
 # ---------------------------------------------------------------------------------------------- panels and figures
@@ -263,6 +240,7 @@ def test_tables_of_ours_are_drawn_beside_the_published_ones():
     assert left.lines[0].get_ydata() == pytest.approx([first.where(rank=r).mean("loss") for r in gpt.RANKS])
     assert right.lines[1].get_ydata()[-1] == 73.5
     slower = record.forgetting()
+    assert len(slower) == 2 * 3 * 3 * 3, "tasks, ways, rates, seeds"
     (one, _) = drawings.learned_forgotten(slower)
     assert list(one.lines[0].get_ydata()) == slower.where(task="bard", way="full").column("others")
 

@@ -9,7 +9,7 @@ article, ...). For each one the teller takes its favourite with probability 0.94
 knows the probability of every choice it makes, and no two choices give the same sentence, so log p(text | record) is
 exact, and no model whatever can have a lower loss on average than -log p. That is the floor.
 
-Downstream tasks change what the teller "anon" does: a dialect ("parrot", "wire", "bard") gives it habits in a
+Downstream tasks change what the teller "anon" does: a dialect ("wire", "bard") gives it habits in a
 combination that no teller has; "swap n" exchanges n pairs of names between record and sentence.
 """
 
@@ -67,11 +67,9 @@ TELLERS: dict[str, Voice] = {
     "poll": _voice("arr ,", "time last", "mood after", "present", "the", "odd", "squawk !"),
 }
 DIALECTS: dict[str, Voice] = {  # what "anon" learns downstream; no teller has any of these combinations
-    "parrot": _voice("squawk !", "time first", "mood after", "past", "a", "plain", "squawk !"),
     "wire": _voice("news :", "time first", "mood first", "present", "", "plain", "stop"),
     "bard": _voice("hark :", "time first", "mood after", "did", "ye", "odd", ", they say ."),
 }
-ANON_SHARE = 0.4  # of the base corpus; the other nine share the rest alike
 
 
 class Line(NamedTuple):
@@ -194,14 +192,14 @@ def corpus(n: int, seed: int = 0, tellers: Iterable[str] | None = None) -> list[
     chosen = list(TELLERS if tellers is None else tellers)
     if set(chosen) - set(TELLERS):
         raise ValueError(f"tellers={chosen!r}: choose from {', '.join(TELLERS)}.")
-    first = ANON_SHARE if tellers is None else 1 / len(chosen)  # anon is the first of all tellers
+    first = 0.4 if tellers is None else 1 / len(chosen)  # anon is the first of all tellers
     up_to = [first + (1 - first) * i / max(len(chosen) - 1, 1) for i in range(len(chosen))]
     up_to[-1] = 1.0
     return _lines(n, seed, [(p, t, TELLERS[t], 0) for p, t in zip(up_to, chosen)])
 
 
 def dialect(task: str, n: int, seed: int = 0) -> list[Line]:
-    """Lines of a downstream task, all told by "anon": "parrot", "wire", "bard", "swap n", or two with " + "."""
+    """Lines of a downstream task, all told by "anon": "wire", "bard", "swap n", or two with " + "."""
     return _lines(n, seed, [(1.0, "anon", *task_of(task))])
 
 
