@@ -56,6 +56,7 @@ WRONG = {
         ("10 %", 50),
         ("the rank is wanted", 10005),
         ("100 is not right", 100),
-        ("something empty", []),
+        ("a number is wanted", []),
+        ("something empty", torch.empty(0)),
     ],
 }
