@@ -37,14 +37,8 @@ class TwoLayer(nn.Module):
             return self.second.weight @ self.first.weight
 
 
-def linear_base(
-    task: LinearTask,
-    recipe: str = "short",
-    seed: int = 0,
-    measure_every: int | None = None,
-    progress: str | None = "pretraining",
-) -> Pretrained:
-    """Pretrain `Linear(d_in, d_out, bias=False)` on the task, as S1 does.
+def linear_base(task: LinearTask, recipe: str = "short", seed: int = 0, **how) -> Pretrained:
+    """Pretrain `Linear(d_in, d_out, bias=False)` on the task, as S1 does. how: to `train`, such as measure_every.
 
     recipe "published": Adam, learning rate 1e-3, batch 128, 100 epochs; about 100 CPU seconds at S1's size.
     recipe "short": plain SGD at the rate theory gives for this data (`sgd_rate`), batch 128, 2 epochs; about 1.5
@@ -53,20 +47,13 @@ def linear_base(
     """
     d_out, d_in = task.theta.shape
     short = {"epochs": 2, "lr": sgd_rate(d_in, d_out, batch_size=128), "optimizer": "sgd"}
-    how = {"measure_every": measure_every, "progress": progress}
     return _pretrain(lambda: nn.Linear(d_in, d_out, bias=False), task, recipe, short, seed, how)
 
 
 def two_layer_base(
-    task: LinearTask,
-    hidden: int,
-    recipe: str = "short",
-    seed: int = 0,
-    epochs: int = 30,
-    measure_every: int | None = None,
-    progress: str | None = "pretraining",
+    task: LinearTask, hidden: int, recipe: str = "short", seed: int = 0, epochs: int = 30, **how
 ) -> Pretrained:
-    """Pretrain a `TwoLayer(d_in, hidden, d_out)` on the task, as S2 does.
+    """Pretrain a `TwoLayer(d_in, hidden, d_out)` on the task, as S2 does. how: to `train`, such as measure_every.
 
     recipe "published": Adam, constant learning rate 1e-3, batch 128, 100 epochs; about 4 CPU minutes at S2's size.
     recipe "short": Adam at 1e-2 falling to zero (cosine) over `epochs`, batch 128; meant for small twins (about a
@@ -74,7 +61,6 @@ def two_layer_base(
     """
     d_out, d_in = task.theta.shape
     short = {"epochs": epochs, "lr": 1e-2, "schedule": "cosine"}
-    how = {"measure_every": measure_every, "progress": progress}
     return _pretrain(lambda: TwoLayer(d_in, hidden, d_out), task, recipe, short, seed, how)
 
 
@@ -87,7 +73,8 @@ def _pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build()
-    return Pretrained(model, train(model, task.X, task.y, batch_size=128, seed=seed, **recipes[recipe], **how))
+    how = {"progress": "pretraining", **recipes[recipe], **how}
+    return Pretrained(model, train(model, task.X, task.y, batch_size=128, seed=seed, **how))
 
 
 def recorded_s1_losses() -> dict[int, float]:

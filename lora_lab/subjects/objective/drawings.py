@@ -7,23 +7,23 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from lora_lab.figures.style import FILLS, axes_of
+from lora_lab.figures.style import FILLS
 
 
-def memory_bars(
-    bars: Mapping[str, object], ax: Axes | None = None, *, title: str = "", unit: float = 1e6, name: str = "MB"
-) -> Axes:
-    """Stacked bars of weights, gradients and Adam's moments. {label: costs.Memory}."""
-    ax = axes_of(ax, (7, 3))
+def memory_bars(bars: Mapping[str, object], ax: Axes, *, title: str) -> Axes:
+    """Stacked bars of weights, gradients and Adam's moments, in bytes. {label: costs.Memory}."""
     labels = list(bars)
     left = np.zeros(len(labels))
-    parts = (("weights", "weights", ""), ("gradients", "gradient", "///"), ("adam", "Adam", "..."))
-    for part, colour, hatch in parts:
-        width = np.array([getattr(bars[label], part) for label in labels]) / unit
-        shown = {"weights": "weights", "gradients": "gradients", "adam": "Adam's two moments"}[part]
-        ax.barh(labels, width, left=left, color=FILLS[colour], label=shown, hatch=hatch, edgecolor=FILLS["paper"])
+    looks = {  # part of a Memory: its label, colour and hatch
+        "weights": ("weights", "weights", ""),
+        "gradients": ("gradients", "gradient", "///"),
+        "adam": ("Adam's two moments", "Adam", "..."),
+    }
+    for part, (label, colour, hatch) in looks.items():
+        width = np.array([getattr(bars[row], part) for row in labels])
+        ax.barh(labels, width, left=left, color=FILLS[colour], label=label, hatch=hatch, edgecolor=FILLS["paper"])
         left += width
     ax.invert_yaxis()
-    ax.set(title=title, xlabel=name)
+    ax.set_title(title)
     ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.22))
     return ax

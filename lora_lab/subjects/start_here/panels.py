@@ -21,9 +21,8 @@ def taste_panel(delta: Tensor, ranks: Sequence[int]) -> LiveFigure:
         copy = view.copy(r)
         shown = {f"the best rank-{r} copy of ΔW": copy, "what it misses": view.delta - copy}
         if not fig.axes:
-            axes = fig.subplots(
-                2, 1, gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.09, "top": 0.94, "hspace": 0.45}
-            )
+            place = {"left": 0.08, "right": 0.98, "bottom": 0.09, "top": 0.94, "hspace": 0.45}
+            axes = fig.subplots(2, 1, gridspec_kw=place)
             for ax, (title, M) in zip(axes, shown.items(), strict=True):
                 figures.heatmap(M, ax, title=title, limit=limit, colorbar=False)
         for ax, (title, M) in zip(fig.axes, shown.items(), strict=True):

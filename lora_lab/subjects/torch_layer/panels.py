@@ -35,20 +35,15 @@ class Film:
 
 
 def film_panel(
-    films: Mapping[object, Film],
-    target: Tensor,
-    *,
-    names: Sequence[str] = (),
-    floors: Mapping[int, float] | None = None,
-    limit: float = 1.5,
-) -> LiveFigure:
-    """Page 03: ΔΘ at a chosen epoch beside the loss curve with a marker, and the floor of its rank.
+    films: Mapping[object, Film], target: Tensor, *,
+    names: Sequence[str] = (), floors: Mapping[int, float] | None = None, limit: float = 1.5,
+) -> LiveFigure:  # fmt: skip
+    """ΔΘ at a chosen epoch beside the loss curve with a marker, and the floor of its rank.
 
     films: {key: Film}. One film needs only the epoch slider; with `names` (say "r", "alpha") the keys are tuples and
     each name gets a slider of its own. target (out, in): what ΔΘ should become. floors: {r: best possible loss}.
     """
     first = next(iter(films.values()))
-    epochs = sorted(first.frames)
     constant = bool((target == target.flatten()[0]).all())
 
     lowest = max(min(min(f.losses) for f in films.values()) / 2, 1e-4)
@@ -59,9 +54,8 @@ def film_panel(
         delta, loss = film.delta(epoch), film.loss(epoch)
         curve = figures.thinned_curve([i / film.per_epoch for i in range(len(film.losses))], film.losses)
         if not fig.axes:
-            left, right = fig.subplots(
-                1, 2, gridspec_kw={"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.45}
-            )
+            place = {"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.45}
+            left, right = fig.subplots(1, 2, gridspec_kw=place)
             figures.heatmap(delta, left, limit=limit)
             figures.loss_curves({"LoRA": curve}, right, xlabel="epoch", floor=lowest if floors else None)
             right.plot([], [], "o", ms=11, color=figures.COLOURS["chosen"], mec=figures.FILLS["paper"], mew=2)
@@ -72,17 +66,18 @@ def film_panel(
         figures.update_heatmap(left, delta, f"ΔΘ after epoch {epoch}", limit)
         right.lines[0].set_data(*curve)
         right.lines[-1].set_data([epoch], [loss])
-        floor = floors[int(key["r"])] if floors else 0.0
+        best = ""
         if floors:
+            floor = floors[int(key["r"])]
+            best = f", floor {figures.short(floor)}"
             right.lines[1].set_ydata([floor, floor])  # below the picture when it is 0
         right.set_title(f"loss {figures.short(loss)}" + (", floor dashed" if floors else ""))
         off = 100 * float((delta - target).norm() / target.norm())
         away = f"{off:.0f} % of its norm" if off >= 1 else "less than 1 %"
         mean = f"mean entry {float(delta.mean()):.2f}, " if constant else ""
-        best = f", floor {figures.short(floor)}" if floors else ""
         return f"{mean}{away} away from the target, loss {figures.short(loss)}{best}"
 
-    controls: dict[str, w.Widget] = {"epoch": choice("epoch", epochs, epochs[-1])}
+    controls: dict[str, w.Widget] = {"epoch": choice("epoch", sorted(first.frames), max(first.frames))}
     for i, name in enumerate(names):
         values = sorted({key[i] for key in films})
         controls[name] = choice({"alpha": "α", "r": "rank r"}.get(name, name), values)
