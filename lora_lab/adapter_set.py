@@ -89,11 +89,6 @@ def _cut(U: Tensor, S: Tensor, Vh: Tensor, r: int, dtype: torch.dtype) -> Trunca
             f"r={r!r} is not a rank of a {U.shape[0]} x {Vh.shape[1]} matrix: "
             f"choose 1 to {min(U.shape[0], Vh.shape[1])}."
         )
-    if r > len(S):  # the factors have less rank than is asked for: zeros change nothing
-        U, S, Vh = (
-            nn.functional.pad(t, p)
-            for t, p in ((U, (0, r - len(S))), (S, (0, r - len(S))), (Vh, (0, 0, 0, r - len(S))))
-        )
     root, error = S[:r].sqrt(), float(S[r:].norm())
     total = float(S.norm())
     return Truncated(
@@ -119,7 +114,7 @@ def truncate(delta: Tensor, r: int) -> Truncated:
 
 @torch.no_grad()
 def truncate_state(state: Mapping[str, Tensor], r: int) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """A state of rank r that is nearest to `state`, and {name: relative Frobenius error}; the product is never formed.
+    """The state of rank r or less that is nearest to `state`, and {name: relative Frobenius error}. Never forms B A.
 
     With B = Q1 R1 and Aᵀ = Q2 R2 the SVD of the small R1 R2ᵀ gives that of B A.
     """

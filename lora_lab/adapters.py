@@ -236,19 +236,15 @@ def _is_unready(c: Candidate) -> bool:
 
 
 def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> str:
-    other = f"name layers of a kind that is adapted: {_KINDS}."
     for path, module in named_layers(model):
         own = {n: p for n, p in module._parameters.items() if p is not None and p.ndim > 1}
         for name in (path, *(join(path, n) for n in own)):
-            if name and (name == pattern or name.endswith("." + pattern)):
-                kind = type(module).__name__
-                if not own:
-                    means = f"target_modules={pattern!r} means {name}, a {kind}"
-                    return f"{means}, which has no weight matrix of its own; {other}"
+            if f".{name}".endswith(f".{pattern}"):
                 shapes = ", ".join(f"{n} ({' x '.join(map(str, p.shape))})" for n, p in own.items())
+                what = f"holds {shapes}, a kind of weight that is not adapted here" if own else "has no weight matrix"
                 return (
-                    f"target_modules={pattern!r} means {name}: {kind} holds {shapes}, a kind of weight that is not "
-                    f"adapted here; {other}"
+                    f"target_modules={pattern!r} means {name}, a {type(module).__name__}, which {what}; "
+                    f"name layers of a kind that is adapted: {_KINDS}."
                 )
     names = [c.name for c in everything]
     endings = sorted({n.rsplit(".", 1)[-1] for n in names} | set(names if len(names) <= 12 else ()))
@@ -362,20 +358,17 @@ def _by_pattern(field: str, patterns: Mapping[str, float] | None, chosen: list[C
     patterns = patterns or {}
     if not isinstance(patterns, Mapping):
         raise ValueError(f"{field} must map names to numbers, got {patterns!r}.")
-    used, fit = {}, set()
-    for c in chosen:
+    values = {}
+    for pattern, value in reversed(patterns.items()):  # so that the first one counts
         try:
-            fitting = [p for p in patterns for alias in c.aliases if fitting_pattern([p], alias)]
+            fitting = [c.name for c in chosen if any(fitting_pattern([pattern], alias) for alias in c.aliases)]
         except re.error as e:
-            raise ValueError(f"{field}={patterns!r} holds a pattern that is no regular expression ({e}).") from None
-        fit |= set(fitting)
-        if fitting:
-            used[c.name] = fitting[0]
-    unused = [p for p in patterns if p not in fit]
-    if unused:
-        names = ", ".join(c.name for c in chosen[:8])
-        raise ValueError(f"{field}: {unused[0]!r} fits none of the adapted layers, which are: {names}.")
-    return {name: patterns[p] for name, p in used.items()}
+            raise ValueError(f"{field}: {pattern!r} is no regular expression ({e}).") from None
+        if not fitting:
+            names = ", ".join(c.name for c in chosen[:8])
+            raise ValueError(f"{field}: {pattern!r} fits none of the adapted layers, which are: {names}.")
+        values |= dict.fromkeys(fitting, value)
+    return values
 
 
 class Plan(NamedTuple):

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
@@ -67,7 +66,17 @@ _NO_MATTER = (
     "qalora_group_size runtime_config "
     "eva_config corda_config loftq_config lora_ga_config"  # settings of a start; init_lora_weights says which it was
 ).split()
-_LISTS = ("target_parameters", "modules_to_save")  # where one string is no list
+_VALUES = {  # what PEFT writes there, where it writes anything, and what that holds
+    "target_modules": (str | list, str),
+    "exclude_modules": (str | list, str),
+    "layers_pattern": (str | list, str),
+    "target_parameters": (list, str),
+    "modules_to_save": (list, str),
+    "rank_pattern": (dict, str),
+    "alpha_pattern": (dict, str),
+    "layers_to_transform": (int | list, int),
+    "use_rslora": (bool, bool),
+}
 # Ways to draw the first A and B. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) also change W0 at the start.
 _STARTS = ("gaussian", "eva", "orthogonal", "mica", None)
 
@@ -432,27 +441,18 @@ def _check_config(config: dict) -> None:
             raise ValueError(
                 f"the adapter uses {field}={value!r}, which is more than W0 + BA and which LoRA Lab does not load."
             )
-    patterns = list(config.get("modules_to_save") or []) + list(config.get("layers_pattern") or [])
-    for field in ("rank_pattern", "alpha_pattern"):
-        if not isinstance(config.get(field) or {}, dict):
-            raise ValueError(f"{field} must map names to numbers, got {config[field]!r}.")
-        patterns += config.get(field) or {}
-    for field in ("target_modules", "exclude_modules", "layers_pattern", "target_parameters", "modules_to_save"):
+    for field, (kind, inner) in _VALUES.items():
         value = config.get(field)
-        fine = isinstance(value, list) and all(isinstance(p, str) for p in value)
-        if value is not None and not fine and (field in _LISTS or not isinstance(value, str)):
-            raise ValueError(f"{field} must be a list of names, got {value!r}.")
-        patterns += [value] if isinstance(value, str) else []
-    try:
-        for pattern in patterns:
-            re.compile(pattern)
-    except re.error as e:
-        raise ValueError(f"{CONFIG} holds a pattern that is no regular expression ({e}).") from None
-    numbers = config.get("layers_to_transform")
-    if not all(isinstance(n, int) for n in (numbers if isinstance(numbers, list) else [numbers or 0])):
-        raise ValueError(f"layers_to_transform must be a list of whole numbers, got {numbers!r}.")
-    if not isinstance(config.get("use_rslora", False), bool):
-        raise ValueError(f"use_rslora must be true or false, got {config['use_rslora']!r}.")
+        if value is None:
+            continue
+        parts = value if isinstance(value, list | dict) else [value]
+        if not isinstance(value, kind) or not all(isinstance(part, inner) for part in parts):
+            raise ValueError(f"{field}={value!r} is not of the kind that PEFT writes there.")
+        try:
+            for part in parts:
+                re.compile(str(part))
+        except re.error as e:
+            raise ValueError(f"{field} holds {part!r}, which is no regular expression ({e}).") from None
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
@@ -471,14 +471,9 @@ def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
         header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
         note = json.loads(header.get("__metadata__", {}).get("lora_lab", "{}"))
     except (SafetensorError, ValueError, KeyError, RecursionError, struct.error) as e:
-        # How zip files, hence torch.save's, and bare pickles begin; the ninth byte of a safetensors file is "{".
-        if data[:2] == b"PK" or data[:1] == b"\x80" and data[8:9] != b"{":
-            raise ValueError(
-                f"{WEIGHTS} in {folder.name} is a pickle under another name; it is not read, "
-                "because reading could run it."
-            ) from None
         raise ValueError(
-            f"{WEIGHTS} in {folder.name} is not a whole safetensors file ({e}): cut off, or damaged."
+            f"{WEIGHTS} in {folder.name} is not a whole safetensors file ({e}): cut off, damaged, or "
+            "a pickle under this name, which is not read."
         ) from None
     return tensors, note if isinstance(note, dict) else {}
 
@@ -634,19 +629,11 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
             )
     if not sites:
         by_name = {c.name: c for c in candidates(model)}
-        limits = {s.name: min(s.shape[0], s.shape[1:].numel()) for s in _slots(model)}
-        plans = []
-        for n, r in file.r.items():
-            dropout = file.dropout if by_name[n].wrap else 0.0
-            plans.append(Plan(by_name[n], min(r, limits[n]), file.alpha[n], dropout))
+        plans = [Plan(by_name[n], 1, file.alpha[n], file.dropout if by_name[n].wrap else 0.0) for n in file.r]
         with torch.random.fork_rng(devices=[]):  # what add_lora draws is overwritten: leave the reader's seed alone
             attach(model, plans, file.rslora)
-        for s in adapted(model):
-            r, alpha = file.r[s.name], file.alpha[s.name]
-            if s.adapter.r != r:  # a rank above the weight's smaller side
-                s.adapter.scaling = alpha / (math.sqrt(r) if file.rslora else r)
-                s.adapter.set_factors(file.state[f"{s.name}.lora_A"], file.state[f"{s.name}.lora_B"])
-                s.adapter.alpha = alpha
+        for s in adapted(model):  # a file may hold ranks above the weight's smaller side, which add_lora refuses
+            s.adapter.set_factors(*(file.state[f"{s.name}.lora_{f}"] for f in "AB"), alpha=file.alpha[s.name])
     load_adapter_state(model, file.state)
     for path, module in _saved_layers(model, list(file.modules)).items():
         if path in file.modules:

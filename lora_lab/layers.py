@@ -102,8 +102,8 @@ class LowRankUpdate(nn.Module):
         self.lora_B.zero_()
 
     @torch.no_grad()
-    def set_factors(self, A: Tensor, B: Tensor) -> None:
-        """Put other factors in, of any rank: A (r, cols), B (rows, r). The scaling stays, hence alpha follows r."""
+    def set_factors(self, A: Tensor, B: Tensor, alpha: float | None = None) -> None:
+        """Put other factors in, of any rank: A (r, cols), B (rows, r). Without alpha the scaling stays."""
         self.unmerge()
         for p, t in ((self.lora_A, A), (self.lora_B, B)):
             p.grad = None
@@ -111,9 +111,12 @@ class LowRankUpdate(nn.Module):
                 p.copy_(t)
             else:
                 p.data = t.to(p.device, p.dtype, copy=True)
-        if self.r != A.shape[0]:
-            self.r = A.shape[0]
-            self.alpha = self.scaling * (math.sqrt(self.r) if self.rslora else self.r)
+        changed, self.r = self.r != A.shape[0], A.shape[0]
+        divisor = math.sqrt(self.r) if self.rslora else self.r
+        if alpha is not None:
+            self.alpha, self.scaling = alpha, alpha / divisor
+        elif changed:
+            self.alpha = self.scaling * divisor
 
     def _full_precision(self) -> torch.autocast:
         """Under autocast the products below would round W0 + BA, even a merged one, to bfloat16."""

@@ -10,7 +10,6 @@ from unittest import mock
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from zoo import (
     MODE_NAMES,
     MODES,
@@ -281,20 +280,6 @@ def test_one_adapted_layer_in_a_padded_encoder(target, grad):
         assert gap(output(model, inputs), output(reference, inputs)) < 1e-5
 
 
-def test_a_padding_row_of_an_embedding_stays_what_it_is():
-    animal = ZOO["embedding"]
-    model, inputs = animal.model(), animal.inputs()
-    before = model.weight.detach().clone()
-    add_lora(model, R, ALPHA)
-    optimizer = torch.optim.Adam(lora_parameters(model), lr=0.1)
-    for _ in range(5):
-        optimizer.zero_grad()
-        total_loss(model, inputs).backward()
-        optimizer.step()
-    changed = (model.weight != before).any(dim=1)
-    assert not changed[model.padding_idx] and changed[1]
-
-
 # -------------------------------------------------------------------------------------------------------- merging
 
 
@@ -388,13 +373,6 @@ def test_a_merge_under_autocast_keeps_every_digit(name):
     with torch.autocast("cpu", torch.bfloat16):
         merge(model)
     assert all(torch.equal(site.adapter.kept_sum, w) for site, w in zip(adapted(model), wanted))
-
-
-def test_a_merged_model_moves_to_another_dtype_as_one():
-    model, (x,) = adapt(ZOO["mlp"].model()), ZOO["mlp"].inputs()
-    merge(model)
-    wanted = output(model, (x,))
-    assert gap(output(model.double(), (x.double(),)), wanted) < 1e-6
 
 
 # ----------------------------------------------------------------------------------------- switching off, scaling
@@ -617,15 +595,6 @@ def test_adapter_state_holds_copies(animal):
     assert not any(torch.equal(t, kept[k]) for k, t in adapter_state(model).items())
 
 
-def test_rslora_scales_by_the_root_of_r_in_the_whole_model():
-    base, inputs = ZOO["nested"].model(), ZOO["nested"].inputs()
-    model = copy.deepcopy(base)
-    add_lora(model, 4, ALPHA, rslora=True)
-    randomise(model)
-    reference = replaced(base, deltas_by_hand(base, model, scale=ALPHA / 2))
-    assert gap(output(model, inputs), output(reference, inputs)) < 1e-5
-
-
 # ------------------------------------------------------------------------------------------------- target_modules
 
 ENCODER = [
@@ -692,42 +661,30 @@ def embedding(**options):
 
 REFUSED = {
     "rank 0": (mlp, {"r": 0}, r"r=0 does not fit 0, .*6 x 7.*choose 1 <= r <= 6"),
-    "negative rank": (mlp, {"r": -1}, r"r=-1 .*choose 1 <= r <= 6"),
     "rank above the second layer": (mlp, {"r": 6}, r"r=6 does not fit 2, .*5 x 6.*1 <= r <= 5.*target_modules"),
-    "rank above a grouped convolution": (ZOO["conv2d_groups"].build, {"r": 7}, r"6 x 18.*1 <= r <= 6"),
     "rank no integer": (mlp, {"r": 2.0}, r"r=2.0 is not a whole number"),
     "rank a bool": (mlp, {"r": True}, r"r=True is not a whole number"),
-    "rank a string": (mlp, {"r": "2"}, r"r='2' is not a whole number"),
     "alpha nan": (mlp, {"alpha": math.nan}, r"alpha=nan is not a finite number"),
-    "alpha inf": (mlp, {"alpha": -math.inf}, r"alpha=-inf is not a finite number"),
     "alpha beyond float32": (mlp, {"alpha": 1e39}, r"alpha=1e\+39 is not a finite number of at most 1e\+15"),
-    "alpha a huge int": (mlp, {"alpha": 10**400}, r"is not a finite number"),
     "alpha a string": (mlp, {"alpha": "16"}, r"alpha='16' is not a finite number"),
-    "alpha None": (mlp, {"alpha": None}, r"alpha=None is not a finite number"),
     "dropout 1": (mlp, {"dropout": 1.0}, r"dropout=1.0 is not a probability in \[0, 1\)"),
-    "dropout negative": (mlp, {"dropout": -0.1}, r"dropout=-0.1 is not a probability"),
-    "dropout nan": (mlp, {"dropout": math.nan}, r"dropout=nan is not a probability"),
     "dropout on attention": (
         encoder_layer(batch_first=True),
         {"dropout": 0.1},
         r"dropout=0.1 cannot act on self_attn.in_proj_weight.*MultiheadAttention.*dropout=0.0",
     ),
     "dropout on out_proj": (Attention, {"dropout": 0.1, "target_modules": "out_proj"}, r"cannot act on attn.out_proj"),
-    "dropout on an embedding": (embedding(), {"dropout": 0.1}, r"cannot act on 0.*Embedding"),
     "dropout on an LSTM": (LanguageModel, {"dropout": 0.1, "target_modules": "lstm"}, r"cannot act on lstm.weight_ih"),
     "dropout on a bare Linear": (lambda: nn.Linear(7, 5), {"dropout": 0.1}, r"wrap it: LoRALinear\(model"),
     "no match": (Nested, {"target_modules": "q_proj"}, r"'q_proj' matches no layer; .* has: .*down_proj.*up_proj"),
     "a typo": (Nested, {"target_modules": "up_prj"}, r"matches no layer.*Did you mean 'up_proj'\?"),
     "one of two patterns": (Nested, {"target_modules": ["up_proj", "gate"]}, r"'gate' matches no layer"),
     "half a name": (Nested, {"target_modules": ["proj"]}, r"'proj' matches no layer"),
-    "a regular expression in a list": (Nested, {"target_modules": [".*_proj"]}, r"matches no layer"),
     "a broken regular expression": (Nested, {"target_modules": "(up"}, r"'\(up' matches no layer"),
     "a container": (Nested, {"target_modules": "blocks"}, r"blocks, a ModuleList, which has no weight matrix"),
     "a norm": (Nested, {"target_modules": "main.0"}, r"heads.main.0, a LayerNorm, which has no weight matrix"),
     "no pattern": (Nested, {"target_modules": []}, r"target_modules=\[\] names no layer"),
-    "an empty pattern": (Nested, {"target_modules": ""}, r"target_modules='' names no layer"),
     "a number": (Nested, {"target_modules": 5}, r"target_modules=5 names no layer"),
-    "numbers": (Nested, {"target_modules": [0]}, r"target_modules=\[0\] names no layer"),
     "no supported layer": (
         lambda: nn.Sequential(nn.ConvTranspose1d(4, 5, 3), nn.LayerNorm(5)),
         {},
@@ -798,13 +755,6 @@ def test_a_tied_weight_stops_only_those_who_ask_for_it():
     ]
 
 
-def test_numpy_numbers_are_numbers():
-    np = pytest.importorskip("numpy")
-    model = mlp()
-    add_lora(model, np.int64(2), np.float32(3))
-    assert adapted(model)[0].adapter.r == 2 and type(adapted(model)[0].adapter.alpha) is float
-
-
 # -------------------------------------------------------------------------------------------------- LoRA's dropout
 
 
@@ -820,33 +770,3 @@ def test_dropout_acts_on_the_update_in_train_mode_only():
     assert gap(output(model, (x,)), output(reference, (x,))) < 1e-5, "a merged weight has no dropout"
     with adapters_disabled(model):
         assert torch.equal(output(model, (x,)), output(frozen(base), (x,)))
-
-
-def test_dropout_with_fresh_factors_still_computes_the_base():
-    model, inputs = ZOO["nested"].model(), ZOO["nested"].inputs()
-    expected = base_outputs(model, inputs, train=True, grad=True)
-    add_lora(model, R, ALPHA, dropout=0.5)
-    assert equals_one_of(output(model, inputs), expected)
-
-
-def test_dropout_in_a_transformers_own_linears():
-    animal = ZOO["encoder_layer"]
-    base, inputs = animal.model(), animal.inputs()
-    model = adapt(base, target_modules=["linear1", "linear2"], dropout=0.5)
-    reference = replaced(base, deltas_by_hand(base, model))
-    torch.manual_seed(0)
-    assert not torch.equal(output(model.train(), inputs), output(model, inputs))
-    for grad in (True, False):
-        with mode(model, False, grad), mode(reference, False, grad):
-            assert gap(output(model, inputs), output(reference, inputs)) < 1e-5
-
-
-# --------------------------------------------------------------------------------------------------- no loose ends
-
-
-@pytest.mark.parametrize("name", ["lstm", "gru", "embedding", "conv2d_groups", "attention_kv"])
-def test_removal_leaves_no_trace_of_parametrizations(name):
-    model = adapt(ZOO[name].model())
-    remove_lora(model)
-    assert not any(parametrize.is_parametrized(m) for m in model.modules())
-    assert not any(k.startswith("_lora") for m in model.modules() for k in vars(m))

@@ -409,6 +409,11 @@ PLAIN = {
     "rsLoRA above it": {"target_modules": ["up_proj"], "r": 7, "rank_pattern": {"0.up_proj": 30}, "use_rslora": True},
     "the embedding and the head": {"target_modules": ["embed_tokens", "lm_head"]},
     "target_parameters": {"target_modules": [], "target_parameters": ["main.1.weight", "embed_tokens.weight"]},
+    "rsLoRA": {"target_modules": ["up_proj"], "r": 4, "lora_alpha": 8, "use_rslora": True, "lora_dropout": 0.1},
+    "an expression": {"target_modules": r"layers\.\d\.blocks\.\d\.down_proj", "lora_alpha": 3},
+    "rank and alpha": {
+        "target_modules": ["up_proj", "main.1"], "rank_pattern": {"1.up_proj": 1}, "alpha_pattern": {"0.up_proj": 7}
+    },
     "orthogonal": {"target_modules": ["up_proj"], "r": 4, "init_lora_weights": "orthogonal"},
     "mica": {"target_modules": ["up_proj"], "r": 4, "init_lora_weights": "mica"},
 }
@@ -474,9 +479,9 @@ class Experts(nn.Module):
 
 def test_a_weight_of_another_kind_is_named_as_one(peft, tmp_path):
     model = nn.ModuleDict({"experts": Experts()})
-    with pytest.raises(ValueError, match=r"means experts: Experts holds gate_up_proj \(3 x 6 x 8\), a kind"):
+    with pytest.raises(ValueError, match=r"means experts, a Experts, which holds gate_up_proj \(3 x 6 x 8\), a kind"):
         add_lora(model, R, ALPHA, target_modules="experts")
-    with pytest.raises(ValueError, match=r"means experts.gate_up_proj: .* a kind of weight that is not adapted here"):
+    with pytest.raises(ValueError, match=r"means experts.gate_up_proj, .* a kind of weight that is not adapted here"):
         add_lora(model, R, ALPHA, target_modules="gate_up_proj")
     net = nn.Sequential(Experts())
     config = peft.LoraConfig(r=2, target_modules=[], target_parameters=["0.gate_up_proj"])
@@ -620,21 +625,6 @@ def test_a_bf16_layer_keeps_no_float32_copy_of_its_input():
     small = 4 * 50 * 2 * 4 + 2 * 64 * 2  # (n, r) twice over, and A in bf16
     assert kept_for_backward(model, x) <= x.nbytes + small < 2 * x.nbytes + x.nbytes
     assert model[0].lora_B.grad.dtype == torch.float32 and model[0].lora_B.grad.any()
-
-
-def test_a_bf16_layer_trains():
-    model, x = mlp(torch.bfloat16), torch.randn(32, 7, dtype=torch.bfloat16)
-    target = torch.randn(32, 5)
-    add_lora(model, 4, 8.0)
-    optimizer = torch.optim.Adam(lora_parameters(model), lr=3e-2)
-    losses = []
-    for _ in range(100):
-        loss = (model(x).float() - target).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_theory_computes_in_float64_on_the_cpu_whatever_the_default_device_is():

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_adapters import ALPHA, R, adapt, deltas_by_hand, gap, randomise
 from torch import nn
@@ -24,7 +22,6 @@ from lora_lab import (
     adapters_disabled,
     add_lora,
     base_fingerprint,
-    delta_weights,
     files,
     load_adapter,
     merge,
@@ -96,25 +93,6 @@ def test_the_file_is_the_same_merged_scaled_or_disabled(name, tmp_path):
         save_adapter(model, tmp_path / "b")
     assert (tmp_path / "b" / WEIGHTS).read_bytes() == wanted
     assert (tmp_path / "a" / CONFIG).read_bytes() == (tmp_path / "b" / CONFIG).read_bytes()
-
-
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@given(
-    st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.floats(-1e4, 1e4),
-    st.sampled_from([torch.float32, torch.float64, torch.bfloat16]), st.data(),
-)  # fmt: skip
-def test_any_shape_rank_scaling_and_dtype(tmp_path_factory, d_in, hidden, d_out, rslora, alpha, dtype, data):
-    r = data.draw(st.integers(1, min(d_in, hidden, d_out)))
-    base = nn.Sequential(nn.Linear(d_in, hidden), nn.Sequential(nn.Linear(hidden, d_out, bias=False))).to(dtype)
-    model = copy.deepcopy(base)
-    add_lora(model, r, alpha, rslora=rslora)
-    randomise(model)
-    folder = save_adapter(model, tmp_path_factory.mktemp("any") / "a")
-    load_adapter(base, folder)
-    assert same_state(base, model)
-    assert [(s.adapter.r, s.adapter.scaling) for s in adapted(base)] == [
-        (s.adapter.r, s.adapter.scaling) for s in adapted(model)
-    ]
 
 
 def test_layers_may_differ_in_rank_and_alpha(tmp_path):
@@ -324,35 +302,6 @@ def test_peft_refuses_the_folder_of_a_bare_layer(peft, name, tmp_path):
         peft.PeftModel.from_pretrained(ZOO[name].model(), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"target_modules": ["up_proj"], "r": 4, "lora_alpha": 8, "use_rslora": True},
-        {"target_modules": r"blocks\.\d\.down_proj", "lora_alpha": 3, "r": 2},
-        {
-            "target_modules": ["up_proj", "down_proj", "main.1"],
-            "r": 2,
-            "rank_pattern": {"down_proj": 1},
-            "alpha_pattern": {"0.up_proj": 7},
-        },
-        {"target_modules": ["up_proj"], "r": 3, "lora_dropout": 0.1, "init_lora_weights": "gaussian"},
-        {"target_parameters": ["blocks.0.up_proj.weight"], "target_modules": []},
-    ],
-    ids=["rslora", "regular expression", "patterns", "dropout", "parameters"],
-)
-def test_pefts_own_options(peft, options, tmp_path):
-    torch.manual_seed(0)
-    base = Nested()
-    theirs = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**options))
-    for key, p in theirs.named_parameters():
-        if "lora_" in key:
-            p.data = 0.4 * torch.randn(p.shape)
-    theirs.save_pretrained(tmp_path)
-    inputs = ZOO["nested"].inputs()
-    load_adapter(base, tmp_path)
-    assert gap(output(base.eval(), inputs), output(theirs.eval(), inputs)) < 1e-5
-
-
 # --------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -384,24 +333,18 @@ REFUSALS = {
     "no config": (lambda f: (f / CONFIG).unlink(), "holds no adapter_config.json"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), "holds no adapter_model.safetensors"),
     "config cut off": (lambda f: (f / CONFIG).write_text('{"r": 2, '), "not readable JSON"),
-    "config no text": (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\x00"), "not readable JSON"),
-    "config a list": (lambda f: (f / CONFIG).write_text("[]"), "holds a list"),
     "empty file": (lambda f: truncate_file(f, 0), "not a whole safetensors file"),
-    "cut off in the header": (lambda f: truncate_file(f, 0.3), "not a whole safetensors file"),
     "cut off in the numbers": (lambda f: truncate_file(f, 0.99), "not a whole safetensors file"),
     "garbage": (lambda f: (f / WEIGHTS).write_bytes(b"hello world, this is no tensor"), "not a whole safetensors file"),
-    "pickle in place": (lambda f: pickled(f, WEIGHTS), "a pickle under another name"),
-    "bare pickle in place": (lambda f: pickled(f, WEIGHTS, 4), "a pickle under another name"),
+    "pickle in place": (lambda f: pickled(f, WEIGHTS), "a pickle under this name, which is not read"),
+    "bare pickle in place": (lambda f: pickled(f, WEIGHTS, 4), "a pickle under this name, which is not read"),
     "pickle": (lambda f: pickled(f, "adapter_model.bin"), "holds adapter_model.bin, a pickle"),
     "missing tensor": (lambda f: weigh(f, lambda t: t.pop(first(t))), "missing: base_model.model.0.lora_A.weight"),
     "missing layer": (
         lambda f: weigh(f, lambda t: [t.pop(k) for k in list(t) if ".2." in k]), "missing: base_model.model.2"),
     "extra tensor": (lambda f: weigh(f, lambda t: t.update({"base_model.model.9.lora_A.weight": torch.ones(2, 2)})),
                      "not wanted: base_model.model.9"),
-    "extra, not in the config": (lambda f: edit_config(f, target_modules=["0"]), "not wanted: base_model.model.2"),
     "misshaped": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 8)})), "of shape 2 x 7, got 2 x 8"),
-    "transposed": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(7, 2)})), "of shape 2 x 7, got 7 x 2"),
-    "flat": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(14)})), "of shape 2 x 7, got 14"),
     "a scalar": (lambda f: weigh(f, lambda t: t.update({first(t): torch.tensor(1.0)})), "of shape 2 x 7"),
     "integers": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 7, dtype=torch.int8)})), "int8"),
     "nan": (lambda f: weigh(f, lambda t: t[first(t)].fill_(torch.nan)), "NaN or infinity"),
@@ -413,26 +356,19 @@ REFUSALS = {
     "alpha of the config": (lambda f: edit_config(f, lora_alpha=9), "lora_alpha 3 against 9"),
     "rslora of the config": (lambda f: edit_config(f, use_rslora=True), "use_rslora False against True"),
     "alpha nan": (lambda f: (weigh(f), edit_config(f, lora_alpha=float("nan"))), "alpha=nan"),
-    "alpha a text": (lambda f: (weigh(f), edit_config(f, lora_alpha="3")), "alpha='3'"),
-    "r a bool": (lambda f: (weigh(f), edit_config(f, r=True)), "r=True is not a whole number"),
     "r too large": (lambda f: (weigh(f), edit_config(f, r=8)), "says r = 8 for 0, but its tensors have rank 2"),
     "dropout": (lambda f: edit_config(f, lora_dropout=2), "dropout=2"),
     "another method": (lambda f: edit_config(f, peft_type="IA3"), "peft_type is 'IA3'"),
-    "no method": (lambda f: edit_config(f, peft_type=None), "peft_type is None"),
     "DoRA": (lambda f: edit_config(f, use_dora=True), "use_dora=True"),
     "modules_to_save": (lambda f: (weigh(f), edit_config(f, modules_to_save=["2"])), "2.weight of the whole layer"),
     "bias": (lambda f: edit_config(f, bias="all"), "bias='all'"),
-    "lora_bias": (lambda f: edit_config(f, lora_bias=True), "lora_bias=True"),
-    "trained tokens": (lambda f: edit_config(f, trainable_token_indices=[3]), r"trainable_token_indices=\[3\]"),
-    "layer_replication": (lambda f: edit_config(f, layer_replication=[[0, 1]]), "layer_replication"),
     "PiSSA": (lambda f: edit_config(f, init_lora_weights="pissa"), "init_lora_weights='pissa' changes the base"),
     "a field of tomorrow": (lambda f: edit_config(f, use_warp_drive=True), "use_warp_drive=True"),
     "bad pattern": (lambda f: (weigh(f), edit_config(f, rank_pattern={"(": 1})), "no regular expression"),
-    "bad target pattern": (lambda f: edit_config(f, target_modules="("), "no regular expression"),
-    "patterns a list": (lambda f: (weigh(f), edit_config(f, alpha_pattern=[1])), "must map names"),
-    "targets a number": (lambda f: edit_config(f, target_modules=3), "must be a list of names"),
+    "patterns a list": (lambda f: (weigh(f), edit_config(f, alpha_pattern=[1])), "is not of the kind that PEFT writes"),
+    "targets a number": (lambda f: edit_config(f, target_modules=3), "is not of the kind that PEFT writes"),
     "targets elsewhere": (lambda f: edit_config(f, target_modules=["q_proj"]), "does not have; its layers are: 0, 2"),
-    "rslora a text": (lambda f: (weigh(f), edit_config(f, use_rslora="yes")), "use_rslora must be"),
+    "rslora a text": (lambda f: (weigh(f), edit_config(f, use_rslora="yes")), "is not of the kind that PEFT writes"),
 }  # fmt: skip
 
 
@@ -579,20 +515,6 @@ def test_only_the_two_files_of_a_folder_are_written(tmp_path, monkeypatch):
         save_adapter(model, "final.txt")
 
 
-def test_saving_again_replaces_the_adapter_and_keeps_the_neighbours(tmp_path):
-    model = adapt(mlp())
-    folder = save_adapter(model, tmp_path / "a")
-    (folder / "README.md").write_text("mine")
-    (folder / "notes").mkdir()
-    (folder / "notes" / "x").write_text("y")
-    save_adapter(randomise(model, seed=5), folder)
-    assert (folder / "README.md").read_text() == "mine" and (folder / "notes" / "x").read_text() == "y"
-    fresh = copy.deepcopy(model)
-    remove_lora(fresh)
-    load_adapter(fresh, folder)
-    assert same_state(fresh, model) and [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
 def failing(real, at: int, error: BaseException):
     calls = []
 
@@ -638,20 +560,3 @@ def test_a_crash_between_the_two_files_is_noticed_when_their_numbers_do_not_fit(
     save_adapter(model, folder)
     (folder / CONFIG).write_text(old)
     refuse(base, folder, "does not belong to the tensors beside it.*lora_alpha 9 against 3")
-
-
-def test_a_first_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "replace", failing(os.replace, 1, FULL))
-    with pytest.raises(OSError, match="No space left"):
-        save_adapter(adapt(mlp()), tmp_path / "a")
-    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
-
-
-def test_what_is_loaded_does_not_hang_on_the_file(tmp_path):
-    model = adapt(mlp())
-    fresh = copy.deepcopy(model)
-    remove_lora(fresh)
-    load_adapter(fresh, save_adapter(model, tmp_path / "a"))
-    (tmp_path / "a" / WEIGHTS).write_bytes(b"")
-    assert same_state(fresh, model)
-    assert all(torch.equal(d, delta_weights(model)[n]) for n, d in delta_weights(fresh).items())

@@ -105,10 +105,6 @@ def test_a_trained_adapter_reaches_the_floor_and_stays_above_it():
     assert floor * (1 - 1e-5) <= evaluate(model, task.X, task.y) < 1.01 * floor
 
 
-def test_rank_floor_scales_with_the_square_of_the_change():
-    assert rank_floor(3 * DELTA, 2, MANY) == pytest.approx(9 * rank_floor(DELTA, 2, MANY), rel=1e-6)
-
-
 # ----------------------------------------------------------------------------------------- spectra, Eckart-Young
 
 
@@ -119,16 +115,6 @@ def test_best_rank_r_leaves_the_tail_of_the_spectrum(r):
     assert torch.linalg.matrix_rank(best) == r
     tail = spectrum(DELTA)[r:].square().sum()
     assert float((DELTA - best).double().square().sum()) == pytest.approx(float(tail), abs=1e-9, rel=1e-4)
-
-
-@pytest.mark.parametrize("r", [1, 3])
-def test_best_rank_r_beats_every_competitor_of_its_rank(r):
-    error = float((DELTA - best_rank_r(DELTA, r)).square().sum())
-    for seed in range(300):
-        B, A = normal(D_OUT, r, seed=seed), normal(r, D_IN, seed=1000 + seed)
-        fitted = (torch.linalg.pinv(A.T) @ DELTA.T).T @ A  # the best B for this A
-        assert float((DELTA - fitted).square().sum()) > error
-        assert float((DELTA - B @ A).square().sum()) > error
 
 
 def test_spectrum_is_sorted_and_in_float64():
@@ -151,11 +137,6 @@ def test_energy_rank_counts_directions(diagonal, share, rank):
     delta = torch.zeros(3, 5)
     delta[:, :3] = torch.diag(torch.tensor(diagonal, dtype=torch.float32))
     assert energy_rank(delta, share) == rank
-
-
-def test_energy_rank_of_the_courses_shifts():
-    assert [energy_rank(shift(kind, 40, 50), 0.999) for kind in ("ones", "rank-1", "rank-4", "rank-5")] == [1, 1, 4, 5]
-    assert energy_rank(shift("full rank", 40, 50)) > 20
 
 
 def test_break_even_rank_is_where_the_factors_are_as_big_as_the_matrix():
