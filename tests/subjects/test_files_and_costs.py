@@ -65,35 +65,18 @@ def peft():
     return pytest.importorskip("peft", reason="PEFT is optional: pip install peft==0.21.2")
 
 
-SMALL = {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 0}
-LLAMA = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
-LLAMA |= {"num_key_value_heads": 2}
 TOKENS_IN = torch.randint(50, (3, 9), generator=torch.Generator().manual_seed(1))
+TARGETS = {"gpt2": ["c_attn", "mlp.c_proj"], "llama": ["q_proj", "v_proj", "down_proj"]}
 
 
-def gpt2(transformers):
-    config = {"n_positions": 16, "n_embd": 24, "n_layer": 2, "n_head": 3, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
-    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**SMALL, **config, embd_pdrop=0.0))
+@pytest.fixture
+def checkpoints(transformers, tmp_path):
+    return {folder.name: folder for folder in neighbours.tiny_checkpoints(tmp_path)}
 
 
-def llama(transformers):
-    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL, **LLAMA))
-
-
-KINDS = {"gpt2": (gpt2, ["c_attn", "mlp.c_proj"]), "llama": (llama, ["q_proj", "v_proj", "down_proj"])}
-
-
-@pytest.fixture(params=KINDS)
-def checkpoint(request, transformers, tmp_path):
-    """(folder of a tiny random checkpoint, its target_modules)."""
-    torch.manual_seed(0)
-    make, targets = KINDS[request.param]
-    make(transformers).save_pretrained(tmp_path / "base")
-    return tmp_path / "base", targets
-
-
-def test_our_adapter_in_peft_and_back(transformers, peft, checkpoint, tmp_path):
-    folder, targets = checkpoint
+@pytest.mark.parametrize("kind", TARGETS)
+def test_our_adapter_in_peft_and_back(transformers, peft, checkpoints, kind, tmp_path):
+    folder, targets = checkpoints[kind], TARGETS[kind]
 
     def load() -> nn.Module:
         return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -120,8 +103,7 @@ def test_our_adapter_in_peft_and_back(transformers, peft, checkpoint, tmp_path):
 
 
 def test_conv1d_keeps_every_promise(transformers):
-    torch.manual_seed(0)
-    model = gpt2(transformers).eval()
+    model = neighbours.tiny_model("gpt2")
     before, plain = {n: p.detach().clone() for n, p in model.named_parameters()}, model(TOKENS_IN).logits
     site = "transformer.h.0.attn.c_attn"
     add_lora(model, r=2, alpha=4, target_modules=["c_attn"])
@@ -142,11 +124,12 @@ def test_conv1d_keeps_every_promise(transformers):
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
 
-def test_the_recipe_on_the_page_works_on_checkpoints_on_disk(transformers, checkpoint):
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_recipe_on_the_page_works_on_checkpoints_on_disk(transformers, checkpoints, kind):
     scope = {"transformers": transformers, "add_lora": add_lora, "F": F}
     exec(page_source("TARGETS = {"), scope)
     exec(page_source("def adapt_checkpoint"), scope)
-    model, names = scope["adapt_checkpoint"](checkpoint[0])
+    model, names = scope["adapt_checkpoint"](checkpoints[kind])
     assert names and all(n.rsplit(".", 1)[-1] in ("c_attn", "q_proj", "v_proj") for n in names)
     how = {"steps": 30, "lr": 1e-2, "loss": scope["next_token_loss"], "progress": None}
     losses = train(model, TOKENS_IN, TOKENS_IN, **how).losses
@@ -157,16 +140,9 @@ def test_the_recipe_on_the_page_works_on_checkpoints_on_disk(transformers, check
 def test_the_names_on_the_page_are_those_of_the_architectures(transformers):
     scope: dict = {}
     exec(page_source("TARGETS = {"), scope)
-    made = {
-        "gpt2": gpt2(transformers),
-        "llama": llama(transformers),
-        "mistral": transformers.MistralForCausalLM(transformers.MistralConfig(**SMALL, **LLAMA)),
-        "qwen2": transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SMALL, **LLAMA)),
-    }
-    assert made.keys() == scope["TARGETS"].keys()
     for kind, targets in scope["TARGETS"].items():
-        assert add_lora(made[kind], r=2, target_modules=targets), kind
-    add_lora(llama(transformers), r=2, target_modules=scope["ALL_LINEAR"])
+        assert add_lora(neighbours.tiny_model(kind), r=2, target_modules=targets), kind
+    assert len(add_lora(neighbours.tiny_model("llama"), r=2, target_modules=scope["ALL_LINEAR"])) == 14
 
 
 # ------------------------------------------------------------------------------------------ PEFT's shipped folder

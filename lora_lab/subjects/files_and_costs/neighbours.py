@@ -61,16 +61,20 @@ def peft_output() -> tuple[Tensor, Tensor]:
     return normal(5, 12, seed=910), torch.tensor(y)
 
 
-def tiny_checkpoints(folder: Path) -> list[Path]:
-    """Two random causal language models with 50 tokens, saved as transformers saves them: folder/gpt2, folder/llama."""
-    import transformers as t
+def tiny_model(kind: str) -> nn.Module:
+    """A random causal language model of transformers with 50 tokens, the same every time. kind: "gpt2", "llama", ..."""
+    import transformers
 
-    every = {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 0}
-    gpt2 = t.GPT2Config(**every, n_positions=16, n_embd=24, n_layer=2, n_head=3)
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    llama = t.LlamaConfig(**every, **heads, hidden_size=24, intermediate_size=40, num_hidden_layers=2)
+    size = {"vocab_size": 50, "max_position_embeddings": 16, "hidden_size": 24, "intermediate_size": 40}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = transformers.AutoConfig.for_model(kind, **size, **heads, bos_token_id=0, eos_token_id=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for name, model in (("gpt2", t.GPT2LMHeadModel(gpt2)), ("llama", t.LlamaForCausalLM(llama))):
-            model.save_pretrained(folder / name)
+        return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+def tiny_checkpoints(folder: Path) -> list[Path]:
+    """Two such models, saved as transformers saves them: folder/gpt2, folder/llama."""
+    for kind in ("gpt2", "llama"):
+        tiny_model(kind).save_pretrained(folder / kind)
     return [folder / "gpt2", folder / "llama"]

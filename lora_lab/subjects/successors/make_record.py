@@ -19,7 +19,7 @@ import torch
 from lora_lab.subjects.records import write_record
 
 from . import variants
-from .variants import METHODS, RsLoRALinear, Run, lora
+from .variants import LR_RATIO, METHODS, RsLoRALinear, Run, lora
 
 RATES = [round(0.001 * 2**k, 3) for k in range(9)]
 TUNING_SEEDS, SEEDS, RANKS = (100, 101, 102), tuple(range(10)), (1, 4, 16, 64)
@@ -40,11 +40,11 @@ def run(attach, seed: int, lr: float, lr_ratio: float = 1.0) -> Run:
 
 def measure(name: str) -> dict:
     """Tune the learning rate of one method, then run it on the ten other bases."""
-    method, by_rate = METHODS[name], {}
+    attach, ratio, by_rate = METHODS[name], LR_RATIO.get(name, 1.0), {}
     for lr in RATES:
-        by_rate[lr] = [round(run(method.attach, s, lr, method.lr_ratio).loss, 4) for s in TUNING_SEEDS]
+        by_rate[lr] = [round(run(attach, s, lr, ratio).loss, 4) for s in TUNING_SEEDS]
     lr = min(by_rate, key=lambda k: sum(by_rate[k]))
-    runs = [run(method.attach, s, lr, method.lr_ratio) for s in SEEDS]
+    runs = [run(attach, s, lr, ratio) for s in SEEDS]
     print(name, lr, [round(r.loss, 3) for r in runs], flush=True)
     return {
         "lr": lr,

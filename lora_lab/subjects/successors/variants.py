@@ -155,13 +155,6 @@ def shared_factors(model: nn.Module, r: int = 64, seed: int = 0) -> tuple[Tensor
     )
 
 
-class Method(NamedTuple):
-    """attach(model, seed) changes the model in place; lr_ratio is for train."""
-
-    attach: Callable[[nn.Module, int], object]
-    lr_ratio: float = 1.0
-
-
 def lora(model: nn.Module, seed: int, layer: type[LoRALinear] = LoRALinear, r=4, alpha=4.0) -> nn.Module:
     """Layers of one class, with the A that `seed` gives to the first, the second, ... of them; in place.
 
@@ -184,18 +177,19 @@ def _vera(model: nn.Module, seed: int) -> None:
     wrap(model, lambda base: VeRALinear(base, A, B))
 
 
-METHODS: dict[str, Method] = {
-    "full": Method(lambda model, seed: None),
-    "LoRA": Method(lora),
-    "LoRA, r = 1": Method(partial(lora, r=1, alpha=1.0)),
-    "rsLoRA": Method(partial(lora, layer=RsLoRALinear)),
-    "LoRA+": Method(lora, lr_ratio=16.0),
-    "PiSSA": Method(partial(lora, layer=PiSSALinear)),
-    "DoRA": Method(partial(lora, layer=DoRALinear)),
-    "DoRA, exact": Method(partial(lora, layer=ExactDoRALinear)),
-    "VeRA": Method(_vera),
-    "QLoRA": Method(partial(lora, layer=QLoRALinear)),
+METHODS = {  # functions of (model, seed) that change the model in place
+    "full": lambda model, seed: None,
+    "LoRA": lora,
+    "LoRA, r = 1": partial(lora, r=1, alpha=1.0),
+    "rsLoRA": partial(lora, layer=RsLoRALinear),
+    "LoRA+": lora,
+    "PiSSA": partial(lora, layer=PiSSALinear),
+    "DoRA": partial(lora, layer=DoRALinear),
+    "DoRA, exact": partial(lora, layer=ExactDoRALinear),
+    "VeRA": _vera,
+    "QLoRA": partial(lora, layer=QLoRALinear),
 }
+LR_RATIO = {"LoRA+": 16.0}  # B's learning rate over A's; 1 for the other methods
 
 # ------------------------------------------------------------------------------- the task: digits, a quarter turned
 
