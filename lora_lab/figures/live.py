@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,6 @@ from matplotlib.transforms import Bbox
 from lora_lab import figures
 
 DPI = 100
-MENU_LETTERS = 50  # so many letters of options fit on buttons beside a panel's other controls
 
 
 def asleep(what: str, parts: str) -> str:
@@ -89,31 +89,30 @@ class LiveFigure(w.VBox):
 
     def at(self, **values: object) -> str:
         """The caption at these positions. Controls that are not named stand where they stand."""
-        return self._draw_on(self._copy(), {**self.values, **self._checked(values)})
+        return self._elsewhere(values)[0]
 
     def walk(self, name: str, **values: object) -> None:
-        """Print the caption at each position of one control, the others at `values` or where they stand.
-
-        The panel in words, for a reader without pictures.
-        """
-        start, figure = {**self.values, **self._checked(values)}, self._copy()
+        """Print the caption at each position of one control: the panel in words, for a reader without pictures."""
         for value in self.positions(name):
-            print(f"{name} = {value}: {self._draw_on(figure, start | {name: value})}")
+            print(f"{name} = {value}: {self.at(**{**values, name: value})}")
 
     def fresh(self, **values: object) -> tuple[str, bytes]:
         """(caption, png) at these positions, drawn from nothing: what the panel must show however it got there."""
-        figure = self._copy()
-        text = self._draw_on(figure, {**self.values, **self._checked(values)})
+        text, figure = self._elsewhere(values)
         return text, png_of(figure)
+
+    def _elsewhere(self, values: Mapping[str, object]) -> tuple[str, Figure]:
+        figure = Figure(figsize=self._figure.get_size_inches(), dpi=DPI)
+        return self._draw_on(figure, {**self.values, **self._checked(values)}), figure
 
     def positions(self, name: str, most: int = 11) -> list[object]:
         """The values of one control, thinned evenly to at most `most` and the last one."""
-        values = self._positions(name)
-        step = max(1, -(-(len(values) - 1) // (most - 1)))  # rounded up
-        kept = values[::step]
+        values = self._all_positions(name)
+        step = math.ceil((len(values) - 1) / (most - 1))
+        kept = values[:: max(1, step)]
         return kept if kept[-1] == values[-1] else [*kept, values[-1]]
 
-    def _positions(self, name: str) -> list[object]:
+    def _all_positions(self, name: str) -> list[object]:
         if name not in self._controls:
             raise ValueError(f"this panel has no control {name!r}; it has {', '.join(self._controls)}.")
         control = self._controls[name]
@@ -123,8 +122,9 @@ class LiveFigure(w.VBox):
 
     def _checked(self, values: Mapping[str, object]) -> Mapping[str, object]:
         for name, value in values.items():
-            if value not in self._positions(name):
-                allowed = ", ".join(map(str, self._positions(name)))
+            there = self._all_positions(name)
+            if value not in there:
+                allowed = ", ".join(map(str, there))
                 raise ValueError(f"{name}={value!r} is not a position of this control; choose one of {allowed}.")
         return values
 
@@ -159,9 +159,6 @@ class LiveFigure(w.VBox):
             raise
         self._text, self._picture.value = text, picture
         self._say(text)
-
-    def _copy(self) -> Figure:
-        return Figure(figsize=self._figure.get_size_inches(), dpi=DPI)
 
     def _draw_on(self, figure: Figure, values: Mapping[str, object]) -> str:
         # Callbacks may run in another thread than the cells: no gradients, and nothing shared is changed.
@@ -264,7 +261,7 @@ def menu(description: str, options: Sequence[str], value: str | None = None) -> 
     Never a drop-down list: it lets the keyboard through to the notebook, where typing "dd" deletes the cell.
     """
     value = options[0] if value is None else value
-    if sum(map(len, options)) > MENU_LETTERS:
+    if sum(map(len, options)) > 50:  # more letters do not fit beside a panel's other controls
         return choice(description, options, value)
     buttons = w.ToggleButtons(options=list(options), value=value, description=description)
     buttons.style.button_width = "auto"
