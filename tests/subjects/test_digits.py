@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from lora_lab import adapters_disabled, count_parameters, published, set_scale
+from lora_lab import adapters_disabled, count_parameters, set_scale
 from lora_lab.subjects.digits import make_record, record, repair
 from lora_lab.subjects.digits.record import Variant
 
@@ -186,9 +186,3 @@ def test_a_part_of_the_record_run_again():
         for errors, recorded in zip(row["errors"], then.errors):
             assert abs(sum(errors) - sum(recorded)) <= 15 + 0.05 * sum(recorded), method
             assert abs(errors[9] - recorded[9]) <= 8, method
-
-
-def test_s3s_published_table_adds_up_to_its_accuracies():
-    n = sum(published.S3_COUNTS)
-    assert n == 10_000 and round(1 - sum(published.S3_BEFORE) / n, 3) == 0.953
-    assert round(1 - sum(published.S3_AFTER) / n, 3) == 0.843

@@ -54,34 +54,19 @@ def test_a_choice_is_trained_for_real_and_pinned(panel):
     assert "trained live" not in panel.set(r=2) and "trained live" in panel.set(r=1)
 
 
-# what interrupts a training, and what the panel says then
-TRAININGS = {
-    "done": (None, "trained live with seed 6"),
-    "interrupted": (KeyboardInterrupt(), "Interrupted: this run was not kept."),
-    "broken": (RuntimeError("out of <memory>"), "out of &lt;memory&gt;"),
-}
-
-
-@pytest.mark.parametrize("how", TRAININGS)
-def test_the_button_stays_usable_whatever_the_training_does(panel, monkeypatch, how):
-    error, words = TRAININGS[how]
-    calls = []
+def test_a_press_while_it_trains_is_ignored_and_each_run_has_the_next_seed(panel, monkeypatch):
+    seeds = []
 
     class Fake:
         def __init__(self, model, change, seed):
             self.seed = seed
 
         def train(self, layers, r):
-            calls.append(self.seed)
-            panel._pressed(panel.button)  # a press while it trains is ignored
-            if error:
-                raise error
+            seeds.append(self.seed)
+            panel.button.click()
             return Result([5.0, 1.0] * 10, self.seed)
 
     monkeypatch.setattr(panels, "Experiment", Fake)
-    panel._pressed(panel.button)
-    panel._pressed(panel.button)
-    assert calls == ([5, 6] if how == "done" else [5, 5]) and words in panel._caption.value
-    assert [pin.seed for pin in panel.pins.values()] == ([6] if how == "done" else [])
-    assert not panel.button.disabled and panel.button.description == "train this choice"
-    assert "r = 4" in panel.set(r=4) and panel.error is None
+    panel.button.click()
+    panel.button.click()
+    assert seeds == [5, 6] and "trained live with seed 6" in panel.caption

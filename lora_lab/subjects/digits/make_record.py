@@ -4,7 +4,6 @@ About a minute of one core; writes record.json beside this file. A seed decides 
 start and batches, the adapter's start and batches, and which images are replayed.
 """
 
-from dataclasses import replace
 from functools import cache
 
 import torch
@@ -22,19 +21,19 @@ S3, FULL, SLOW = Variant(), Variant("full"), Variant("full", lr=1e-4)
 
 
 def variants() -> list[Variant]:
-    found = [Variant("base"), S3, FULL, SLOW, replace(SLOW, replay=0.75, kept=1)]
+    found = [Variant("base"), S3, FULL, SLOW, SLOW._replace(replay=0.75, kept=1)]
     found += [Variant(method) for method in ("gate", "handicap", "bonus", "oracle", "from scratch")]
-    found += [replace(S3, steps=steps) for steps in (5, 10, 20, 50)]
-    found += [replace(FULL, steps=steps) for steps in (1, 2, 5, 10, 20, 50)]
-    found += [replace(S3, alpha=alpha) for alpha in (0.05, 0.1, 0.25, 0.5, 2.0, 4.0)]
-    found += [replace(S3, r=r) for r in (2, 4, 8)]
-    found += [replace(S3, replay=0.75, layers=layer) for layer in repair.LAYERS]
-    found += [replace(S3, replay=0.25, lam="chosen"), replace(S3, replay=0.9, r=8)]
+    found += [S3._replace(steps=steps) for steps in (5, 10, 20, 50)]
+    found += [FULL._replace(steps=steps) for steps in (1, 2, 5, 10, 20, 50)]
+    found += [S3._replace(alpha=alpha) for alpha in (0.05, 0.1, 0.25, 0.5, 2.0, 4.0)]
+    found += [S3._replace(r=r) for r in (2, 4, 8)]
+    found += [S3._replace(replay=0.75, layers=layer) for layer in repair.LAYERS]
+    found += [S3._replace(replay=0.25, lam="chosen"), S3._replace(replay=0.9, r=8)]
     for v in (S3, FULL):
-        found += [replace(v, lam=lam) for lam in [*LAMS[1:-1:2], "chosen"]]
-        found += [replace(v, replay=share) for share in REPLAY]
-        found += [replace(v, replay=share, nines="seen") for share in (0.0, *REPLAY)]
-        found += [replace(v, replay=0.75, kept=kept) for kept in (1, 2, 5, 10, 20)]
+        found += [v._replace(lam=lam) for lam in [*LAMS[1:-1:2], "chosen"]]
+        found += [v._replace(replay=share) for share in REPLAY]
+        found += [v._replace(replay=share, nines="seen") for share in (0.0, *REPLAY)]
+        found += [v._replace(replay=0.75, kept=kept) for kept in (1, 2, 5, 10, 20)]
     return found
 
 
@@ -67,7 +66,7 @@ def judged(v: Variant, seed: int) -> tuple[torch.Tensor, float | None]:
         repair.fit(model, digits.X, digits.y, steps=repair.PRETRAIN_STEPS + repair.STEPS, lr=v.lr, seed=seed)
         return repair.logits(model, digits.test_X), None
     if v.method != "bonus":
-        update = trained(replace(v, lam=1.0, method="full" if v.method == "full" else "LoRA"), seed)
+        update = trained(v._replace(lam=1.0, method="full" if v.method == "full" else "LoRA"), seed)
     if v.lam == "chosen":
         lam = repair.fewest_errors(lambda lam: repair.logits(base, digits.X, update, lam), LAMS, digits.y)
         return repair.logits(base, digits.test_X, update, lam), lam

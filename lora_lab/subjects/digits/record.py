@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from functools import cache
 from statistics import mean
 from typing import NamedTuple
@@ -10,33 +9,29 @@ from typing import NamedTuple
 from lora_lab.subjects.records import read_record
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One way of repairing the weak digit; the defaults are S3's protocol.
 
-    method: "base" (no repair), "LoRA", "full" (all parameters), "from scratch" (370 batches of everything), "bonus" (
-    the base, its nine's logit raised by a constant chosen on the training half), and three that use the S3 adapter:
+    method: "base" (no repair), "LoRA", "full" (all parameters), "from scratch" (370 batches of everything), "bonus"
+    (the base, its nine's logit raised by a constant chosen on the training half), and three that use the S3 adapter:
     "gate" (only where the base has nine among its first two guesses), "handicap" (its nine's logit lowered by a
     constant chosen on the training half), "oracle" (only on images that are nines).
-    replay: share of other digits in the 100 batches. nines: "all" of the training half, or only those "seen" before.
-    kept: replay from so many different images of each digit; None for the whole training half.
-    layers: "all", "first", "second" or "last". lam: the update times lam; "chosen" means chosen on the training half.
     """
 
     method: str = "LoRA"
-    replay: float = 0.0
-    nines: str = "all"
+    replay: float = 0.0  # share of other digits in the batches
+    nines: str = "all"  # of the training half, or only those "seen" before
     r: int = 1
     alpha: float = 1.0
-    layers: str = "all"
+    layers: str = "all"  # or "first", "second", "last"
     steps: int = 100
     lr: float = 1e-3
-    lam: float | str = 1.0
-    kept: int | None = None
+    lam: float | str = 1.0  # the update times lam; "chosen" on the training half
+    kept: int | None = None  # replay from so many different images of each digit; None: from all
 
     def settings(self) -> dict[str, object]:
         """The method and what differs from S3's protocol."""
-        return {k: v for k, v in asdict(self).items() if k == "method" or v != getattr(Variant(), k)}
+        return {k: v for k, v in self._asdict().items() if k == "method" or v != self._field_defaults[k]}
 
     def __str__(self) -> str:
         """ "LoRA, replay=0.5, r=8" """
@@ -76,18 +71,13 @@ class Result(NamedTuple):
 @cache
 def results() -> dict[Variant, Result]:
     """Every recorded variant with its result."""
-    found = {}
-    for row in read_record("digits")["results"]:
-        variant = Variant(**row["variant"])
-        found[variant] = Result(variant, row["errors"], row["chosen"])
-    return found
+    rows = read_record("digits")["results"]
+    found = [Result(Variant(**row["variant"]), row["errors"], row["chosen"]) for row in rows]
+    return {result.variant: result for result in found}
 
 
 def find(method: str = "LoRA", **settings: object) -> Result:
-    """The result of a variant, named by what differs from S3's protocol: find(replay=0.5, r=8).
-
-    Raises ValueError, with what is there for that method, if it was not run.
-    """
+    """The result of a variant, named by what differs from S3's protocol: find(replay=0.5, r=8)."""
     variant = Variant(method, **settings)
     if variant not in results():
         there = "; ".join(str(v) for v in results() if v.method == method) or "no such method"

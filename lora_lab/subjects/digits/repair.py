@@ -28,10 +28,7 @@ Update = Mapping[str, Tensor]
 
 
 class Digits(NamedTuple):
-    """Images X (n, 64) with ink from 0 to 1 and labels y (n,), split in two halves of every digit.
-
-    seen: rows of the training half that pretraining uses (all of it but 90 % of the weak digit).
-    """
+    """Images X (n, 64) and labels y (n,), each digit split in two halves; seen: the rows that pretraining uses."""
 
     X: Tensor
     y: Tensor
@@ -97,9 +94,9 @@ def mixture(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """1000 training images, a share `replay` of them other digits than the weak one. X (n, 64), y (n,).
 
-    replay 0 is S3's data, weak digit only; 0.9 is the training half as it is. Each pool is gone through in shuffled
-    rounds, so no image comes twice before all came once. only_seen: take the weak digit from pretraining's few images.
-    kept: replay from only so many different images of each other digit.
+    replay 0 is S3's data, weak digit only; 0.9 is the training half as it is. Images come in shuffled rounds, none
+    twice before all came once. only_seen: take the weak digit from pretraining's few images. kept: replay from only so
+    many different images of each other digit.
     """
     if not 0 <= replay <= 1:
         raise ValueError(f"replay={replay!r} is a share from 0 (weak digit only) to 1 (other digits only).")
