@@ -1,4 +1,4 @@
-"""The slider panel, with its controls set as a kernel sets them; the panels of pages 00 to 03 and 05; the figures."""
+"""The slider panel, with its controls set as a kernel sets them; panels of the first pages; the general figures."""
 
 import base64
 import io
@@ -259,7 +259,7 @@ def test_compared_heatmaps_share_symmetric_limits_and_show_every_kth_entry():
 def test_loss_curves_draw_floor_levels_and_published_points():
     ax = figures.loss_curves({"LoRA": [3.0, 2.0, 1.0]}, floor=0.5, levels={"base": 3.0}, published=([1], [2.5]))
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["LoRA", "published (S1)", "floor (computed before training)"]
+    assert labels == ["LoRA", "published", "floor (computed before training)"]
     assert ax.get_yscale() == "log" and to_hex(ax.lines[0].get_color()) == figures.COLOURS["LoRA"].lower()
     x, y = figures.thinned_curve(range(7900), np.arange(7900.0))
     assert len(x) <= 801 and (x[0], x[-1], y[-1]) == (0, 7899, 7899)
