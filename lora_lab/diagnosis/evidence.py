@@ -95,8 +95,8 @@ def collect(model: object, optimizer: object, base: object, adapter: object) -> 
     """Everything read once. Raises TypeError, in a sentence, for arguments of another kind."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; diagnose reads a torch.nn.Module.")
-    optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
-    optimizers = [one for one in optimizers if one is not None]
+    several = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
+    optimizers = [one for one in several if one is not None]
     for one in optimizers:
         if not isinstance(getattr(one, "param_groups", None), list):
             raise TypeError(

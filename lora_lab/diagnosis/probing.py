@@ -25,14 +25,14 @@ def probe(a: Adapter) -> list[Finding]:
 
     Nothing is said of a layer that cannot be asked.
     """
-    unusual = a.weight is None or a.weight.ndim != 2 or getattr(a.host, "fan_in_fan_out", False)
-    if unusual or not a.readable or not is_readable(a.weight):
-        return []
-    if sum(p.numel() for p in a.host.parameters()) > LARGEST_LAYER:
+    size = sum(p.numel() for p in a.host.parameters())
+    can_be_asked = a.readable and is_readable(a.weight) and a.weight.ndim == 2 and size <= LARGEST_LAYER
+    if not can_be_asked or getattr(a.host, "fan_in_fan_out", False):
         return []
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
+            torch.default_generator.manual_seed(0)
             probed = _Copy(a)
             found = list(probed.findings())
     except Exception:  # noqa: BLE001 - any layer may come here, and one that wants other inputs is not at fault
@@ -47,33 +47,29 @@ class _Copy:
         self.layer = _without_hooks(a.host)
         self.a = next(b for b in read(self.layer) if b.host is self.layer)
         self.A, self.B = self.a.factors
-        self.generator = torch.Generator().manual_seed(0)
-        self.x = self.draw(16, self.a.product[1].shape[1])  # (rows, in)
+        self.x = torch.randn(16, self.a.product[1].shape[1])  # (rows, in)
         self.scale: float | None = None  # s in "base + s * B A x"
-
-    def draw(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator)
 
     def call(self, seed: int = 1) -> Tensor:
         torch.default_generator.manual_seed(seed)
         out = self.layer(self.x)
         return out[0] if isinstance(out, tuple) else out
 
-    def fit(self, change: Tensor) -> tuple[float, float]:
-        """(s, relative rest): how well a change of the output is s * B A x."""
-        return _fit(change, self.x @ self.a.delta().T)
-
-    def is_transposed(self, change: Tensor) -> bool:
-        """Whether the change is that with B A transposed."""
-        delta = self.a.delta()
-        return delta.shape[0] == delta.shape[1] and _fit(change, self.x @ delta)[1] < EXACT
+    def fit(self, change: Tensor, transposed: bool = False) -> tuple[float, float]:
+        """(s, relative rest): how well a change of the output is s * B A x, or that with B A transposed."""
+        delta = self.a.delta().T if transposed else self.a.delta()
+        if delta.shape != (change.shape[1], self.x.shape[1]):
+            return 0.0, 1.0
+        change, update = change.detach().double(), (self.x @ delta.T).double()
+        s = float((change * update).sum() / update.square().sum())
+        return s, float((change - s * update).norm() / change.norm().clamp(min=1e-12))
 
     def findings(self) -> Iterator[Finding]:
         for m in self.layer.modules():
             m.training = False
         with torch.no_grad():
             for t in self.a.factors:  # of a size that makes x -> B A x keep the size of x
-                t.copy_(self.draw(*t.shape) / t.shape[1] ** 0.5)
+                t.copy_(torch.randn(t.shape) / t.shape[1] ** 0.5)
             out, again = self.call(seed=1), self.call(seed=2)
             B = self.B.clone()
             self.B.zero_()
@@ -89,7 +85,7 @@ class _Copy:
             if live:
                 yield finding("not-in-the-forward", self.where, B=self.a.names[1])
         elif rest > EXACT:  # another formula is not a plain LoRA layer, and not ours to judge
-            if self.is_transposed(change):
+            if self.fit(change, transposed=True)[1] < EXACT:
                 yield finding("factors-swapped", self.where)
         elif self.a.merged:
             yield finding("merged-and-added", self.where)
@@ -104,9 +100,7 @@ class _Copy:
         for t in self.a.factors:
             t.requires_grad_(True)
         loss = self.call().square().sum()
-        gradients = (None, None)
-        if loss.requires_grad:
-            gradients = torch.autograd.grad(loss, self.a.factors, allow_unused=True)
+        gradients = torch.autograd.grad(loss, self.a.factors, allow_unused=True) if loss.requires_grad else (None, None)
         names = [name for name, gradient in zip(self.a.names, gradients) if gradient is None]
         if names:
             yield finding("no-gradient", self.where, factors=" and ".join(names))
@@ -128,16 +122,10 @@ class _Copy:
                 yield finding("merged-and-added", self.where)
             else:
                 yield finding("merge-rescales", self.where, scale=self.scale, merged_scale=merged_scale)
-        elif self.is_transposed(once - without):
+        elif self.fit(once - without, transposed=True)[1] < EXACT:
             yield finding("merge-transposed", self.where)
         else:
             yield finding("merge-changes-output", self.where)
-
-
-def _fit(change: Tensor, update: Tensor) -> tuple[float, float]:
-    change, update = change.detach().double(), update.double()
-    s = float((change * update).sum() / update.square().sum())
-    return s, float((change - s * update).norm() / change.norm().clamp(min=1e-12))
 
 
 def _without_hooks(layer: nn.Module) -> nn.Module:

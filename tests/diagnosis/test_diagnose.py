@@ -24,8 +24,6 @@ from lora_lab.diagnosis.evidence import FEW_STEPS
 from lora_lab.diagnosis.reading import read
 from lora_lab.subjects.broken import gallery
 
-every_animal = pytest.mark.parametrize("name", list(ZOO))
-
 
 def codes(findings) -> list[str]:
     return [f.code for f in findings]
@@ -72,7 +70,7 @@ def test_each_planted_fault_is_found_and_nothing_else(fault):
 @pytest.mark.parametrize("program", gallery.PROGRAMS)
 def test_the_correct_programs_are_sound_at_the_start_at_the_end_and_shipped(program):
     for n in (0, 40):
-        names = gallery.execute(gallery.PROGRAMS[program], n)
+        names = gallery._execute(gallery.PROGRAMS[program], n)
         model, optimizer, base = names["model"], names["optimizer"], names["base"]
         if program != "checkpoint":  # there the model has been merged and unmerged in place, which is not exact
             assert diagnose(model, optimizer, base=base) == []
@@ -84,7 +82,7 @@ def test_the_correct_programs_are_sound_at_the_start_at_the_end_and_shipped(prog
         assert diagnose(names["shipped"], base=base, adapter=names["folder"]) == []
 
 
-@every_animal
+@pytest.mark.parametrize("name", list(ZOO))
 def test_silent_on_every_sound_state_of_the_zoo(name, tmp_path):
     animal = ZOO[name]
     base, model, inputs = animal.model(), animal.model(), animal.inputs()
@@ -96,11 +94,9 @@ def test_silent_on_every_sound_state_of_the_zoo(name, tmp_path):
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             m.eval()
     optimizer = adam(model)
-    assert diagnose(model, optimizer, base=base) == [], "before the first step"
-    steps(model, optimizer, inputs, 1)
-    assert diagnose(model, optimizer, base=base) == [], "after one step: A has not moved yet"
-    steps(model, optimizer, inputs, FEW_STEPS)
-    assert diagnose(model, optimizer, base=base) == [], "in the middle of training"
+    for n in (0, 1, FEW_STEPS):  # after one step A has not moved yet
+        steps(model, optimizer, inputs, n)
+        assert diagnose(model, optimizer, base=base) == [], n
     model.eval()
     assert diagnose(model, optimizer, base=base) == [] and diagnose(model) == [], "evaluated between epochs"
     with adapters_disabled(model):
@@ -245,25 +241,6 @@ def test_a_layer_without_gradient_is_found_whatever_sgd_keeps(momentum, cleared,
         assert codes(found) == ["no-gradient"] and found[0].where == ("sometimes",)
 
 
-class Cut(lora_lab.LoRALinear):
-    def update(self, x):
-        return x @ self.lora_A.detach().T @ self.lora_B.T
-
-
-@pytest.mark.parametrize("layer", [Cut, lora_lab.LoRALinear])
-def test_an_A_that_the_forward_cuts_off_and_groups_with_and_without_momentum(layer):
-    model, x = layer(nn.Linear(6, 6), r=2), (torch.randn(8, 6),)
-    plain, momentum = {"params": [model.lora_B]}, {"params": [model.lora_A], "momentum": 0.9}
-    optimizer = torch.optim.SGD(model.parameters() if layer is Cut else [plain, momentum], lr=0.1)
-    steps(model, optimizer, x, 5)
-    found = diagnose(model, optimizer)
-    if layer is Cut:
-        assert codes(found) == ["no-gradient"] and "holds lora_A, but" in found[0].sentence
-    else:
-        optimizer.zero_grad()
-        assert found == diagnose(model, optimizer) == []
-
-
 def test_adam_needs_some_steps_before_a_layer_counts_as_left_out():
     model, x = seeded(0, Drops), (torch.randn(8, 6),)
     add_lora(model, r=2)
@@ -302,18 +279,15 @@ def test_experts_without_an_adapter_are_named():
     assert "weights-not-adapted" not in codes(diagnose(model)), "trained in full"
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_statistics_of_a_norm_that_moved(given):
-    base, inputs = in_zoo("batch_norm")
-    model = copy.deepcopy(base)
+def test_statistics_of_a_norm_that_moved():
+    model, inputs = in_zoo("batch_norm")
     add_lora(model, r=2)
     model.train()
     model(*inputs)
-    evidence = {"base": base} if given else {}
-    found = diagnose(model, adam(model), **evidence)
+    found = diagnose(model, adam(model))
     assert codes(found) == ["statistics-moved"] and found[0].where == ("1",)
     model[1].requires_grad_(True)
-    assert diagnose(model, adam(model), **evidence) == [], "trained along knowingly"
+    assert diagnose(model, adam(model)) == [], "trained along knowingly"
 
 
 def test_a_base_that_was_trained_along_and_one_that_is_another():
@@ -386,38 +360,25 @@ def test_peft_mistakes(tmp_path):
     assert codes(diagnose(other, adapter=tmp_path)) == ["scaling-not-the-files"]
 
 
-def loralib_model() -> nn.Module:
+def test_loralib_sound_and_a_checkpoint_taken_while_merged():
     lora = pytest.importorskip("loralib")
-    layers = [lora.Linear(7, 6, r=2, lora_alpha=4), nn.Tanh(), lora.MergedLinear(6, 6, r=2, enable_lora=[True, False])]
-    others = nn.ModuleList([lora.Embedding(9, 4, r=2), lora.Conv2d(3, 4, 3, r=2)])
-    model = nn.Sequential(*layers, lora.Linear(6, 5, r=0))
-    for part in (model, others):
-        lora.mark_only_lora_as_trainable(part)
-    assert diagnose(others, adam(others)) == []
-    return model
-
-
-def test_loralib_sound_merged_checkpoint_and_a_base_that_trains():
-    model, inputs = seeded(0, loralib_model), (torch.randn(3, 7),)
+    model = nn.Sequential(lora.Linear(7, 6, r=2, lora_alpha=4), lora.MergedLinear(6, 6, r=2, enable_lora=[True, False]))
+    lora.mark_only_lora_as_trainable(model)
+    fresh, optimizer = copy.deepcopy(model), adam(model)
     base = {k: v.clone() for k, v in model.state_dict().items() if "lora" not in k}
-    optimizer = adam(model)
-    assert diagnose(model, optimizer, base=base) == []
-    steps(model, optimizer, inputs, 5)
+    steps(model, optimizer, (torch.randn(3, 7),), 5)
     assert diagnose(model, optimizer, base=base) == []
     model.eval()  # merges
     assert diagnose(model, optimizer, base=base) == []
-    fresh = seeded(1, loralib_model)
     fresh.load_state_dict(model.state_dict())
     (found,) = diagnose(fresh, base=base)
-    assert found.code == "base-contains-update" and found.where == ("0", "2") and "once more" in found.sentence
-    fresh[0].weight.requires_grad_(True)
-    assert codes(diagnose(fresh)) == ["base-trains"]
+    assert found.code == "base-contains-update" and found.where == ("0", "1") and "once more" in found.sentence
 
 
 # --------------------------------------------------------------------- it changes nothing, never raises, has words
 
 
-@pytest.mark.parametrize("name", [*ZOO, "shipped", "dropout"])
+@pytest.mark.parametrize("name", ["lstm", "batch_norm", "shipped", "dropout"])
 def test_it_changes_nothing(name):
     calls = []
     if name in ZOO:
@@ -427,7 +388,7 @@ def test_it_changes_nothing(name):
         optimizer = adam(model)
         steps(model, optimizer, inputs, 2)
     else:  # a program of the gallery, whose layers are asked
-        names = gallery.execute(gallery.PROGRAMS[name], 3)
+        names = gallery._execute(gallery.PROGRAMS[name], 3)
         model, optimizer, base = names["model"], names["optimizer"], names["base"]
         for m in model.modules():
             m.register_forward_hook(lambda *args: calls.append(args))
