@@ -30,7 +30,7 @@ def loss_curves(
         x, y = curve if isinstance(curve, tuple) else (range(1, len(curve) + 1), curve)
         ax.plot(*thinned_curve(x, y), label=label, **look)
     if published:
-        ax.plot(*published, "o", mfc="none", mew=2, ms=8, color=COLOURS["published"], label="published (S1)")
+        ax.plot(*published, "o", mfc="none", mew=2, ms=8, color=COLOURS["published"], label="published")
     for name, level in (levels or {}).items():
         ax.axhline(level, lw=1.2, color=COLOURS["base"])
         ax.annotate(

@@ -171,7 +171,7 @@ def test_the_figures_draw_what_they_are_given():
     s2 = recorded_s2()
     left, right = drawings.two_phases(s2)
     assert list(left.lines[0].get_ydata()) == s2.base and list(right.lines[1].get_ydata()) == list(published.S2_LORA)
-    assert right.lines[3].get_linestyle() == "--" and right.lines[3].get_ydata()[0] == s2.floor_of_both
+    assert right.lines[2].get_linestyle() == "--" and right.lines[2].get_ydata()[0] == s2.floor_of_both
     ax = drawings.stops_at_the_base([1, 10], [1.1, 9], [0.5, 8])
     assert list(ax.lines[2].get_ydata()) == [1.1, 9]
     axes = drawings.layer_choices(recorded_runs().where(model="widening", change="ones", r=1))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lora_lab import figures
+from lora_lab import figures, theory
 from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.figures.style import INK
 
@@ -31,16 +31,15 @@ def lost_entries(weight: Tensor, delta: Tensor, ratio: float, dtype: str) -> tup
     return lost, float(lost.float().mean()), arrived
 
 
-def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)) -> LiveFigure:
+def lost_panel(weight: Tensor, delta: Tensor) -> LiveFigure:
     """Page 05: which entries of a merged weight did not change at all, by dtype and size of the update."""
 
     def draw(fig: Figure, dtype: str, ratio: float) -> str:
         lost, share, _ = lost_entries(weight, delta, ratio, dtype)
         scaled = delta * (ratio * weight.norm() / delta.norm())
         limit = figures.limit_of(scaled)
-        stored = torch.where(lost, torch.zeros_like(scaled), scaled)
         still = (2 * lost.float() - 1) * limit  # black or white
-        shown = {"ΔW": scaled, "ΔW where the weight moved": stored, "where it did not move": still}
+        shown = {"ΔW": scaled, "ΔW where the weight moved": scaled * ~lost, "where it did not move": still}
         if not fig.axes:
             figures.heatmaps(shown, fig, limit=limit)
             fig.axes[2].images[0].set_cmap(INK)  # yes or no, neither positive nor negative
@@ -51,7 +50,7 @@ def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-5, 1
 
     controls = {
         "dtype": menu("stored in", list(DTYPES)),
-        "ratio": choice("‖ΔW‖ / ‖W‖", ratios, ratios[-1]),
+        "ratio": choice("‖ΔW‖ / ‖W‖", (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-1),
     }
     return LiveFigure(draw, controls, name="what a merge loses", figsize=(10, 3.35), keep=True)
 
@@ -59,12 +58,12 @@ def lost_panel(weight: Tensor, delta: Tensor, ratios: Sequence[float] = (1e-5, 1
 def mixture_losses(
     wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor], weights: Mapping[str, float]
 ) -> dict[str, float]:
-    """Expected loss on each task when the base carries sum_k weights[k] * updates[k].
+    """Expected loss on each task (inputs of covariance 1) when the base carries sum_k weights[k] * updates[k].
 
-    wanted: {task: the change it needs, (d_out, d_in)}; inputs of covariance 1, so the loss is ||sum - wanted||^2/d_out.
+    wanted: {task: the change it needs, (d_out, d_in)}.
     """
     total = sum(weights[name] * delta for name, delta in updates.items())
-    return {task: float((total - delta).square().sum() / len(delta)) for task, delta in wanted.items()}
+    return {task: theory.expected_shift_loss(total - delta) for task, delta in wanted.items()}
 
 
 def mixture_panel(wanted: Mapping[str, Tensor], updates: Mapping[str, Tensor]) -> LiveFigure:

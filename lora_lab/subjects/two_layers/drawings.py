@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lora_lab import published
+from lora_lab.figures.curves import loss_curves
 from lora_lab.figures.style import COLOURS, axes_of, log_axis
 from lora_lab.subjects.tables import Table
 
@@ -18,25 +19,16 @@ LOW = 1e-3  # losses below are drawn here
 
 
 def two_phases(s2) -> list[Axes]:
-    """S2: the loss after each epoch of pretraining (left) and of LoRA (right), the published figures as circles.
-
-    s2: what `recorded_s2()` gives.
-    """
+    """The loss after each epoch of pretraining (left) and of LoRA (right); s2: what `recorded_s2()` gives."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     fig.subplots_adjust(left=0.08, right=0.98, bottom=0.14, top=0.91, wspace=0.06)
-    left.set(title="pretraining: the spike is Adam's", ylabel="loss (mean squared error)")
-    right.set(title="LoRA, r = 1 on both layers")
-    left.plot(range(1, 101), s2.base, color=COLOURS["base"], label="ours")
-    right.plot(range(1, 101), s2.lora, color=COLOURS["LoRA"], label="ours")
-    for ax, losses in ((left, published.S2_BASE), (right, published.S2_LORA)):
-        circles = {"mfc": "none", "mew": 2, "ms": 8, "color": COLOURS["published"], "label": "published (S2)"}
-        ax.plot(published.S2_EPOCHS, losses, "o", **circles)
-        ax.set_xlabel("epoch")
-        log_axis(ax.yaxis)
-    residual, floor = s2.base_residual_on_new_inputs, s2.floor_of_both
+    base, lora = (published.S2_EPOCHS, published.S2_BASE), (published.S2_EPOCHS, published.S2_LORA)
+    loss_curves({"base": s2.base}, left, title="pretraining: the spike is Adam's", xlabel="epoch", published=base)
+    title, floor = "LoRA, r = 1 on both layers", s2.floor_of_both
+    loss_curves({"LoRA": s2.lora}, right, title=title, xlabel="epoch", published=lora, floor=floor)
+    residual = s2.base_residual_on_new_inputs
     right.axhline(residual, lw=1.2, color=COLOURS["base"], label="the base's own residual")
-    right.axhline(floor, ls="--", lw=1.5, color=COLOURS["floor"], label="floor (computed before training)")
-    left.legend(loc="upper right")
+    right.set_ylabel("")
     right.legend(loc="lower left")
     return [left, right]
 
