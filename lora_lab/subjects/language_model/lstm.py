@@ -71,7 +71,6 @@ class Way(NamedTuple):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of its parts in the model."""
         return PARTS[self.part]
 
     def __str__(self) -> str:

@@ -37,20 +37,19 @@ def adapted(base, dialect: Source, way: Way, rate: float, seed: int):
 
 def allowed(model, dialect: Source, seed: int) -> float:
     """The share of 200 sentences written by the model that the dialect could have written."""
-    texts = write(model, 200, seed)
-    return significant(sum(dialect.allows(text) for text in texts) / len(texts))
+    return sum(dialect.allows(text) for text in write(model, 200, seed)) / 200
 
 
-def swapped_rows(model, layer: str, dialect: Source) -> int:
-    """How many of the swapped words are among the equally many longest rows of a layer's update."""
-    norms = delta_weights(model)[layer].norm(dim=1)
-    longest = norms.argsort(descending=True)[: len(dialect.changed_words)]
-    return len({WORDS[i] for i in longest} & set(dialect.changed_words))
+def swapped_rows(model, layer: str, words: list[str]) -> int:
+    """How many of these words are among the equally many longest rows of a layer's update."""
+    longest = delta_weights(model)[layer].norm(dim=1).argsort(descending=True)[: len(words)]
+    return sum(WORDS[i] in words for i in longest)
 
 
 def run(name: str, way: object, rate: float, models: list, writes: bool) -> Run:
     """The row of one way: what its five models lose, and, if it writes, how much of it is allowed."""
-    dialect, trainable = dialects()[name], 0 if way == "before" else count_parameters(models[0])[0]
+    dialect = dialects()[name]
+    trainable = 0 if way == "before" else count_parameters(models[0])[0]
     lost = [excess(model, dialect, seed) for seed, model in enumerate(models)]
     shares = [allowed(model, dialect, seed) for seed, model in enumerate(models)] if writes else []
     print(name, way, rate, lost, flush=True)
@@ -65,15 +64,15 @@ if __name__ == "__main__":
     for name, dialect in dialects().items():
         runs.append(run(name, "before", 0, bases, True))
         for way in WAYS:
-            tried = []
+            lost = {}
             for rate in RATES:
-                tried.append(excess(adapted(sweep_base, dialect, way, rate, SWEEP_SEED), dialect, SWEEP_SEED))
-            rate = RATES[tried.index(min(tried))]
+                lost[rate] = excess(adapted(sweep_base, dialect, way, rate, SWEEP_SEED), dialect, SWEEP_SEED)
+            rate = min(lost, key=lost.get)
             models = [adapted(base, dialect, way, rate, seed) for seed, base in enumerate(bases)]
             runs.append(run(name, way, rate, models, way == WRITES))
             if name == "swapped words" and way == OUTSIDE:
                 for layer in way.layers:
-                    longest_rows[layer] = [swapped_rows(model, layer, dialect) for model in models]
+                    longest_rows[layer] = [swapped_rows(model, layer, dialect.changed_words) for model in models]
     record = {
         "command": "python -m lora_lab.subjects.language_model.make_record",
         "recipe": f"WordLM(32, 64); base: 20000 sentences, 4 epochs, Adam 1e-2; adaptation: {TRAIN} sentences, "
