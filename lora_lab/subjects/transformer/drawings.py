@@ -134,7 +134,7 @@ def learned_forgotten(runs: Table) -> list[Axes]:
             colour, marker = look_of(mine[0])
             ax.plot(mine.column("loss"), mine.column("others"), marker, ms=9, alpha=0.8, color=colour, label=way)
         ax.set_title(task)
-        log_axis(ax.xaxis, (0.007, 0.01, 0.015, 0.02, 0.05, 0.1))
+        log_axis(ax.xaxis, (0.008, 0.01, 0.02, 0.05, 0.1))
         log_axis(ax.yaxis, LOSS_TICKS)
     fig.supxlabel("above the floor on the task (left: learned more)", fontsize=12)
     axes[0].set_ylabel("above it on other voices\n(down: forgot less)")
