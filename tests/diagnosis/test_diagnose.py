@@ -70,7 +70,7 @@ def test_each_planted_fault_is_found_and_nothing_else(fault):
 @pytest.mark.parametrize("program", gallery.PROGRAMS)
 def test_the_correct_programs_are_sound_at_the_start_at_the_end_and_shipped(program):
     for n in (0, 40):
-        names = gallery._execute(gallery.PROGRAMS[program], n)
+        names = gallery.execute(gallery.PROGRAMS[program], n)
         model, optimizer, base = names["model"], names["optimizer"], names["base"]
         if program != "checkpoint":  # there the model has been merged and unmerged in place, which is not exact
             assert diagnose(model, optimizer, base=base) == []
@@ -388,7 +388,7 @@ def test_it_changes_nothing(name):
         optimizer = adam(model)
         steps(model, optimizer, inputs, 2)
     else:  # a program of the gallery, whose layers are asked
-        names = gallery._execute(gallery.PROGRAMS[name], 3)
+        names = gallery.execute(gallery.PROGRAMS[name], 3)
         model, optimizer, base = names["model"], names["optimizer"], names["base"]
         for m in model.modules():
             m.register_forward_hook(lambda *args: calls.append(args))
