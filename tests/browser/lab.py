@@ -253,13 +253,13 @@ class Panel:
         return self._labelled(".widget-toggle-buttons", label).locator("button")
 
     def step(self, label: str) -> None:
-        """One move by keyboard: to a slider's next position or its first, to the next button, a box ticked."""
+        """One move by keyboard: to a slider's next position, or back from its last; to the next button; a box ticked."""
         keyboard = self.page.tab.keyboard
         if self.slider(label).count():
             handle = self.slider(label)
             at_the_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
             handle.focus()
-            keyboard.press("Home" if at_the_end else "ArrowRight")
+            keyboard.press("ArrowLeft" if at_the_end else "ArrowRight")
         elif self.buttons(label).count():
             buttons = self.buttons(label)
             active = buttons.evaluate_all("all => all.findIndex((b) => b.classList.contains('mod-active'))")
