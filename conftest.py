@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(items):
         return 0 if "browser" in item.path.parts else 1 if item.path.suffix == ".ipynb" else 2
 
     items.sort(key=turn)
+    if items:
+        items[0].session.last_cells = {item.path: item for item in items}
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -51,6 +53,35 @@ def pytest_runtest_setup(item):
     home = Path(item.config.stash[KERNEL_HOME].name)
     with mock.patch.dict(os.environ, pages.kernel_environment(home), clear=True):
         return (yield)
+
+
+RUN_AGAIN = """
+def _run_again(source, stored):
+    run = get_ipython().run_cell(source, store_history=False)
+    run.raise_error()
+    shown = run.result._repr_mimebundle_()["text/plain"]
+    assert shown == stored, f"after Run All the panel says {shown!r}, on the page {stored!r}"
+_run_again(%r, %r)
+"""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """After a page's last cell, in the same kernel: each cell that shows a panel, once more; it shows the same."""
+    yield
+    if item.path.suffix != ".ipynb" or item is not item.session.last_cells[item.path]:
+        return
+    kernel = item.parent.kernel
+    for cell in pages.panel_cells(pages.read(item.path)):
+        stored = pages.compared_text(cell)["text/plain"][0]
+        request = kernel.execute_cell_input(RUN_AGAIN % (cell.source, stored))
+        for message in iter(lambda: kernel.get_message(stream="iopub", timeout=pages.CELL_TIMEOUT), None):
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            content = message["content"]
+            assert message["msg_type"] != "error", f"{content['ename']}: {content['evalue']}, of\n{cell.source}"
+            if content.get("execution_state") == "idle":
+                break
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -11,24 +11,20 @@ from lora_lab.classroom.catching_up import quietly
 from lora_lab.figures.live import LiveFigure
 
 
-def shows_panel(cell) -> bool:
-    """Whether a stored code cell shows a panel."""
-    return not pages.asks(cell) and any(pages.WIDGET in output.get("data", {}) for output in cell.outputs)
-
-
 def pages_with_panels() -> list[str]:
     """Their numbers, by what is stored. Runs nothing."""
     found = []
     for path in pages.page_files():
-        if any(shows_panel(cell) for cell in pages.code_cells(pages.read(path))):
+        if pages.panel_cells(pages.read(path)):
             found.append(path.stem[:2])
     return found
 
 
 def panels_of(number: str) -> list[LiveFigure]:
     """The panels of page "04", in order. The page's cells up to the last of them are run quietly, as catch_up does."""
-    cells = pages.code_cells(pages.read(pages.find_page(number)))
-    last = max(i for i, cell in enumerate(cells) if shows_panel(cell))
+    nb = pages.read(pages.find_page(number))
+    cells = pages.code_cells(nb)
+    last = cells.index(pages.panel_cells(nb)[-1])
     namespace: dict = {"__name__": "__main__"}
     shown = []
     with contextlib.chdir(pages.NOTEBOOKS), quietly():

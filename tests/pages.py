@@ -69,6 +69,11 @@ def asks(cell) -> bool:
     return cell.cell_type == "code" and cell.source.startswith("lora_lab.predict(")
 
 
+def panel_cells(nb) -> list:
+    """The stored code cells that show a slider panel."""
+    return [c for c in code_cells(nb) if not asks(c) and any(WIDGET in o.get("data", {}) for o in c.outputs)]
+
+
 def title(nb) -> str:
     """The first heading's text."""
     return re.search(r"^#\s+(.+?)\s*$", nb.cells[0].source, re.MULTILINE)[1]

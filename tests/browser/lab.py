@@ -253,7 +253,7 @@ class Panel:
         return self._labelled(".widget-toggle-buttons", label).locator("button")
 
     def step(self, label: str) -> None:
-        """One move by keyboard: to a slider's next position, or back from its last; to the next button; a box ticked."""
+        """One move by keyboard: a slider to its next position, or back from its last; the next button; a box ticked."""
         keyboard = self.page.tab.keyboard
         if self.slider(label).count():
             handle = self.slider(label)

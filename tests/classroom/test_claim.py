@@ -28,7 +28,7 @@ def test_what_holds_is_printed_and_what_does_not_stops(kind, capsys):
     assert issubclass(ClaimError, AssertionError)
 
 
-@pytest.mark.parametrize("truth", NO_TRUTH, ids=repr)
+@pytest.mark.parametrize("truth", NO_TRUTH, ids=lambda truth: type(truth).__name__)
 def test_what_is_no_truth_is_refused(truth, capsys):
     """`claim("the loss is small", loss)` would otherwise hold for every loss but 0."""
     with pytest.raises(TypeError, match="claim needs True or False"):

@@ -9,7 +9,6 @@ import numpy as np
 import pages
 import pytest
 import torch
-from course_panels import shows_panel
 from ipywidgets.widgets.widget import _instances
 from matplotlib.colors import to_hex
 
@@ -181,9 +180,10 @@ def test_a_training_that_fails_is_shown_and_the_panel_stays_usable(error):
 @pytest.mark.parametrize("path", pages.page_files(), ids=lambda path: path.stem[:2])
 def test_no_later_cell_moves_a_panel_that_is_shown(path):
     """After Run All a panel stands at the question, as in its stored picture."""
-    cells = pages.code_cells(pages.read(path))
+    nb = pages.read(path)
+    cells = pages.code_cells(nb)
     for i, cell in enumerate(cells):
-        if shows_panel(cell):
+        if cell in pages.panel_cells(nb):
             name = cell.source.splitlines()[-1]
             assert not [c.source for c in cells[i + 1:] if f"{name}.set(" in c.source], f"{name}.walk or {name}.at?"
 
