@@ -207,7 +207,7 @@ GROUPS = (
 SEPARATE = ("attention_kv", "attention_kv_no_bias")  # refuses separate query, key and value weights
 ONLY_MERGED = ("conv2d", "shared")  # its conv A pads with zeros, not circularly; a shared layer is adapted in one place
 ATTENTION = [n for n in ZOO if ("attention" in n or "coder" in n) and n not in SEPARATE]
-STAND_IN = ("fan_in_fan_out",)  # PEFT knows transformers' own Conv1D only: tests/test_wild.py
+STAND_IN = ("fan_in_fan_out",)  # PEFT knows transformers' own Conv1D only: tests/subjects/test_files_and_costs.py
 PLAIN = [n for n in ZOO if n not in (*GROUPS, *SEPARATE, *ONLY_MERGED, *ATTENTION, *STAND_IN)]
 
 
