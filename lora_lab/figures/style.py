@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
-# One meaning each, on every page. tests/figures/test_looks.py holds their contrast and what colour-blind readers see of them.
+# One meaning each, on every page. tests/figures/test_looks.py holds their contrast, also for colour-blind readers.
 LINES = {
     "base": "#4D4D4D",
     "LoRA": "#0072B2",
