@@ -41,7 +41,7 @@ def ways_compared(runs: Table) -> list[Axes]:
 def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str]) -> list[Axes]:
     """An embedding's update (words, width): its 18 longest rows as a heatmap, and the length of every row.
 
-    changed: the words the source changed; their names and bars are violet.
+    changed: the words the dialect changed; their names and bars are violet.
     """
     norms, limit = array(delta.norm(dim=1)), limit_of(delta)
     order = np.argsort(-norms)
@@ -58,7 +58,7 @@ def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str]
     left.tick_params(length=0)
     colours = [COLOURS["marked"] if words[i] in changed else FILLS["weights"] for i in order]
     right.bar(range(len(order)), norms[order], width=1, color=colours)
-    right.plot([], [], "s", ms=9, color=COLOURS["marked"], label="the source changed it")
+    right.plot([], [], "s", ms=9, color=COLOURS["marked"], label="the dialect changed it")
     right.plot([], [], "s", ms=9, color=FILLS["weights"], label="it did not")
     right.set(title="length of each word's row", xlabel="word, longest first", ylabel="‖row‖")
     right.legend()

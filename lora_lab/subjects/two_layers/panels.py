@@ -66,7 +66,7 @@ class LayerPanel(TrainingFigure):
         d_in, hidden, d_out = MODELS[model]
         left.set_title(f"{d_in} → {hidden} → {d_out}, {change}, r = {r}: {layers}")
         handles, labels = left.get_legend_handles_labels()
-        fig.legend(handles, labels, loc="upper center", ncols=len(labels))
+        fig.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 1), ncols=len(labels))
         return self.caption_of(model, change, r, layers)
 
     def _draw_curve(self, ax: Axes, run: Run, pin: Result | None) -> None:
