@@ -13,6 +13,7 @@ import zoo
 from lora_lab import evaluate, published
 from lora_lab.subjects.linear_task.bases import linear_base, recorded_s1_losses, two_layer_base
 from lora_lab.subjects.linear_task.tasks import SHIFTS, letters, linear_task, normal, s1_shifted, s1_task, shift
+from lora_lab.subjects.mini_language import language
 from lora_lab.theory import expected_shift_loss, shift_loss, spectrum
 
 # ---- data
@@ -160,3 +161,10 @@ def test_bases_depend_on_their_seed_and_refuse_unknown_recipes(pretrain):
     assert a == b != c
     with pytest.raises(ValueError, match=r"recipe='quick': choose 'short' .* or 'published'"):
         pretrain(TWIN, recipe="quick")
+
+
+def test_data_are_drawn_on_the_cpu_and_lie_on_the_default_device():
+    wanted = language.corpus(5, seed=3)
+    with torch.device("meta"):
+        assert normal(2, 3, seed=0).is_meta and linear_task(torch.ones(4, 3), 6).y.is_meta
+        assert language.corpus(5, seed=3) == wanted

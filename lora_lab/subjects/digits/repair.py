@@ -59,7 +59,7 @@ def load(seed: int = 0, keep: float = 0.1, weak: int = WEAK) -> Digits:
     first, second, seen = [], [], []  # rows of each half; which places of the first one pretraining sees
     for digit in range(10):
         rows = (y == digit).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)].tolist()
+        rows = rows[torch.randperm(len(rows), generator=generator, device="cpu")].tolist()
         half = len(rows) // 2
         shown = round(keep * half) if digit == weak else half
         seen += range(len(first), len(first) + shown)
@@ -105,7 +105,7 @@ def mixture(
     def draw(pool: Tensor, count: int) -> list[int]:
         rows = []
         while len(rows) < count:
-            rows += pool[torch.randperm(len(pool), generator=generator)].tolist()
+            rows += pool[torch.randperm(len(pool), generator=generator, device="cpu")].tolist()
         return rows[:count]
 
     new = (digits.y == weak).nonzero()[:, 0]

@@ -114,8 +114,9 @@ def memoryless_loss(model: WordLM, data: Sentences) -> float:
 @torch.no_grad()
 def write(model: WordLM, n: int, seed: int = 0) -> list[str]:
     """n sentences drawn from the model word by word; one that finds no end is cut at twice the longest length."""
-    u = torch.rand(n, 2 * LONGEST, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    ids = torch.full((n, 1), INDEX["."])
+    device, generator = torch.get_default_device(), torch.Generator().manual_seed(seed)
+    u = torch.rand(n, 2 * LONGEST, generator=generator, dtype=torch.float64, device="cpu").to(device)
+    ids = torch.full((n, 1), INDEX["."], device=device)
     for t in range(2 * LONGEST):
         p = model(ids)[:, -1].double().softmax(-1).cumsum(-1)  # (n, 100)
         chosen = torch.searchsorted(p, u[:, t : t + 1].contiguous()).clamp(max=len(WORDS) - 1)

@@ -180,7 +180,8 @@ def _lines(n: int, seed: int, pick: list[tuple[float, str, Voice, int]]) -> list
     kinds = (NAMES, [NOTHING] * 4 + MOODS, list(DEEDS), list(THINGS), [NOTHING] * 3 + PLACES, [NOTHING] * 2 + TIMES)
     generator = torch.Generator().manual_seed(seed)
     lines = []
-    for draws in torch.rand(n, 1 + len(kinds) + len(HABITS), generator=generator, dtype=torch.float64).tolist():
+    shape = (n, 1 + len(kinds) + len(HABITS))
+    for draws in torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu").tolist():
         _, teller, voice, swaps = next(p for p in pick if draws[0] < p[0])
         facts = [words[int(u * len(words))] for words, u in zip(kinds, draws[1:])]
         lines.append(_tell((teller, *facts), voice, swaps, draws[1 + len(kinds) :]))

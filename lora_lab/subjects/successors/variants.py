@@ -209,7 +209,7 @@ class TurnedDigits(NamedTuple):
 def turned_digits(seed: int = 0) -> TurnedDigits:
     """1797 handwritten digits, halved by `seed`. They come with scikit-learn: nothing is downloaded."""
     X, y = images()
-    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed), device="cpu")
     X, y = X[order].unflatten(1, (8, 8)), y[order]  # (1797, 8, 8)
     turned, X = X.rot90(1, (1, 2)).flatten(1), X.flatten(1)  # (1797, 64) each
     first, second = slice(len(X) // 2), slice(len(X) // 2, None)

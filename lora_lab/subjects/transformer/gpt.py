@@ -85,7 +85,7 @@ def new_gpt(seed: int = 0) -> GPT:
                 std = 0.05 if "tokens" in name or "places" in name else p.shape[1] ** -0.5
                 if name.endswith(("o_proj.weight", "down_proj.weight")):  # what is added to x, once per layer
                     std /= (2 * len(model.layers)) ** 0.5
-                p.copy_(std * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+                p.copy_(std * torch.randn(p.shape, generator=generator, dtype=torch.float64, device="cpu"))
             elif name.endswith("bias"):
                 p.zero_()
     return model
