@@ -114,7 +114,8 @@ def memoryless_loss(model: WordLM, data: Sentences) -> float:
 @torch.no_grad()
 def write(model: WordLM, n: int, seed: int = 0) -> list[str]:
     """n sentences drawn from the model word by word; one that finds no end is cut at twice the longest length."""
-    device, generator = torch.get_default_device(), torch.Generator().manual_seed(seed)
+    device = next(model.parameters(), torch.empty(0)).device
+    generator = torch.Generator().manual_seed(seed)
     u = torch.rand(n, 2 * LONGEST, generator=generator, dtype=torch.float64, device="cpu").to(device)
     ids = torch.full((n, 1), INDEX["."], device=device)
     for t in range(2 * LONGEST):
