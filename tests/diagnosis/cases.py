@@ -12,8 +12,8 @@ import copy
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,52 +25,31 @@ from torch.utils.checkpoint import checkpoint
 import lora_lab
 from lora_lab import LoRALinear, add_lora, lora_parameters
 
-try:
-    import peft
-except ImportError:
-    peft = None
-
 SCRATCH = tempfile.TemporaryDirectory()  # adapter folders; removed when Python ends
+FAULTS: dict[Callable, tuple[str, ...]] = {}  # training -> the words that a finding must hold
+HEALTHY: list[Callable] = []
 
 
-@dataclass
-class Case:
-    """One training. names: the words that a finding must hold; none for a healthy training."""
-
-    build: Callable[[], tuple]
-    names: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.build.__name__
-
-    def run(self) -> tuple:
-        """The model, the optimizer, and a dictionary of diagnose's other arguments."""
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            torch.manual_seed(0)
-            warnings.simplefilter("ignore")
-            model, optimizer, *rest = self.build()
-        return model, optimizer, rest[0] if rest else {}
-
-
-FAULTS: list[Case] = []
-HEALTHY: list[Case] = []
-
-
-def fault(*names: str, needs: object = torch) -> Callable:
-    """needs: a package that may be absent; without it the case is left out."""
-
+def fault(*words: str) -> Callable:
     def keep(build: Callable) -> Callable:
-        if needs is not None:
-            FAULTS.append(Case(build, names))
+        FAULTS[build] = words
         return build
 
     return keep
 
 
 def healthy(build: Callable) -> Callable:
-    HEALTHY.append(Case(build))
+    HEALTHY.append(build)
     return build
+
+
+def run(build: Callable) -> tuple[nn.Module, object, dict]:
+    """The model, the optimizer, and a dictionary of diagnose's other arguments."""
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        torch.manual_seed(0)
+        warnings.simplefilter("ignore")
+        model, optimizer, *rest = build()
+    return model, optimizer, rest[0] if rest else {}
 
 
 # ----------------------------------------------------------------------------------------- models, data, the loop
@@ -146,9 +125,9 @@ class TokenModel(nn.Module):
 
 
 class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.embed, self.rnn, self.head = nn.Embedding(12, 8), kind(8, 16, batch_first=True), nn.Linear(16, 12)
+        self.embed, self.rnn, self.head = nn.Embedding(12, 8), nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 12)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.head(self.rnn(self.embed(tokens))[0])
@@ -157,6 +136,11 @@ class Recurrent(nn.Module):
 def vectors() -> tuple[Tensor, Tensor]:
     X = torch.randn(64, 8)
     return X, torch.tanh(X @ torch.randn(8, 4))
+
+
+def vectors_in_bfloat16() -> tuple[Tensor, Tensor]:
+    X, y = vectors()
+    return X.bfloat16(), y.bfloat16()
 
 
 def images() -> tuple[Tensor, Tensor]:
@@ -181,18 +165,16 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 def fit(model, optimizer, X, y, steps=60, loss=F.mse_loss, scheduler=None) -> tuple:
     for _ in range(steps):
         optimizer.zero_grad()
-        value = loss(model(X), y)
-        value.backward()
+        loss(model(X), y).backward()
         optimizer.step()
         if scheduler:
             scheduler.step()
     return model, optimizer
 
 
-def fit_with_adamw(model, X, y, lr=1e-2, **kwargs) -> AdamW:
-    optimizer = AdamW(trainable(model), lr=lr)
-    fit(model, optimizer, X, y, **kwargs)
-    return optimizer
+def trained(model, data=vectors, kind=AdamW, lr=1e-2, **kwargs) -> tuple:
+    """The model and the optimizer that trained all of it that requires a gradient."""
+    return fit(model, kind(trainable(model), lr=lr), *data(), **kwargs)
 
 
 def adapted(model: nn.Module, r: int = 4, alpha: float = 8, **kwargs) -> nn.Module:
@@ -204,10 +186,24 @@ def adapted_mlp(**kwargs) -> nn.Module:
     return adapted(MLP(), **kwargs)
 
 
+def adapted_backbone() -> nn.Module:
+    """Adapters in fc1 and fc2; the head is trained along in full."""
+    model = adapted_mlp(target_modules=["fc1", "fc2"])
+    model.head.requires_grad_(True)
+    return model
+
+
 def saved(model: nn.Module) -> str:
     folder = tempfile.mkdtemp(dir=SCRATCH.name)
     lora_lab.save_adapter(model, folder)
     return folder
+
+
+def base_adapted_and_folder() -> tuple[nn.Module, nn.Module, str]:
+    """A model, the same one with a trained adapter, and that adapter's folder."""
+    base = MLP()
+    model, _ = trained(adapted(copy.deepcopy(base), alpha=16))
+    return base, model, saved(model)
 
 
 # --------------------------------------------------------------------------------- faults: no gradient gets there
@@ -216,15 +212,13 @@ def saved(model: nn.Module) -> str:
 @fault("blocks.0")
 def reentrant_checkpointing():
     """Re-entrant checkpointing of an input without gradient: no adapter in a block trains, only the head's."""
-    model = adapted(Blocks(reentrant=True))
-    return model, fit_with_adamw(model, *vectors())
+    return trained(adapted(Blocks(reentrant=True)))
 
 
 @fault("side")
 def branch_never_used():
     """The side path has an adapter, and the forward leaves it out."""
-    model = adapted(TwoPaths(weight=0))
-    return model, fit_with_adamw(model, *vectors())
+    return trained(adapted(TwoPaths(weight=0)))
 
 
 @fault("aux")
@@ -241,8 +235,7 @@ def output_never_in_the_loss():
             return self.head(h), self.aux(h)
 
     model = adapted(WithAux(), r=2, alpha=2)
-    optimizer = SGD(trainable(model), lr=0.1)
-    return fit(model, optimizer, *vectors(), loss=lambda outputs, y: F.mse_loss(outputs[0], y))
+    return trained(model, kind=SGD, lr=0.1, loss=lambda outputs, y: F.mse_loss(outputs[0], y))
 
 
 @fault("fc1")
@@ -253,11 +246,10 @@ def detach():
         def forward(self, x):
             return self.head(torch.relu(self.fc2(torch.relu(self.fc1(x)).detach())))
 
-    first, (X, y) = adapted_mlp(), vectors()
-    fit_with_adamw(first, X, y)
+    first, _ = trained(adapted_mlp())
     model = adapted(Detached())
     model.load_state_dict(first.state_dict())
-    return model, fit_with_adamw(model, X, y)
+    return trained(model)
 
 
 @fault("fc1")
@@ -272,7 +264,7 @@ def no_grad_around_the_backbone():
 
     model = adapted(Frozen(), target_modules=["fc1", "fc2"])
     model.head.requires_grad_(True)
-    return fit(model, SGD(trainable(model), lr=0.1), *vectors())
+    return trained(model, kind=SGD, lr=0.1)
 
 
 @fault("proj")
@@ -288,8 +280,7 @@ def cached_weight():
         def forward(self, x):
             return self.head(torch.tanh(F.linear(x, self.kept[0])))
 
-    model = adapted(Cached(), alpha=4)
-    return model, fit_with_adamw(model, *vectors())
+    return trained(adapted(Cached(), alpha=4))
 
 
 @fault("fc1", "lora_A")
@@ -302,7 +293,7 @@ def data_in_the_forward():
 
     model = adapted_mlp(target_modules=["fc2", "head"])
     model.fc1 = Mine(model.fc1, r=4, alpha=8)
-    return model, fit_with_adamw(model, *vectors())
+    return trained(model)
 
 
 @fault("zero|moved|gradient")
@@ -320,9 +311,7 @@ def gradients_cleared_before_the_step():
 @fault("side")
 def dead_branch_in_a_compiled_model():
     """The optimizer trains the model, torch.compile's wrapper is what one holds; the side path is never used."""
-    model = adapted(TwoPaths(weight=0))
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    fit(model, optimizer, *vectors())
+    model, optimizer = trained(adapted(TwoPaths(weight=0)))
     return torch.compile(model, backend="eager"), optimizer
 
 
@@ -333,37 +322,32 @@ def dead_branch_in_a_compiled_model():
 def adapter_frozen_with_its_layer():
     """Everything called fc1 was to be frozen, and its lora_A and lora_B are called fc1, too."""
     model = adapted_mlp()
-    for name, p in model.named_parameters():
-        if name.startswith("fc1"):
-            p.requires_grad_(False)
-    return model, fit_with_adamw(model, *vectors())
+    model.fc1.requires_grad_(False)
+    return trained(model)
 
 
 @fault("base|w0", "frozen|freez|train|requires_grad")
 def base_not_frozen():
     """The model was set to requires_grad_(True) after add_lora: it is a full fine-tuning with an adapter on top."""
-    model = adapted_mlp()
-    model.requires_grad_(True)
-    return fit(model, AdamW(model.parameters(), lr=1e-3), *vectors())
+    return trained(adapted_mlp().requires_grad_(True), lr=1e-3)
 
 
 @fault("bn")
 def running_statistics_moved():
     """Ordinary loop in train mode: the frozen BatchNorm's running mean follows the data, and no adapter file has it."""
     model = ConvNet()
-    base = copy.deepcopy(model.state_dict())
-    add_lora(model, r=2, alpha=4)
-    return model, fit_with_adamw(model, *images()), {"base": base}
+    base = copy.deepcopy(model)
+    return *trained(adapted(model, r=2, alpha=4), images), {"base": base}
 
 
 @fault("base", "another|other|differ|changed|moved|not the")
 def base_initialised_again():
     """The initialisation is applied to the whole model after add_lora: the pretrained weights are gone."""
     model = MLP()
-    base = copy.deepcopy(model.state_dict())
+    base = copy.deepcopy(model)
     add_lora(model, r=4, alpha=8)
     model.apply(lambda m: nn.init.xavier_uniform_(m.weight) if type(m) is nn.Linear else None)
-    return model, fit_with_adamw(model, *vectors()), {"base": base}
+    return *trained(model), {"base": base}
 
 
 # -------------------------------------------------------------------------------------- faults: the optimizer
@@ -406,8 +390,7 @@ def optimizer_of_a_copy():
     """The model in use is a deep copy, made after the optimizer: the optimizer trains the original."""
     original = adapted_mlp()
     optimizer = AdamW(trainable(original), lr=1e-2)
-    model = copy.deepcopy(original)
-    return fit(model, optimizer, *vectors())
+    return fit(copy.deepcopy(original), optimizer, *vectors())
 
 
 @fault("lr|learning rate")
@@ -421,8 +404,7 @@ def warmup_by_whole_division():
 @fault("lr|learning rate")
 def learning_rate_of_nothing():
     """A slip in the exponent: 1e-12."""
-    model = adapted_mlp()
-    return model, fit_with_adamw(model, *vectors(), steps=150, lr=1e-12)
+    return trained(adapted_mlp(), lr=1e-12, steps=150)
 
 
 # -------------------------------------------------------------------------------- faults: factors, scaling, state
@@ -434,14 +416,13 @@ def both_factors_zero():
     model = adapted_mlp()
     for p in lora_parameters(model):
         nn.init.zeros_(p)
-    return model, fit_with_adamw(model, *vectors())
+    return trained(model)
 
 
 @fault("nan|finite|infinit")
 def factors_are_nan():
     """A learning rate of 100 with SGD: the factors are NaN at the end."""
-    model = adapted_mlp()
-    return fit(model, SGD(trainable(model), lr=100), *vectors())
+    return trained(adapted_mlp(), kind=SGD, lr=100)
 
 
 @fault("shar|same|tied", "blocks.")
@@ -450,29 +431,25 @@ def one_A_for_all_blocks():
     model = adapted(Blocks(), target_modules="up")
     for block in model.blocks[1:]:
         block.up.lora_A = model.blocks[0].up.lora_A
-    return model, fit_with_adamw(model, *vectors())
+    return trained(model)
 
 
 @fault("bfloat16|bf16|bits|precision")
 def factors_in_bfloat16():
     """model.bfloat16() after add_lora: steps of 1e-4 on A are rounded away."""
-    model, (X, y) = adapted_mlp().bfloat16(), vectors()
-    return model, fit_with_adamw(model, X.bfloat16(), y.bfloat16(), steps=150, lr=1e-4)
+    return trained(adapted_mlp().bfloat16(), vectors_in_bfloat16, lr=1e-4, steps=150)
 
 
 @fault("alpha|α|scal")
 def alpha_tiny():
     """alpha was taken for a learning rate: 1e-6."""
-    model = adapted_mlp(alpha=1e-6)
-    return model, fit_with_adamw(model, *vectors(), steps=150, lr=1e-3)
+    return trained(adapted_mlp(alpha=1e-6), lr=1e-3, steps=150)
 
 
 @fault("alpha|α|scal")
 def alpha_set_afterwards():
     """`layer.alpha = 64` after training: the layers' scaling was computed once and stays alpha/r of the old alpha."""
-    model = adapted_mlp()
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    fit(model, optimizer, *vectors())
+    model, optimizer = trained(adapted_mlp())
     for layer in (model.fc1, model.fc2, model.head):
         layer.alpha = 64
     return model, optimizer
@@ -483,14 +460,13 @@ def slider_left_at_zero():
     """set_scale(model, 0) from a look at the base; training then has no effect, all gradients are zero."""
     model = adapted_mlp()
     lora_lab.set_scale(model, 0)
-    return model, fit_with_adamw(model, *vectors())
+    return trained(model)
 
 
 @fault("merge")
 def merged_while_training():
     """Merged for a measurement half-way and never unmerged: from there on only the head trains."""
-    model, (X, y) = adapted_mlp(target_modules=["fc1", "fc2"]), vectors()
-    model.head.requires_grad_(True)
+    model, (X, y) = adapted_backbone(), vectors()
     optimizer = AdamW(trainable(model), lr=1e-2)
     fit(model, optimizer, X, y, steps=30)
     lora_lab.merge(model)
@@ -500,33 +476,22 @@ def merged_while_training():
 @fault("disabled|enabled|switched off")
 def disabled_while_training():
     """The adapters were switched off to measure the base and stayed off."""
-    model = adapted_mlp(target_modules=["fc1", "fc2"])
-    model.head.requires_grad_(True)
+    model = adapted_backbone()
     for layer in (model.fc1, model.fc2):
         layer.enabled = False
-    return model, fit_with_adamw(model, *vectors())
+    return trained(model)
 
 
 # ------------------------------------------------------------------------------------------- faults: loading
 
 
-def base_state_and_folder(model: nn.Module) -> tuple[dict, str]:
-    """Train an adapter on `model` and save it; the adapter stays on."""
-    base = copy.deepcopy(model.state_dict())
-    add_lora(model, r=4, alpha=16)
-    fit_with_adamw(model, *vectors())
-    return base, saved(model)
-
-
 @fault("alpha|α|scal")
 def another_alpha_after_loading():
     """The factors of alpha = 16 were copied into a model made with alpha = 4: a quarter of the update."""
-    first, second = MLP(), MLP()
-    second.load_state_dict(first.state_dict())
-    _, folder = base_state_and_folder(first)
-    add_lora(second, r=4, alpha=4)
-    lora_lab.load_adapter_state(second, lora_lab.adapter_state(first))
-    return second, AdamW(trainable(second), lr=1e-3), {"adapter": folder}
+    base, first, folder = base_adapted_and_folder()
+    model = adapted(base, alpha=4)
+    lora_lab.load_adapter_state(model, lora_lab.adapter_state(first))
+    return model, AdamW(trainable(model), lr=1e-3), {"adapter": folder}
 
 
 @fault("load|not in the model|do not match|differ")
@@ -534,19 +499,16 @@ def loading_did_nothing():
     """load_state_dict(strict=False) with a file whose names are PEFT's: no name fits, nothing is said."""
     from safetensors.torch import load_file
 
-    first, second = MLP(), MLP()
-    second.load_state_dict(first.state_dict())
-    _, folder = base_state_and_folder(first)
-    add_lora(second, r=4, alpha=16)
-    second.load_state_dict(load_file(f"{folder}/adapter_model.safetensors"), strict=False)
-    return second, AdamW(trainable(second), lr=1e-3), {"adapter": folder}
+    base, _, folder = base_adapted_and_folder()
+    model = adapted(base, alpha=16)
+    model.load_state_dict(load_file(f"{folder}/adapter_model.safetensors"), strict=False)
+    return model, AdamW(trainable(model), lr=1e-3), {"adapter": folder}
 
 
 @fault("twice|already|double|in it")
 def update_counted_twice():
     """The update was folded into the base, and then the adapter was loaded on top of that."""
-    model = MLP()
-    base, folder = base_state_and_folder(model)
+    base, model, folder = base_adapted_and_folder()
     lora_lab.remove_lora(model, keep_delta=True)
     lora_lab.load_adapter(model, folder, check_base=False)
     return model, AdamW(trainable(model), lr=1e-3), {"base": base, "adapter": folder}
@@ -555,41 +517,45 @@ def update_counted_twice():
 # ------------------------------------------------------------------------------------------------ faults: PEFT
 
 
+def peft_config(**kwargs):
+    peft = pytest.importorskip("peft")
+    return peft.LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": ["fc1", "fc2"]} | kwargs)
+
+
 def with_peft(**kwargs) -> nn.Module:
-    return peft.get_peft_model(MLP(), peft.LoraConfig(r=4, lora_alpha=8, **kwargs))
+    return pytest.importorskip("peft").get_peft_model(MLP(), peft_config(**kwargs))
 
 
-@fault("frozen|freez|requires_grad|is_trainable", needs=peft)
+@fault("frozen|freez|requires_grad|is_trainable")
 def peft_loaded_for_inference():
     """PeftModel.from_pretrained without is_trainable=True: the adapters are frozen, the head trains alone."""
-    first, (X, y) = with_peft(target_modules=["fc1", "fc2"]), vectors()
-    fit_with_adamw(first, X, y)
+    first, _ = trained(with_peft())
     folder = tempfile.mkdtemp(dir=SCRATCH.name)
     first.save_pretrained(folder)
-    model = peft.PeftModel.from_pretrained(MLP(), folder)
+    model = pytest.importorskip("peft").PeftModel.from_pretrained(MLP(), folder)
     model.base_model.model.head.requires_grad_(True)
-    return fit(model, AdamW(model.parameters(), lr=1e-2), X, y)
+    return fit(model, AdamW(model.parameters(), lr=1e-2), *vectors())
 
 
-@fault("second", needs=peft)
+@fault("second")
 def peft_other_adapter_active():
     """The optimizer holds the adapter "second", and the forward goes through "default"."""
-    model = with_peft(target_modules=["fc1", "fc2"])
-    model.add_adapter("second", peft.LoraConfig(r=4, lora_alpha=8, target_modules=["fc1", "fc2"]))
+    model = with_peft()
+    model.add_adapter("second", peft_config())
     second = [p for name, p in model.named_parameters() if "second" in name]
     for p in second:
         p.requires_grad_(True)
     return fit(model, AdamW(second, lr=1e-2), *vectors())
 
 
-@fault("disabled|enabled|switched off|requires_grad|frozen", needs=peft)
+@fault("disabled|enabled|switched off|requires_grad|frozen")
 def peft_disabled_while_training():
     """disable_adapter_layers() for a measurement of the base, never enabled again; the head trains alone."""
-    model, (X, y) = with_peft(target_modules=["fc1", "fc2"]), vectors()
+    model = with_peft()
     model.base_model.model.head.requires_grad_(True)
     optimizer = AdamW(trainable(model), lr=1e-2)
     model.base_model.disable_adapter_layers()
-    return fit(model, optimizer, X, y)
+    return fit(model, optimizer, *vectors())
 
 
 # -------------------------------------------------------------------------------------- healthy: kinds of models
@@ -605,24 +571,22 @@ def mlp():
 @healthy
 def transformer_layer():
     """torch's encoder layer with dropout, AdamW with weight decay; attention's in_proj and out_proj adapted."""
-    model = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
-    add_lora(model, r=2, alpha=4)
-    optimizer = AdamW(trainable(model), lr=3e-3, weight_decay=0.1)
+    model = adapted(nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True), r=2, alpha=4)
     X = torch.randn(16, 6, 16)
-    return fit(model, optimizer, X, X.flip(-1))
+    return fit(model, AdamW(trainable(model), lr=3e-3, weight_decay=0.1), X, X.flip(-1))
 
 
 @healthy
 def embedding_with_tokens_never_seen():
     """The embedding is adapted, and the data hold six of twelve tokens."""
     model, (X, y) = adapted(TokenModel(), target_modules=["embed", "head"]), sentences()
-    return model, fit_with_adamw(model, X // 2, y // 2, loss=next_token_loss)
+    return trained(model, lambda: (X // 2, y // 2), loss=next_token_loss)
 
 
 @healthy
 def lstm():
     """Both weight matrices of an LSTM, and the embedding, with SGD and momentum."""
-    model, (X, y) = adapted(Recurrent(nn.LSTM), r=2, alpha=8), sentences()
+    model, (X, y) = adapted(Recurrent(), r=2, alpha=8), sentences()
     return fit(model, SGD(trainable(model), lr=0.1, momentum=0.9), X, y, loss=next_token_loss, steps=100)
 
 
@@ -630,20 +594,16 @@ def lstm():
 def convolution_with_a_held_norm():
     """A convolution; the frozen BatchNorm is in eval mode, so its statistics stay."""
     model = ConvNet()
-    base = copy.deepcopy(model.state_dict())
-    add_lora(model, r=2, alpha=4)
-    model.train()
+    base = copy.deepcopy(model)
     model.bn.eval()
-    return model, fit_with_adamw(model, *images()), {"base": base}
+    return *trained(adapted(model, r=2, alpha=4), images), {"base": base}
 
 
 @healthy
 def one_block_used_three_times():
     """A shared block, as in a universal transformer."""
     block = Block(8)
-    model = nn.Sequential(block, block, block, nn.Linear(8, 4))
-    add_lora(model, r=4, alpha=8)
-    return model, fit_with_adamw(model, *vectors())
+    return trained(adapted(nn.Sequential(block, block, block, nn.Linear(8, 4))))
 
 
 @healthy
@@ -659,8 +619,7 @@ def expert_used_by_few_rows():
             which = (x[:, 0] > 0).long() + (x[:, 0] > 1.8).long()
             return sum(self.experts[i](x) * (which == i)[:, None] for i in range(3))
 
-    model, X = Experts(), torch.randn(256, 8)
-    add_lora(model, r=2, alpha=4)
+    model, X = adapted(Experts(), r=2, alpha=4), torch.randn(256, 8)
     return fit(model, SGD(trainable(model), lr=0.2), X, X[:, 4:] - X[:, :4])
 
 
@@ -670,8 +629,7 @@ def expert_used_by_few_rows():
 @healthy
 def bfloat16_base():
     """The base is in bfloat16 before add_lora, the factors are float32."""
-    model, (X, y) = adapted(MLP().bfloat16()), vectors()
-    return model, fit_with_adamw(model, X.bfloat16(), y.bfloat16())
+    return trained(adapted(MLP().bfloat16()), vectors_in_bfloat16)
 
 
 @healthy
@@ -691,22 +649,19 @@ def autocast():
 @healthy
 def rank_one_at_a_low_learning_rate():
     """r = 1, Adam at 1e-4, as is usual for large models: the update is small and grows."""
-    model = adapted_mlp(r=1, alpha=1)
-    return model, fit_with_adamw(model, *vectors(), steps=150, lr=1e-4)
+    return trained(adapted_mlp(r=1, alpha=1), lr=1e-4, steps=150)
 
 
 @healthy
 def full_rank_rslora():
     """r as large as the layer allows, alpha / sqrt(r)."""
-    model = adapted(MLP(), r=16, alpha=16, rslora=True, target_modules="fc2")
-    return model, fit_with_adamw(model, *vectors(), lr=3e-3)
+    return trained(adapted_mlp(r=16, alpha=16, rslora=True, target_modules="fc2"), lr=3e-3)
 
 
 @healthy
 def high_alpha():
     """alpha = 256 at r = 4 with a learning rate that suits it."""
-    model = adapted_mlp(alpha=256)
-    return model, fit_with_adamw(model, *vectors(), lr=3e-4)
+    return trained(adapted_mlp(alpha=256), lr=3e-4)
 
 
 @healthy
@@ -728,18 +683,15 @@ def update_much_larger_than_the_base():
 def layers_that_start_at_zero():
     """Each block's last layer is zero in the base, as in ControlNet: W0 = 0, and no gradient passes at first."""
     model = Blocks()
-    for block in model.blocks:
-        nn.init.zeros_(block.down.weight)
-        nn.init.zeros_(block.down.bias)
-    add_lora(model, r=4, alpha=8)
-    return model, fit_with_adamw(model, *vectors())
+    for p in [p for block in model.blocks for p in block.down.parameters()]:
+        nn.init.zeros_(p)
+    return trained(adapted(model))
 
 
 @healthy
 def branch_with_tiny_gradients():
     """The side path counts a thousandth, with SGD: its adapter moves little beside the others."""
-    model = adapted(TwoPaths(weight=1e-3))
-    return fit(model, SGD(trainable(model), lr=0.1), *vectors())
+    return trained(adapted(TwoPaths(weight=1e-3)), kind=SGD, lr=0.1)
 
 
 # --------------------------------------------------------------------------------------- healthy: early and late
@@ -779,32 +731,27 @@ def cosine_has_ended():
 @healthy
 def after_load_adapter():
     """An adapter was loaded into the plain base; a new optimizer, no step yet."""
-    first, second = MLP(), MLP()
-    second.load_state_dict(first.state_dict())
-    base, folder = base_state_and_folder(first)
-    lora_lab.load_adapter(second, folder)
-    return second, AdamW(trainable(second), lr=1e-3), {"base": base, "adapter": folder}
+    base, _, folder = base_adapted_and_folder()
+    model = copy.deepcopy(base)
+    lora_lab.load_adapter(model, folder)
+    return model, AdamW(trainable(model), lr=1e-3), {"base": base, "adapter": folder}
 
 
 @healthy
 def resumed():
     """Half of the training, saved; loaded into the same base with the optimizer's state; the other half."""
-    first, second, (X, y) = MLP(), MLP(), vectors()
-    second.load_state_dict(first.state_dict())
-    add_lora(first, r=4, alpha=8)
-    before = AdamW(trainable(first), lr=1e-2)
-    fit(first, before, X, y)
-    lora_lab.load_adapter(second, saved(first))
-    optimizer = AdamW(trainable(second), lr=1e-2)
+    base, (X, y) = MLP(), vectors()
+    first, before = trained(adapted(copy.deepcopy(base)), lambda: (X, y))
+    lora_lab.load_adapter(base, saved(first))
+    optimizer = AdamW(trainable(base), lr=1e-2)
     optimizer.load_state_dict(before.state_dict())
-    return fit(second, optimizer, X, y)
+    return fit(base, optimizer, X, y)
 
 
 @healthy
 def merged_for_use():
     """Trained, then merged to be used; there is no optimizer any more."""
-    model = adapted_mlp()
-    fit_with_adamw(model, *vectors())
+    model, _ = trained(adapted_mlp())
     lora_lab.merge(model.eval())
     return model, None
 
@@ -815,8 +762,7 @@ def merged_for_use():
 @healthy
 def checkpointing_without_reentry():
     """use_reentrant=False: every block's adapters get their gradient."""
-    model = adapted(Blocks(reentrant=False))
-    return model, fit_with_adamw(model, *vectors())
+    return trained(adapted(Blocks(reentrant=False)))
 
 
 @healthy
@@ -838,9 +784,7 @@ def head_trained_along():
 @healthy
 def dropout_and_eval():
     """LoRA's dropout in training, then model.eval() for the measurement."""
-    model = adapted_mlp(dropout=0.2)
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    fit(model.train(), optimizer, *vectors())
+    model, optimizer = trained(adapted_mlp(dropout=0.2))
     return model.eval(), optimizer
 
 
@@ -913,48 +857,20 @@ def accumulated_gradients():
 @healthy
 def compiled():
     """torch.compile's wrapper around a model in training."""
-    model = adapted_mlp()
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    fit(model, optimizer, *vectors())
+    model, optimizer = trained(adapted_mlp())
     return torch.compile(model, backend="eager"), optimizer
 
 
-if peft is not None:
-
-    @healthy
-    def peft_with_a_trained_head():
-        """PEFT with dropout, and the head in modules_to_save."""
-        model = with_peft(target_modules=["fc1", "fc2"], modules_to_save=["head"], lora_dropout=0.1)
-        optimizer = AdamW(trainable(model), lr=1e-2)
-        fit(model, optimizer, *vectors())
-        return model, optimizer
-
-    @healthy
-    def peft_second_adapter():
-        """The adapter "second" is active and trained; "default", not in use, still has B = 0."""
-        model = with_peft(target_modules=["fc1", "fc2"])
-        model.add_adapter("second", peft.LoraConfig(r=2, lora_alpha=2, target_modules=["fc1", "fc2"]))
-        model.set_adapter("second")
-        optimizer = AdamW(trainable(model), lr=1e-2)
-        fit(model, optimizer, *vectors())
-        return model, optimizer
+@healthy
+def peft_with_a_trained_head():
+    """PEFT with dropout, and the head in modules_to_save."""
+    return trained(with_peft(modules_to_save=["head"], lora_dropout=0.1))
 
 
-# -------------------------------------------------------------------------------------------------------- judging
-
-
-def findings_of(case: Case) -> list[str]:
-    """What diagnose says of the case, as text."""
-    model, optimizer, further = case.run()
-    return [str(finding) for finding in lora_lab.diagnose(model, optimizer, **further)]
-
-
-def holds(text: str, names: tuple[str, ...]) -> bool:
-    """All the words are in the text, small or capital; of "a|b", one of the two."""
-    return all(any(word.lower() in text.lower() for word in entry.split("|")) for entry in names)
-
-
-def is_right(case: Case, findings: list[str]) -> bool:
-    if case.names:
-        return any(holds(text, case.names) for text in findings)
-    return not findings
+@healthy
+def peft_second_adapter():
+    """The adapter "second" is active and trained; "default", not in use, still has B = 0."""
+    model = with_peft()
+    model.add_adapter("second", peft_config(r=2, lora_alpha=2))
+    model.set_adapter("second")
+    return trained(model)

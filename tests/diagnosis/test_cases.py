@@ -13,16 +13,25 @@ torch.set_num_threads(1)
 OTHER_WORDS = {"update_counted_twice": "base-contains-update"}  # right, but not in the words that were expected
 
 
-@pytest.mark.parametrize("case", cases.FAULTS, ids=lambda case: case.name)
-def test_the_fault_is_named(case):
-    model, optimizer, further = case.run()
-    findings = lora_lab.diagnose(model, optimizer, **further)
-    if case.name in OTHER_WORDS:
-        assert [f.code for f in findings] == [OTHER_WORDS[case.name]]
+def findings_of(build):
+    model, optimizer, further = cases.run(build)
+    return lora_lab.diagnose(model, optimizer, **further)
+
+
+def holds(text, words):
+    """All the words are in the text, small or capital; of "a|b", one of the two."""
+    return all(any(word.lower() in text.lower() for word in entry.split("|")) for entry in words)
+
+
+@pytest.mark.parametrize("build", cases.FAULTS, ids=lambda build: build.__name__)
+def test_the_fault_is_named(build):
+    found = findings_of(build)
+    if build.__name__ in OTHER_WORDS:
+        assert [f.code for f in found] == [OTHER_WORDS[build.__name__]]
     else:
-        assert cases.is_right(case, [str(f) for f in findings])
+        assert any(holds(str(f), cases.FAULTS[build]) for f in found)
 
 
-@pytest.mark.parametrize("case", cases.HEALTHY, ids=lambda case: case.name)
-def test_a_healthy_training_meets_silence(case):
-    assert cases.findings_of(case) == []
+@pytest.mark.parametrize("build", cases.HEALTHY, ids=lambda build: build.__name__)
+def test_a_healthy_training_meets_silence(build):
+    assert findings_of(build) == []
