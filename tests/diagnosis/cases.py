@@ -1,9 +1,9 @@
 """Small trainings, faulty and healthy, that judge `lora_lab.diagnose`. They were written without knowing its rules.
 
 Each case is a function that trains a model as a person would and returns (model, optimizer), or with a third entry:
-further arguments for diagnose, as {"base": ..., "adapter": ...}. Its docstring says what is wrong, or what is unusual.
-A fault is judged right if one finding's text holds all the words of its decorator ("a|b": one of the two is enough),
-a healthy case if there is no finding.
+further arguments for diagnose, as {"base": ..., "adapter": ...}. Its docstring, or the line above it in the table,
+says what is wrong, or what is unusual. A fault is judged right if one finding's text holds all the words beside it
+("a|b": one of the two is enough), a healthy case if there is no finding.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ import lora_lab
 from lora_lab import LoRALinear, add_lora, lora_parameters
 
 SCRATCH = tempfile.TemporaryDirectory()  # adapter folders; removed when Python ends
-FAULTS: dict[Callable, tuple[str, ...]] = {}  # training -> the words that a finding must hold
-HEALTHY: list[Callable] = []
+FAULTS: dict[str, tuple] = {}  # name: (the training, the words that a finding must hold)
+HEALTHY: dict[str, Callable] = {}
 
 
 def fault(*words: str) -> Callable:
     def keep(build: Callable) -> Callable:
-        FAULTS[build] = words
+        FAULTS[build.__name__] = build, words
         return build
 
     return keep
 
 
 def healthy(build: Callable) -> Callable:
-    HEALTHY.append(build)
+    HEALTHY[build.__name__] = build
     return build
 
 
@@ -162,7 +162,8 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def fit(model, optimizer, X, y, steps=60, loss=F.mse_loss, scheduler=None) -> tuple:
+def fit(model, optimizer, X, y, steps=60, loss=F.mse_loss, schedule=None) -> tuple:
+    scheduler = schedule and schedule(optimizer)
     for _ in range(steps):
         optimizer.zero_grad()
         loss(model(X), y).backward()
@@ -172,9 +173,10 @@ def fit(model, optimizer, X, y, steps=60, loss=F.mse_loss, scheduler=None) -> tu
     return model, optimizer
 
 
-def trained(model, data=vectors, kind=AdamW, lr=1e-2, **kwargs) -> tuple:
-    """The model and the optimizer that trained all of it that requires a gradient."""
-    return fit(model, kind(trainable(model), lr=lr), *data(), **kwargs)
+def trained(model, data=vectors, kind=AdamW, lr=1e-2, only="", options=None, **kwargs) -> tuple:
+    """The model, and the optimizer that trained all of it that requires a gradient (and has `only` in its name)."""
+    parameters = [p for name, p in model.named_parameters() if p.requires_grad and only in name]
+    return fit(model, kind(parameters, lr=lr, **(options or {})), *data(), **kwargs)
 
 
 def adapted(model: nn.Module, r: int = 4, alpha: float = 8, **kwargs) -> nn.Module:
@@ -365,16 +367,13 @@ def optimizer_before_add_lora():
 @fault("optimizer", "lora_b|b is|every b|all b")
 def optimizer_holds_A_only():
     """The filter of names asks for lora_A: B stays zero, so the model stays the base."""
-    model = adapted_mlp()
-    optimizer = AdamW([p for name, p in model.named_parameters() if "lora_A" in name], lr=1e-2)
-    return fit(model, optimizer, *vectors())
+    return trained(adapted_mlp(), only="lora_A")
 
 
 @fault("optimizer", "lora_a|a is|every a|all a")
 def optimizer_holds_B_only():
     """The filter of names asks for lora_B, although A requires a gradient as well."""
-    model = adapted_mlp()
-    return fit(model, SGD([p for name, p in model.named_parameters() if "lora_B" in name], lr=0.1), *vectors())
+    return trained(adapted_mlp(), kind=SGD, lr=0.1, only="lora_B")
 
 
 @fault("optimizer", "blocks.0")
@@ -396,9 +395,7 @@ def optimizer_of_a_copy():
 @fault("lr|learning rate")
 def warmup_by_whole_division():
     """step // 100 instead of step / 100: the learning rate is 0 for the whole run."""
-    model = adapted_mlp()
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    return fit(model, optimizer, *vectors(), scheduler=LambdaLR(optimizer, lambda step: step // 100))
+    return trained(adapted_mlp(), schedule=lambda optimizer: LambdaLR(optimizer, lambda step: step // 100))
 
 
 @fault("lr|learning rate")
@@ -558,6 +555,30 @@ def peft_disabled_while_training():
     return fit(model, optimizer, *vectors())
 
 
+# ---------------------------------------------------------------------- healthy, with an unusual argument
+
+HEALTHY |= {
+    # The base is in bfloat16 before add_lora, the factors are float32.
+    "bfloat16_base": lambda: trained(adapted(MLP().bfloat16()), vectors_in_bfloat16),
+    # r = 1, Adam at 1e-4, as is usual for large models: the update is small and grows.
+    "rank_one_at_a_low_learning_rate": lambda: trained(adapted_mlp(r=1, alpha=1), lr=1e-4, steps=150),
+    # r as large as the layer allows, alpha / sqrt(r).
+    "full_rank_rslora": lambda: trained(adapted_mlp(r=16, alpha=16, rslora=True, target_modules="fc2"), lr=3e-3),
+    # alpha = 256 at r = 4 with a learning rate that suits it.
+    "high_alpha": lambda: trained(adapted_mlp(alpha=256), lr=3e-4),
+    # The side path counts a thousandth, with SGD: its adapter moves little beside the others.
+    "branch_with_tiny_gradients": lambda: trained(adapted(TwoPaths(weight=1e-3)), kind=SGD, lr=0.1),
+    # After one step of Adam B has moved; A has not, because its first gradient is zero.
+    "one_step": lambda: trained(adapted_mlp(), lr=1e-3, options={"weight_decay": 0}, steps=1),
+    # The schedule ended at a learning rate of 0, after a good run.
+    "cosine_has_ended": lambda: trained(adapted_mlp(), schedule=lambda optimizer: CosineAnnealingLR(optimizer, 60)),
+    # use_reentrant=False: every block's adapters get their gradient.
+    "checkpointing_without_reentry": lambda: trained(adapted(Blocks(reentrant=False))),
+    # PEFT with dropout, and the head in modules_to_save.
+    "peft_with_a_trained_head": lambda: trained(with_peft(modules_to_save=["head"], lora_dropout=0.1)),
+}
+
+
 # -------------------------------------------------------------------------------------- healthy: kinds of models
 
 
@@ -627,12 +648,6 @@ def expert_used_by_few_rows():
 
 
 @healthy
-def bfloat16_base():
-    """The base is in bfloat16 before add_lora, the factors are float32."""
-    return trained(adapted(MLP().bfloat16()), vectors_in_bfloat16)
-
-
-@healthy
 def autocast():
     """Mixed precision: the forward under torch.autocast."""
     model, (X, y) = adapted_mlp(), vectors()
@@ -644,24 +659,6 @@ def autocast():
         value.backward()
         optimizer.step()
     return model, optimizer
-
-
-@healthy
-def rank_one_at_a_low_learning_rate():
-    """r = 1, Adam at 1e-4, as is usual for large models: the update is small and grows."""
-    return trained(adapted_mlp(r=1, alpha=1), lr=1e-4, steps=150)
-
-
-@healthy
-def full_rank_rslora():
-    """r as large as the layer allows, alpha / sqrt(r)."""
-    return trained(adapted_mlp(r=16, alpha=16, rslora=True, target_modules="fc2"), lr=3e-3)
-
-
-@healthy
-def high_alpha():
-    """alpha = 256 at r = 4 with a learning rate that suits it."""
-    return trained(adapted_mlp(alpha=256), lr=3e-4)
 
 
 @healthy
@@ -688,12 +685,6 @@ def layers_that_start_at_zero():
     return trained(adapted(model))
 
 
-@healthy
-def branch_with_tiny_gradients():
-    """The side path counts a thousandth, with SGD: its adapter moves little beside the others."""
-    return trained(adapted(TwoPaths(weight=1e-3)), kind=SGD, lr=0.1)
-
-
 # --------------------------------------------------------------------------------------- healthy: early and late
 
 
@@ -711,21 +702,6 @@ def adagrad_before_the_first_step():
     """Adagrad keeps a state for every parameter before its first step."""
     model = adapted_mlp()
     return model, torch.optim.Adagrad(trainable(model), lr=1e-2)
-
-
-@healthy
-def one_step():
-    """After one step of Adam B has moved; A has not, because its first gradient is zero."""
-    model = adapted_mlp()
-    return fit(model, AdamW(trainable(model), lr=1e-3, weight_decay=0), *vectors(), steps=1)
-
-
-@healthy
-def cosine_has_ended():
-    """The schedule ended at a learning rate of 0, after a good run."""
-    model = adapted_mlp()
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    return fit(model, optimizer, *vectors(), scheduler=CosineAnnealingLR(optimizer, 60))
 
 
 @healthy
@@ -757,12 +733,6 @@ def merged_for_use():
 
 
 # ----------------------------------------------------------------------------------------- healthy: ways to train
-
-
-@healthy
-def checkpointing_without_reentry():
-    """use_reentrant=False: every block's adapters get their gradient."""
-    return trained(adapted(Blocks(reentrant=False)))
 
 
 @healthy
@@ -859,12 +829,6 @@ def compiled():
     """torch.compile's wrapper around a model in training."""
     model, optimizer = trained(adapted_mlp())
     return torch.compile(model, backend="eager"), optimizer
-
-
-@healthy
-def peft_with_a_trained_head():
-    """PEFT with dropout, and the head in modules_to_save."""
-    return trained(with_peft(modules_to_save=["head"], lora_dropout=0.1))
 
 
 @healthy

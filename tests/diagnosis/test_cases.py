@@ -23,15 +23,16 @@ def holds(text, words):
     return all(any(word.lower() in text.lower() for word in entry.split("|")) for entry in words)
 
 
-@pytest.mark.parametrize("build", cases.FAULTS, ids=lambda build: build.__name__)
-def test_the_fault_is_named(build):
+@pytest.mark.parametrize("name", cases.FAULTS)
+def test_the_fault_is_named(name):
+    build, words = cases.FAULTS[name]
     found = findings_of(build)
-    if build.__name__ in OTHER_WORDS:
-        assert [f.code for f in found] == [OTHER_WORDS[build.__name__]]
+    if name in OTHER_WORDS:
+        assert [f.code for f in found] == [OTHER_WORDS[name]]
     else:
-        assert any(holds(str(f), cases.FAULTS[build]) for f in found)
+        assert any(holds(str(f), words) for f in found)
 
 
-@pytest.mark.parametrize("build", cases.HEALTHY, ids=lambda build: build.__name__)
-def test_a_healthy_training_meets_silence(build):
-    assert findings_of(build) == []
+@pytest.mark.parametrize("name", cases.HEALTHY)
+def test_a_healthy_training_meets_silence(name):
+    assert findings_of(cases.HEALTHY[name]) == []
