@@ -18,7 +18,6 @@ from .reading import Adapter, is_readable, plain_name
 LONG = 100  # steps after which something should be seen
 HARDLY_MOVED = 0.02  # of the other factor's size
 NEGLIGIBLE = 1e-5  # of the weight's size
-LARGE_PART = 1 / 3  # of the model's numbers
 
 
 def tied_weight(e: Evidence) -> Iterator[Finding]:
@@ -60,24 +59,6 @@ def uneven_targets(e: Evidence) -> Iterator[Finding]:
 def _pattern(path: str) -> str:
     """blocks.3.fc -> blocks.*.fc"""
     return re.sub(r"(^|\.)\d+(?=\.)", r"\1*", path)
-
-
-def weights_not_adapted(e: Evidence) -> Iterator[Finding]:
-    """Large frozen weights of three dimensions and more in layers that no adapter here fits, such as experts."""
-    inside = {m for a in e.adapters for m in a.host.modules()}
-    left_out = {}
-    for path, module in e.model.named_modules():
-        if module in inside or isinstance(module, nn.modules.conv._ConvNd) or weights_of(module):
-            continue
-        for name, p in module.named_parameters(path, recurse=False):
-            if p.ndim >= 3 and not p.requires_grad:
-                left_out[name] = (p, type(module).__name__)
-    total = sum(p.numel() for p in e.model.parameters())
-    part = sum(p.numel() for p, _ in left_out.values()) / max(total, 1)
-    if part > LARGE_PART:
-        p, kind = next(iter(left_out.values()))
-        shape = " x ".join(map(str, p.shape))
-        yield finding("weights-not-adapted", *left_out, percent=100 * part, shape=shape, kind=kind)
 
 
 def held(e: Evidence) -> Iterator[Finding]:
@@ -202,9 +183,7 @@ def loaded(e: Evidence) -> Iterator[Finding]:
         if norm and not any(size == n and abs(total - s) < near and abs(norm - m) < near for n, s, m in in_model):
             missing.append(name)
     if missing:
-        still_zero = all(not a.B.any() for a in e.adapters if is_readable(a.B))
-        variant = "still-zero" if still_zero else None
-        yield finding("adapter-not-loaded", *missing, variant=variant, missing=len(missing), given=len(given))
+        yield finding("adapter-not-loaded", *missing, missing=len(missing), given=len(given))
 
 
 def _traits(t: Tensor) -> tuple[int, float, float]:
@@ -212,7 +191,4 @@ def _traits(t: Tensor) -> tuple[int, float, float]:
     return t.numel(), float(t.sum()), float(t.norm())
 
 
-RULES = (
-    tied_weight, shared_factor, uneven_targets, weights_not_adapted, held, base_trains, movement, weights, statistics,
-    loaded,
-)  # fmt: skip
+RULES = (tied_weight, shared_factor, uneven_targets, held, base_trains, movement, weights, statistics, loaded)

@@ -1,6 +1,6 @@
-"""`diagnose` finds each planted mistake, says nothing about sound models, changes nothing, and raises nothing.
+"""`diagnose` finds mistakes, says nothing about sound models, changes nothing, and raises nothing.
 
-Whole trainings, faulty and healthy, are in cases.py.
+Whole trainings, faulty and healthy, are in cases.py; the gallery's faults in tests/subjects/test_broken.py.
 """
 
 import copy
@@ -58,13 +58,6 @@ def in_zoo(name: str) -> tuple[nn.Module, tuple]:
 
 
 # --------------------------------------------------------------------------------------- the gallery, sound models
-
-
-@pytest.mark.parametrize("fault", gallery.FAULTS.values(), ids=lambda f: f.code)
-def test_each_planted_fault_is_found_and_nothing_else(fault):
-    findings = fault.findings()
-    assert codes(findings) == [fault.code]
-    assert len(findings[0].sentence) > 30 and len(findings[0].cure) > 10 and findings[0].where
 
 
 @pytest.mark.parametrize("program", gallery.PROGRAMS)
@@ -185,26 +178,17 @@ def test_what_looks_like_one_of_these_and_is_none():
     assert codes(diagnose(model)) == ["shared-factor"]
     model[0].lora_A.requires_grad_(False)
     assert diagnose(model, adam(model)) == [], "a shared and frozen A, B trains: VeRA's way, and LoRA-FA's"
+    model, inputs = in_zoo("batch_norm")
+    add_lora(model, r=2)
+    model.train()(*inputs)
+    model[1].requires_grad_(True)
+    assert diagnose(model, adam(model)) == [], "a norm whose statistics move is trained along, knowingly"
     with torch.no_grad():  # PiSSA by hand
         model, base = lab(), mlp()
         model[0].lora_B.fill_(0.1)
         model[0].base.weight.copy_(base[0].weight - model[0].delta_weight())
         model[2].base.weight.copy_(base[2].weight)
     assert diagnose(model, adam(model), base=base) == [], "W - BA under BA starts as the base"
-
-
-def test_the_optimizers_gaps_are_described_as_they_are():
-    model = lab()
-    A, B = lora_parameters(model)[::2], lora_parameters(model)[1::2]
-    assert diagnose(model, [torch.optim.Adam(A), torch.optim.SGD(B, lr=1e-2)]) == []
-    for parameters, sentence, where in [
-        (list(mlp().parameters()), "none of the adapters' factors, but tensors that are not in this model", ("0", "2")),
-        (A, "holds lora_A but not lora_B", ("0", "2")),
-        ([*A, B[1]], "holds factors of other layers, but lacks lora_B here", ("0",)),
-        ([A[0], B[0]], "lacks lora_A and lora_B here", ("2",)),
-    ]:
-        (found,) = diagnose(model, torch.optim.SGD(parameters, lr=0.1))
-        assert found.code == "optimizer-misses-adapter" and sentence in found.sentence and found.where == where
 
 
 class Drops(nn.Module):
@@ -252,42 +236,6 @@ def test_adam_needs_some_steps_before_a_layer_counts_as_left_out():
     model.used = True
     steps(model, optimizer, x, 1)
     assert diagnose(model, optimizer) == []
-
-
-def test_a_large_update_alone_is_no_fault_and_never_said_to_have_diverged():
-    model = lab()
-    for layer in (model[0], model[2]):
-        layer.lora_B.data.fill_(100.0)
-    assert diagnose(model, adam(model)) == []
-    (found,) = diagnose(model, adam(model, lr=1))
-    assert found.code == "update-too-large" and "a learning rate of 1" in found.sentence
-    assert "diverged" not in str(found)
-
-
-def test_experts_without_an_adapter_are_named():
-    class Experts(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.gate, self.weights = nn.Linear(6, 4), nn.Parameter(torch.randn(4, 6, 9))
-
-    model = nn.ModuleDict({"mlp": Experts()})
-    add_lora(model, r=2)
-    (found,) = diagnose(model)
-    assert (found.code, found.where) == ("weights-not-adapted", ("mlp.weights",))
-    assert "82 % of the model's numbers" in found.sentence and "4 x 6 x 9, in Experts" in found.sentence
-    model["mlp"].weights.requires_grad_(True)
-    assert "weights-not-adapted" not in codes(diagnose(model)), "trained in full"
-
-
-def test_statistics_of_a_norm_that_moved():
-    model, inputs = in_zoo("batch_norm")
-    add_lora(model, r=2)
-    model.train()
-    model(*inputs)
-    found = diagnose(model, adam(model))
-    assert codes(found) == ["statistics-moved"] and found[0].where == ("1",)
-    model[1].requires_grad_(True)
-    assert diagnose(model, adam(model)) == [], "trained along knowingly"
 
 
 def test_a_base_that_was_trained_along_and_one_that_is_another():
