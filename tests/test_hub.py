@@ -8,7 +8,7 @@ import pages
 import pytest
 from traitlets.config import Config
 
-CONFIG = pages.NOTEBOOKS / "hub" / "jupyterhub_config.py"
+CONFIG = pages.NOTEBOOKS / "teaching" / "hub" / "jupyterhub_config.py"
 
 
 @pytest.fixture
@@ -48,6 +48,6 @@ def test_learners_start_on_page_00_with_one_thread_and_idle_kernels_end(load):
 
 
 def test_the_teachers_page_names_the_variables_that_there_are():
-    page = next(pages.ROOT.rglob("HUB.md")).read_text(encoding="utf-8")
+    page = (CONFIG.parents[1] / "hosting.md").read_text(encoding="utf-8")
     variable = re.compile(r"LORA_LAB_[A-Z_]+")
     assert set(variable.findall(page)) == set(variable.findall(CONFIG.read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
 """The room's JupyterHub, really started on loopback, with learners as a browser would be: python tests/tools/hub.py
 
 Two learners log in, get their own copy of the course, and run a cell in a kernel each; then all of it must end. Needs
-what notebooks/HUB.md installs, and node, configurable-http-proxy and git on PATH.
+what notebooks/teaching/hosting.md installs, and node, configurable-http-proxy and git on PATH.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "notebooks" / "hub" / "jupyterhub_config.py"
+CONFIG = ROOT / "notebooks" / "teaching" / "hub" / "jupyterhub_config.py"
 PASSWORD = "eight or more"
 
 

@@ -1,6 +1,6 @@
-"""A hub for one room on one machine, with or without a network: what it does, and how to start it, is in ../HUB.md
+"""A hub for one room on one machine, with or without a network: what it does, and how to start it, is in ../hosting.md
 
-    LORA_LAB_PASSWORD=... jupyterhub -f notebooks/hub/jupyterhub_config.py --url=http://:8000
+    LORA_LAB_PASSWORD=... jupyterhub -f notebooks/teaching/hub/jupyterhub_config.py --url=http://:8000
 
 The folder that it is started in gets the hub's database and `learners/`, a home for each name that logs in.
 """
@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 c = get_config()  # noqa: F821  (jupyterhub puts it here)
 
-COURSE = Path(__file__).resolve().parents[2]  # the clone that this file belongs to
+COURSE = Path(__file__).resolve().parents[3]  # the clone that this file belongs to
 REPO = os.environ.get("LORA_LAB_REPO") or COURSE.as_uri()  # what the learners' copies are cloned from
 
 # Only this machine can reach it, until --url=http://:8000 opens it to the room.
