@@ -59,7 +59,7 @@ def __dir__() -> list[str]:
 
 
 def begin(page: str) -> None:
-    """Set up page "04" of the course: one torch thread, torch's seed, and the course's figure style. Prints one line.
+    """Set up page "04" of the course: one torch thread, torch's seed, the figure style, `catch_up`. Prints one line.
 
     One thread, because the pages run many small steps: torch's threads, one per core, wait for each other by spinning,
     and as soon as anything else runs (a second kernel, the browser, thirty learners on one server) a small step takes
@@ -75,5 +75,4 @@ def begin(page: str) -> None:
         torch.set_num_threads(1)
     torch.manual_seed(0)
     figures.use_style()
-    catching_up.begun_page = page = str(page).zfill(2)
-    print(f"LoRA Lab, page {page}: ready")
+    print(f"LoRA Lab, page {catching_up.begin_page(page)}: ready")

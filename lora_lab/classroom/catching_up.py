@@ -1,21 +1,36 @@
 """`catch_up("04.2")`: put somebody who came late, or whose kernel died, where the room is.
 
-It runs the page's own code cells above that section, quietly: no text, no figures, no cards of predictions.
+It runs the page's own code cells above that section, quietly: no text, no figures, no cards of predictions. Whoever
+runs a cell out of order is told which section makes the name that is missing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import symtable
 import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
+from IPython import get_ipython
+from IPython.utils.capture import capture_output
+
 from .claims import say
 from .pages import Page, find_page
 
 begun_page: str | None = None  # "04" once `lora_lab.begin("04")` has run in this kernel
+
+
+def begin_page(number: str) -> str:
+    """Note which page this kernel runs, as "04"; in a notebook, a NameError says from now on where its name is made."""
+    global begun_page
+    begun_page = str(number).zfill(2)
+    if shell := get_ipython():
+        shell.set_custom_exc((NameError,), _show_name_error)
+    return begun_page
 
 
 class Section(NamedTuple):
@@ -68,12 +83,34 @@ def code_above(section: Section) -> list[str]:
     return [source for kind, source in cells if kind == "code" and not source.startswith("lora_lab.predict(")]
 
 
+def names_made(source: str) -> set[str]:
+    """What a cell binds: by assignment, import, def or class."""
+    symbols = symtable.symtable(source, "<page>", "exec").get_symbols()
+    return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+
+
+def where_made(name: str, page: Page) -> str:
+    """Which section's cells make a name, and the call that brings it; "" if the page does not make it."""
+    for i, (kind, source) in enumerate(cells_of(page)):
+        if kind == "code" and name in names_made(source):
+            above = [section.number for section in sections(page) if section.cell < i]
+            below = [section.number for section in sections(page) if section.cell > i]
+            place = f"section {above[-1]}" if above else "the page's first cells"
+            call = f", or call lora_lab.catch_up({below[0]!r})" if below else ""
+            return f"`{name}` is made in {place}: run the cells there{call}."
+    return ""
+
+
+def _show_name_error(shell, kind, error, traceback, tb_offset=None) -> None:
+    with contextlib.suppress(Exception):  # the learner's error is shown, whatever happens here
+        if note := where_made(error.name, find_page(begun_page)):
+            error.add_note(note)
+    shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
+
+
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Nothing is printed or displayed, and the figures made inside are closed."""
-    import matplotlib.pyplot as plt
-    from IPython.utils.capture import capture_output
-
     before = plt.get_fignums()
     try:
         with capture_output():

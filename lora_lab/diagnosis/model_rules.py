@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lora_lab.adapters import also_trained, weights_of
 

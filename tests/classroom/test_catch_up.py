@@ -4,6 +4,7 @@ import json
 
 import matplotlib.pyplot as plt
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from lora_lab.classroom import catching_up
 from lora_lab.classroom.catching_up import catch_up, find_section, sections
@@ -70,6 +71,24 @@ def test_a_page_alone_lists_its_sections_and_so_does_a_section_that_is_none(caps
         find_section("04.9")
     with pytest.raises(ValueError, match="no page '44'"):
         catch_up("44.1")
+
+
+def test_a_name_that_is_missing_says_where_it_is_made_and_what_brings_it(capsys, monkeypatch):
+    shell = InteractiveShell()
+    monkeypatch.setattr(catching_up, "get_ipython", lambda: shell)
+    assert catching_up.begin_page("4") == catching_up.begun_page == "04"
+    first_cells = "the page's first cells: run the cells there"
+    for name, said in {
+        "lora_lab": f"`lora_lab` is made in {first_cells}, or call lora_lab.catch_up('04.1').",
+        "x": "`x` is made in section 04.1: run the cells there, or call lora_lab.catch_up('04.2').",
+        "twice": "`twice` is made in section 04.2: run the cells there, or call lora_lab.catch_up('04.3').",
+    }.items():
+        assert isinstance(shell.run_cell(f"def f():\n    return {name}\nf()").error_in_exec, NameError)
+        assert said in capsys.readouterr().out
+    for source in ("nowhere", "def f():\n    x += 1\nf()"):
+        shell.run_cell(source)
+        out = capsys.readouterr().out
+        assert "Error" in out and "is made in" not in out
 
 
 @pytest.mark.parametrize("number", [page.number for page in PAGES if page.file.exists()])
