@@ -137,7 +137,7 @@ def test_jupyterlab_knows_the_settings_and_they_are_installed_with_the_package()
     from jupyterlab.commands import get_app_dir
 
     folder = ROOT / PROJECT["tool"]["flit"]["external-data"]["directory"]
-    [file] = folder.rglob("*.json")
+    [file] = (folder / "share").rglob("*.json")
     settings = json.loads(file.read_text(encoding="utf-8"))
     assert settings["@jupyter-widgets/jupyterlab-manager:plugin"] == {"saveState": True}
     for plugin, values in settings.items():
