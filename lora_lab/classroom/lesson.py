@@ -1,0 +1,91 @@
+"""`python -m lora_lab lesson [PAGE ...] --to FOLDER`: copies of pages to teach from.
+
+Below each *Predict* nothing is stored that would answer it, up to the next section; cells that only draw are folded, so
+that the figure is seen and not its code. What a folder has already is never touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .claims import say
+from .pages import PAGES, Page, find_page
+
+DRAWS = {"figures", "drawings", "panels"}  # names whose calls make a picture
+COMPUTES = {"claim", "check", "train", "sweep", "evaluate", "add_lora", "measure", "backward", "step"}
+HEADING, QUESTION = "## ", "**Predict "
+
+
+def only_draws(source: str) -> bool:
+    """Whether a cell makes a figure or a panel, and neither claims, nor trains, nor defines anything."""
+    tree = ast.parse(source)
+    if any(isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)) for node in ast.walk(tree)):
+        return False
+    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = {getattr(f, "id", getattr(f, "attr", "")) for f in called}
+    owners = {f.value.id for f in called if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name)}
+    return bool(owners & DRAWS) and not names & COMPUTES
+
+
+def lesson_copy(notebook: dict) -> dict:
+    """The notebook (as JSON) without what was stored below each prediction, and with its drawing cells folded."""
+    copy = json.loads(json.dumps(notebook))
+    asked = False
+    for cell in copy["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            for line in source.splitlines():
+                if line.startswith(HEADING):
+                    asked = False
+                asked = asked or QUESTION in line
+        elif cell["cell_type"] == "code":
+            if asked and not source.startswith("lora_lab.predict("):  # a card shows its choices, and no answer
+                cell["outputs"], cell["execution_count"] = [], None
+            if only_draws(source):
+                cell["metadata"] = cell.get("metadata", {}) | {"jupyter": {"source_hidden": True}}
+    return copy
+
+
+def write_lesson(page: Page, folder: Path) -> Path | None:
+    """Write the page's copy into `folder`; its path, or None where a file of that name is there already."""
+    text = json.dumps(lesson_copy(json.loads(page.file.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False)
+    target = folder / page.file.name
+    try:
+        with target.open("x", encoding="utf-8", newline="\n") as file:  # "x": only if it is not there
+            file.write(text + "\n")
+    except FileExistsError:
+        return None
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the copies and say what became of each. 2 if the arguments cannot be followed, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m lora_lab lesson", description="Copies of pages to teach from.")
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help='numbers such as "04"; without one, every page')
+    parser.add_argument("--to", required=True, metavar="FOLDER", type=Path, help="where the copies go")
+    chosen = parser.parse_args(arguments)
+    try:
+        wanted = [find_page(number) for number in chosen.pages] or list(PAGES)
+        if missing := [page.file.name for page in wanted if not page.file.is_file()]:
+            raise ValueError(f"the pages are not beside lora_lab ({missing[0]} is missing): run this from a clone.")
+        chosen.to.mkdir(parents=True, exist_ok=True)
+        written = {page: write_lesson(page, chosen.to) for page in wanted}
+    except ValueError as error:
+        say(str(error))
+        return 2
+    except (FileExistsError, NotADirectoryError):  # of mkdir: a file has the folder's name
+        say(f"{chosen.to} is a file; --to wants a folder, such as my_notebooks.")
+        return 2
+    except OSError as error:
+        say(f"{chosen.to} cannot be written to ({error.strerror}); choose another folder.")
+        return 2
+    for page, target in written.items():
+        if target is None:
+            say(f"{chosen.to / page.file.name} is there already and was left as it is.")
+        else:
+            say(f"{target} written: no answers below its predictions.")
+    return 0

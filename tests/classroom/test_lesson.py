@@ -1,0 +1,98 @@
+"""Lesson mode: copies of pages without answers, which never overwrite anything."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pages
+import pytest
+
+from lora_lab.classroom import lesson
+from lora_lab.classroom.pages import PAGES
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.number)
+
+
+def cells(*sources):
+    """A notebook of markdown (begins with a letter, # or *) and code cells, each code cell with an output."""
+    made = []
+    for source in sources:
+        kind = "code" if source.startswith(">") else "markdown"
+        cell = {"cell_type": kind, "source": [source.removeprefix(">")], "metadata": {}}
+        made.append(cell | ({"outputs": [{}], "execution_count": 1} if kind == "code" else {}))
+    return {"cells": made}
+
+
+def stored(notebook):
+    """For each code cell: whether it still has its output."""
+    return [bool(cell["outputs"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_what_was_stored_below_a_prediction_goes_up_to_the_next_section():
+    given = cells(
+        "# 04", ">a", "## 4.1 One", ">b", "**Predict 4.1:** which?", ">lora_lab.predict('4.1')", ">c", "More.", ">d",
+        "### Aside", ">e", "## 4.2 Two\n\nText.", ">f", "The end.\n\n## 4.3\n\n**Predict 4.2** it.", ">g",
+    )  # fmt: skip
+    assert stored(lesson.lesson_copy(given)) == [True, True, True, False, False, False, True, False]
+    assert stored(given) == [True] * 8, "the page itself is not touched"
+
+
+@pytest.mark.parametrize(
+    "source, folded",
+    [
+        ("figures.heatmap(W)\nprint(3)", True),
+        ("ax = drawings.curves(runs)\nax.set_ylim(0, 1)", True),
+        ("panel = panels.map_panel(maps)\npanel", True),
+        ("panel.walk('r')", False),
+        ("figures.heatmap(W)\nclaim('ones', True)", False),
+        ("history = train(layer, X, y)\nfigures.loss_curves(history)", False),
+        ("def draw(W):\n    figures.heatmap(W)", False),
+    ],
+)
+def test_a_cell_is_folded_where_it_only_draws(source, folded):
+    assert lesson.only_draws(source) is folded
+    [cell] = lesson.lesson_copy(cells(">" + source))["cells"]
+    assert cell["metadata"].get("jupyter", {}).get("source_hidden", False) is folded
+
+
+@every_page
+def test_each_page_makes_a_lesson(page):
+    """A valid notebook with the page's text and code; the answers to its predictions are gone, the rest is left."""
+    given = json.loads(page.file.read_text(encoding="utf-8"))
+    copy = lesson.lesson_copy(given)
+    nbformat.validate(copy)
+    assert [cell["source"] for cell in copy["cells"]] == [cell["source"] for cell in given["cells"]]
+    asked = any("**Predict" in "".join(cell["source"]) for cell in given["cells"])
+    assert 0 < sum(stored(copy)) and asked <= (sum(stored(copy)) < sum(stored(given)))
+
+
+def test_files_that_are_there_are_left_alone(tmp_path, capsys):
+    mine = tmp_path / PAGES[3].file.name
+    mine.write_text("my work")
+    assert lesson.main(["3", "04", "--to", str(tmp_path)]) == 0
+    assert mine.read_text() == "my work"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("is there already and was left as it is.") and "04_" in second and "written" in second
+    assert not lesson.main(["--to", str(pages.NOTEBOOKS)]) and "written" not in capsys.readouterr().out
+
+
+def test_bad_input_is_said_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "a file").touch()
+    for arguments, sentence in (
+        (["99", "--to", str(tmp_path)], "there is no page '99'; the course has 00 to"),
+        (["03", "--to", str(tmp_path / "a file")], "is a file; --to wants a folder, such as my_notebooks."),
+        (["03", "--to", str(tmp_path / "a file" / "x")], "is a file; --to wants a folder"),
+    ):
+        assert lesson.main(arguments) == 2
+        assert sentence in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+    with pytest.raises(SystemExit):
+        lesson.main(["03"])
+
+
+def test_it_is_a_command(tmp_path):
+    command = [sys.executable, "-m", "lora_lab", "lesson", "00", "--to", str(tmp_path / "new" / "folder")]
+    run = subprocess.run(command, cwd=pages.ROOT, capture_output=True, text=True)
+    assert run.returncode == 0 and "written: no answers below its predictions." in run.stdout, run.stderr
+    assert (tmp_path / "new" / "folder" / PAGES[0].file.name).is_file()
