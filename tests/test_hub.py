@@ -6,9 +6,12 @@ from urllib.parse import unquote
 
 import pages
 import pytest
+import yaml
 from traitlets.config import Config
 
 CONFIG = pages.NOTEBOOKS / "teaching" / "hub" / "jupyterhub_config.py"
+VALUES = yaml.safe_load((CONFIG.parent / "kubernetes_values.yaml").read_text(encoding="utf-8"))
+HOSTING = (CONFIG.parents[1] / "hosting.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -48,6 +51,31 @@ def test_learners_start_on_page_00_with_one_thread_and_idle_kernels_end(load):
 
 
 def test_the_teachers_page_names_the_variables_that_there_are():
-    page = (CONFIG.parents[1] / "hosting.md").read_text(encoding="utf-8")
     variable = re.compile(r"LORA_LAB_[A-Z_]+")
-    assert set(variable.findall(page)) == set(variable.findall(CONFIG.read_text(encoding="utf-8")))
+    assert set(variable.findall(HOSTING)) == set(variable.findall(CONFIG.read_text(encoding="utf-8")))
+
+
+def test_the_kubernetes_values_give_page_00_and_room_for_a_measured_seat():
+    server = VALUES["singleuser"]
+    assert server["defaultUrl"] == f"/lab/tree/notebooks/{pages.find_page('00').name}"
+    assert set(server["extraEnv"].values()) == {"1"}
+    image_folder = re.search(r"--target-repo-dir (\S+)", HOSTING)[1]
+    copied, home = server["lifecycleHooks"]["postStart"]["exec"]["command"][-2:]
+    assert copied == f"{image_folder}/notebooks"
+    assert home == VALUES["hub"]["config"]["KubeSpawner"]["notebook_dir"] + "/"
+    seat = int(re.search(r"With 20 learners a seat is (\d+) MB", HOSTING)[1])
+    assert seat * 1e6 < guaranteed() < 1.5 * seat * 1e6
+
+
+def guaranteed() -> int:
+    """Bytes; JupyterHub's M is 2 to the 20."""
+    return int(VALUES["singleuser"]["memory"]["guarantee"].removesuffix("M")) * 2**20
+
+
+def test_the_seats_on_a_node_are_computed_as_the_text_says():
+    seconds = int(re.search(r"about N × (\d+) / c seconds", HOSTING)[1])
+    nodes = re.findall(r"^\| (\d+) cores, (\d+) GB \| (\d+) \| (\d+) s \|$", HOSTING, re.MULTILINE)
+    assert len(nodes) == 3
+    for cores, memory, seats, wait in (map(int, node) for node in nodes):
+        assert seats == min(100, int((memory - 2) * 1e9 / guaranteed()))
+        assert wait == round(seats * seconds / cores)
