@@ -37,6 +37,14 @@ class TwoLayer(nn.Module):
             return self.second.weight @ self.first.weight
 
 
+def exact_base(theta: Tensor) -> nn.Linear:
+    """A frozen `Linear(d_in, d_out, bias=False)` that holds theta (d_out, d_in) itself: what pretraining aims at."""
+    d_out, d_in = theta.shape
+    base = nn.utils.skip_init(nn.Linear, d_in, d_out, bias=False, device=theta.device).requires_grad_(False)
+    base.weight.copy_(theta)
+    return base
+
+
 def linear_base(task: LinearTask, recipe: str = "short", seed: int = 0, **how) -> Pretrained:
     """Pretrain `Linear(d_in, d_out, bias=False)` on the task, as S1 does. how: to `train`, such as measure_every.
 

@@ -47,10 +47,14 @@ def linear_task(theta: Tensor, n: int, seed: int = 0, noise: float = 0.0) -> Lin
     return LinearTask(X, y, theta)
 
 
+def s1_theta(seed: int = 0) -> Tensor:
+    """What S1's old task knows: N(0, 1) numbers, (1000, 1001)."""
+    return normal(published.S1_SHAPE["d_out"], published.S1_SHAPE["d_in"], seed=1000 + seed)
+
+
 def s1_task(seed: int = 0) -> LinearTask:
-    """S1's data at full size: 10 000 examples, 1001 inputs, 1000 outputs, theta ~ N(0, 1)."""
-    theta = normal(published.S1_SHAPE["d_out"], published.S1_SHAPE["d_in"], seed=1000 + seed)
-    return linear_task(theta, published.S1_SHAPE["n"], seed)
+    """S1's data at full size: 10 000 examples, 1001 inputs, 1000 outputs."""
+    return linear_task(s1_theta(seed), published.S1_SHAPE["n"], seed)
 
 
 def s1_shifted(task: LinearTask, seed: int = 1) -> LinearTask:
