@@ -293,8 +293,8 @@ class AdapterSet:
             if not isinstance(s.adapter, LoRALinear):
                 kind = type(s.module).__name__.removeprefix("Parametrized")
                 raise ValueError(
-                    f"{s.name}, of this {kind}, is a weight that all rows share, so the rows cannot have adapters of "
-                    "their own; use each adapter in turn on its rows."
+                    f"serve gives rows their own updates in LoRALinear layers; the {s.tensor} of this {kind}, "
+                    f"{s.name}, is read as one weight for all rows. Use each adapter in turn on its rows."
                 )
         with _bare(sites):
             try:

@@ -16,6 +16,7 @@ What this does not do:
 - torch.fx and torch.jit.script; torch.jit.trace keeps the number of the input's dimensions. Export after
   remove_lora(model, keep_delta=True).
 - `resize_token_embeddings` and `tie_weights` on adapted layers: resize and tie before add_lora.
+- Noticing what else trained where add_lora was not called: layers that were made LoRALinear by hand.
 - Dropout where a parent reads a layer's `weight` and multiplies by it itself: there is no input to drop.
 """
 
@@ -41,6 +42,7 @@ from .layers import (
     is_conv1d,
     is_scale,
     matrix_shape,
+    refuse_replacement,
     why_not,
     why_not_fold,
 )
@@ -131,21 +133,27 @@ def digest(t: Tensor) -> bytes:
     return numbers.view(torch.uint8).numpy().tobytes()
 
 
-def _buffers(module: nn.Module) -> dict[str, str]:
-    """{name: digest} of the buffers that state_dict holds, such as a norm's running statistics."""
-    kept = {n: b for n, b in module._buffers.items() if b is not None and n not in module._non_persistent_buffers_set}
-    return {n: hashlib.sha256(digest(b)).hexdigest() for n, b in kept.items() if not b.is_meta}
+def _digests(model: nn.Module) -> dict[str, str]:
+    """{name: dtype and digest} of the base's parameters, and of the buffers in state_dict: a norm's statistics."""
+    tensors: dict[str, Tensor] = dict(base_parameters(model))
+    for path, module in named_layers(model):
+        kept = {n: b for n, b in module._buffers.items() if n not in module._non_persistent_buffers_set}
+        tensors |= {join(path, n): b for n, b in kept.items() if b is not None}
+    return {n: f"{t.dtype} {hashlib.sha256(digest(t)).hexdigest()}" for n, t in tensors.items() if _span(t)}
 
 
 def also_trained(model: nn.Module) -> list[str]:
-    """Names of what is trainable beside A and B, and of buffers (statistics of norms) that moved since add_lora."""
+    """Names of what is trainable beside A and B, and of what is not but differs from what it was at add_lora.
+
+    The same numbers in another dtype (`model.half()`) do not count.
+    """
     names = [name for name, p in base_parameters(model).items() if p.requires_grad]
     for path, module in named_layers(model):
-        moved = set(vars(module).get("_lora_replaced", ()))  # by load_adapter
-        before = vars(module).get("_lora_buffers", {})
-        if before:
-            moved |= {n for n, now in _buffers(module).items() if before.get(n, now) != now}
-        names += [join(path, n) for n in sorted(moved)]
+        before = vars(module).get("_lora_before", {})
+        for name, now in _digests(module).items() if before else ():
+            old, name = before.get(name, now), join(path, name)
+            if old != now and old.split()[0] == now.split()[0] and name not in names:
+                names.append(name)
     return names
 
 
@@ -232,7 +240,7 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
 def _is_unready(c: Candidate) -> bool:
     """Lazy and meta weights are refused by name, not left out in silence: the caller forgot a step."""
     weight = getattr(c.module, c.tensor)
-    return isinstance(weight, nn.parameter.UninitializedParameter) or weight.is_meta
+    return nn.parameter.is_lazy(weight) or weight.is_meta
 
 
 def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> str:
@@ -255,8 +263,8 @@ def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> st
 
 
 def _span(p: Tensor) -> tuple[int, int] | None:
-    """The bytes a parameter occupies, or None when it has none (meta, lazy, empty)."""
-    if isinstance(p, nn.parameter.UninitializedParameter) or p.is_meta or p.numel() == 0:
+    """The bytes a tensor occupies, or None when it has none (lazy, meta, empty) or no one place (sparse)."""
+    if nn.parameter.is_lazy(p) or p.is_meta or p.numel() == 0 or p.layout != torch.strided:
         return None
     extent = sum((n - 1) * s for n, s in zip(p.shape, p.stride(), strict=True)) + 1
     return p.data_ptr(), p.data_ptr() + extent * p.element_size()
@@ -423,9 +431,11 @@ def _attach_one(model: nn.Module, plan: Plan, rslora: bool, order: list[str]) ->
     update._parameter_order = order
     parametrize.register_parametrization(c.module, c.tensor, update)
     c.module.parametrizations.train(c.module.training)
+    own_class = type(c.module)  # made by register_parametrization
+    own_class.register_parameter = _register_parameter
     if isinstance(c.module, nn.RNNBase) and _forget_graph not in c.module._forward_hooks.values():
         c.module.register_forward_hook(_forget_graph, always_call=True)
-        type(c.module)._apply = _apply_without_graph  # a class of its own, made by register_parametrization
+        own_class._apply = _apply_without_graph
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -443,12 +453,10 @@ def _roots(model: nn.Module) -> list[nn.Module]:
 
 
 def _remember(model: nn.Module) -> None:
-    """Keep, for remove_lora, which parameters were trainable, and, for save_adapter, the buffers' digests."""
-    _roots(model)[-1]._lora_trainable_before = [n for n, p in base_parameters(model).items() if p.requires_grad]
-    for module in model.modules():
-        buffers = _buffers(module)
-        if buffers:
-            module._lora_buffers = buffers
+    """Keep, for remove_lora, which parameters were trainable, and, for save_adapter, digests of the base."""
+    inner = _roots(model)[-1]
+    inner._lora_trainable_before = [n for n, p in base_parameters(model).items() if p.requires_grad]
+    inner._lora_before = _digests(model)
 
 
 def _restore(model: nn.Module, result: nn.Module) -> None:
@@ -456,12 +464,10 @@ def _restore(model: nn.Module, result: nn.Module) -> None:
     trainable: set[str] = set()
     for root in _roots(model):
         trainable |= set(vars(root).pop("_lora_trainable_before", ()))
+        vars(root).pop("_lora_before", None)
     for name, p in base_parameters(result).items():
         if name in trainable:
             p.requires_grad_(True)
-    for module in model.modules():
-        for note in ("_lora_buffers", "_lora_replaced"):
-            vars(module).pop(note, None)
 
 
 def remove_lora(model: nn.Module, keep_delta: bool = False) -> nn.Module:
@@ -526,6 +532,13 @@ def _apply_without_graph(rnn: nn.RNNBase, *args, **kwargs) -> nn.RNNBase:
     """`model.to(...)` refills that cache, too."""
     with torch.no_grad():
         return nn.RNNBase._apply(rnn, *args, **kwargs)
+
+
+def _register_parameter(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+    """An assignment to an adapted weight: torch would say "attribute 'weight' already exists"."""
+    if parametrize.is_parametrized(module, name):
+        refuse_replacement(type(module).__name__.removeprefix("Parametrized"), name)
+    super(type(module), module).register_parameter(name, param)
 
 
 def _own_class(module: nn.Module) -> None:

@@ -265,20 +265,22 @@ def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     for n in names:
         if not any(path == n or path.endswith(f".{n}") for path in saved):
             raise ValueError(f"modules_to_save={n!r} names no layer; there are: {', '.join(layers[1:12])}.")
+    carrying = [path for path in layers if any(f"{s.name}.".startswith(f"{path}.") for s in adapted(model))]
     found = _saved_layers(model, saved)
     for path in found:
         if path not in saved:
             raise ValueError(f"PEFT's modules_to_save go by endings of names and {saved} would mean {path}, too.")
-        if any(s.name == path or s.name.startswith(f"{path}.") for s in adapted(model)):
+        if path in carrying:
             raise ValueError(f"{path} is adapted, so it is not saved whole: leave it out of one of the two.")
     rest = [name for name in also_trained(model) if not name.startswith(tuple(f"{path}." for path in saved))]
     if rest:
         more = f", … ({len(rest)} in all)" if len(rest) > 4 else ""
-        whole = sorted({name.rpartition(".")[0] for name in rest if "." in name} | set(saved))
+        whole = sorted({name.rpartition(".")[0] for name in rest} - {"", *carrying} | set(saved))
+        cure = f"Save layers whole, modules_to_save={whole!r}" if whole else "No layer without an adapter holds them"
         raise ValueError(
             f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. "
-            f"Save these layers whole: save_adapter(model, folder, modules_to_save={whole!r}), or keep them as they "
-            "were: frozen, and norms with running statistics in eval mode. Nothing was written."
+            f"{cure}; the rest must stay as add_lora found it: loaded before, frozen, and norms with running "
+            "statistics in eval mode. Nothing was written."
         )
     return found
 
@@ -378,8 +380,8 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save
     existing folder is kept: its two files are replaced, each whole or not at all. Returns the folder's path.
 
     Raises ValueError, with nothing written: a model without adapters; factors that are not finite; anything else that
-    is trainable or, like a norm's statistics, moved since add_lora, unless it is in modules_to_save; a file in the
-    folder's place. OSError when the disk refuses.
+    is trainable, or was and is frozen again, or moved since add_lora (a norm's statistics), unless it is in
+    modules_to_save; a file in the folder's place. OSError when the disk refuses.
     """
     if not adapted(model):
         raise ValueError(f"this {type(model).__name__} carries no LoRA adapter, so there is nothing to save.")
@@ -500,8 +502,8 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     if check_base and "base" in note and note["base"] != base_fingerprint(model, without=whole):
         raise ValueError(
             "this adapter was trained on another base: names, shapes, dtypes or numbers of its weights differ, and "
-            "BA corrects the W0 it was trained with (another seed, more training, or another dtype is another base). "
-            "check_base=False loads it all the same. The model is unchanged."
+            "BA corrects the W0 it was trained with (another seed, another dtype, more training, also of a layer "
+            "beside the adapters, is another base). check_base=False loads it all the same. The model is unchanged."
         )
     modules = _take_whole(config, whole, tensors)
     tensors = _without_base(model, tensors, check_base)
@@ -638,5 +640,4 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     for path, module in _saved_layers(model, list(file.modules)).items():
         if path in file.modules:
             module.load_state_dict(file.modules[path])
-            module._lora_replaced = sorted(file.modules[path])
     return [s.name for s in adapted(model)]

@@ -10,7 +10,9 @@ convolutions, LSTMs, attention. Neither ever writes into W0, so "disable" and "u
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -29,22 +31,20 @@ def is_scale(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= MAX_ALPHA  # false for NaN
 
 
-def check_hyperparameters(r: int, alpha: float, dropout: float, shape: tuple[int, int] | None, where: str) -> None:
-    """Raise a ValueError in words unless r, alpha and dropout fit a weight of `shape` (d_out, d_in); None: any r >= 1.
+def check_rank(r: int, shape: Sequence[int] | None, where: str, least: int = 1) -> None:
+    """Raise a ValueError in words unless r is a rank that `where`, a (d_out, d_in) matrix, can have.
 
-    A rank above the smaller side is a mistake when one chooses it, but a file may hold such factors (files.py).
+    A rank above the smaller side is a mistake when one chooses it, but a file may hold such factors: shape None.
     """
     limit = min(shape) if shape else math.inf
-    if isinstance(r, bool) or not isinstance(r, Integral):
-        raise ValueError(f"r={r!r} is not a whole number: the rank is an int, 1 <= r <= {limit} for {where}.")
-    if shape is None and r < 1:
-        raise ValueError(f"r={r} is no rank: {where} needs r >= 1.")
-    if not 1 <= r <= limit:
-        raise ValueError(
-            f"r={r} does not fit {where}, whose weight is {shape[0]} x {shape[1]}: "
-            f"a product BA of that shape has rank at most {limit}, so choose 1 <= r <= {limit}"
-            + (" or leave this layer out through target_modules." if r > limit else ".")
-        )
+    if isinstance(r, bool) or not isinstance(r, Integral) or not least <= r <= limit:
+        what, bound = (f", {shape[0]} x {shape[1]}", f" <= {limit}") if shape else ("", "")
+        raise ValueError(f"r={r!r} does not fit {where}{what}: a rank is a whole number, {least} <= r{bound}.")
+
+
+def check_hyperparameters(r: int, alpha: float, dropout: float, shape: Sequence[int] | None, where: str) -> None:
+    """Raise a ValueError in words unless r, alpha and dropout fit `where`, a weight of `shape` (see check_rank)."""
+    check_rank(r, shape, where)
     if not is_scale(alpha):
         raise ValueError(
             f"alpha={alpha!r} is not a finite number of at most {MAX_ALPHA:g} in size: "
@@ -61,6 +61,19 @@ def is_finite(t: Tensor) -> bool:
 def factor_dtype(weight: Tensor) -> torch.dtype:
     """float32 for every weight below 32 bits: an optimizer step of 1e-4 would vanish in bf16 (page 05)."""
     return weight.dtype if weight.element_size() >= 4 else torch.float32
+
+
+def _look(t: Tensor) -> tuple[int, int | None, Tensor, Tensor]:
+    """What shows a change of t: where its numbers lie, how often torch saw them change, and some of them, as a view
+    (which sees `.data.copy_`, too, that torch does not count) and as a copy."""
+    sample = t.detach().view(-1)[:: t.numel() // SAMPLE + 1] if t.is_contiguous() else t.detach()
+    return t.data_ptr(), None if t.is_inference() else t._version, sample, sample.clone()
+
+
+def _changed(t: Tensor, seen: tuple[int, int | None, Tensor, Tensor]) -> bool:
+    """Whether t is another one than `_look` saw."""
+    memory, version, view, copy = seen
+    return t.data_ptr() != memory or (version is not None and t._version != version) or not torch.equal(view, copy)
 
 
 class LowRankUpdate(nn.Module):
@@ -154,29 +167,17 @@ class LowRankUpdate(nn.Module):
     def merge_onto(self, weight: Tensor) -> None:
         """Keep W0 + lam * delta ready. W0 itself is not touched, so merging twice is merging once."""
         self.kept_sum = self.checked_sum(weight)
-        samples = [self._sample(tensor) for tensor in (self.lora_A, self.lora_B, weight)]
-        self.merged_parts = self._marks(weight), samples, [sample.clone() for sample in samples]
-
-    def _marks(self, weight: Tensor) -> list:
-        """lam * s, and of A, B and W0: where its numbers lie, and how often torch has seen them change."""
-        tensors = (self.lora_A, self.lora_B, weight)
-        return [self.lam * self.scaling, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)]
-
-    @staticmethod
-    def _sample(tensor: Tensor) -> Tensor:
-        """Every k-th number, SAMPLE at most, as a view: whatever writes into the tensor shows here."""
-        return tensor.detach().view(-1)[:: tensor.numel() // SAMPLE + 1] if tensor.is_contiguous() else tensor.detach()
+        self.merged_parts = self.lam * self.scaling, *map(_look, (self.lora_A, self.lora_B, weight))
 
     def fresh_merged(self, weight: Tensor) -> Tensor:
-        """The merged weight; made anew if A, B or W0 changed since, by whatever means (`.data.copy_` is not counted).
+        """The merged weight; made anew if A, B, W0 or lam changed since, by whatever means.
 
         While torch.compile traces, the kept sum is used as it is: there, call merge again after a change.
         """
-        if torch.compiler.is_compiling():
-            return self.kept_sum
-        marks, samples, copies = self.merged_parts
-        if marks != self._marks(weight) or not all(map(torch.equal, samples, copies)):
-            self.merge_onto(weight)
+        if not torch.compiler.is_compiling():
+            scale, *parts = self.merged_parts
+            if scale != self.lam * self.scaling or any(map(_changed, (self.lora_A, self.lora_B, weight), parts)):
+                self.merge_onto(weight)
         return self.kept_sum
 
     def unmerge(self) -> None:
@@ -203,17 +204,15 @@ class LoRALinear(LowRankUpdate):
     `weight` and `bias` read like a linear layer's (weight is the adapted one), because torch's own
     TransformerEncoderLayer takes them directly in eval mode and would otherwise skip the adapter silently.
 
-    Raises ValueError for an impossible r, alpha or dropout, TypeError for a base that is not a plain nn.Linear.
+    ValueError for an impossible r, alpha or dropout, TypeError for a base that is not a plain nn.Linear.
     """
 
     def __init__(
         self, base: nn.Linear, r: int = 8, alpha: float = 8.0, *, dropout: float = 0.0, rslora: bool = False
     ) -> None:
-        if isinstance(base, LoRALinear):
-            raise TypeError("base is a LoRALinear already: a second adapter would stack on the first one.")
         if not isinstance(base, nn.Linear):
             kind = type(base).__name__
-            raise TypeError(f"base is a {kind}; LoRALinear adapts nn.Linear. For another layer use add_lora.")
+            raise TypeError(f"base is a {kind}; LoRALinear adapts a plain nn.Linear, add_lora other layers, too.")
         reason = why_not(base, "weight")
         if reason:
             raise TypeError(f"base cannot be adapted: {reason}.")
@@ -251,10 +250,7 @@ class LoRALinear(LowRankUpdate):
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         if name in ("weight", "bias"):
-            raise ValueError(
-                f"the {name} of an adapted Linear cannot be replaced (transformers' tie_weights() tries to): tie the "
-                "layers before add_lora and leave both out of target_modules, or call remove_lora first."
-            )
+            refuse_replacement("Linear", name)
         super().register_parameter(name, param)
 
     @property
@@ -304,6 +300,13 @@ class LoRAParametrization(LowRankUpdate):
         return self.fresh_merged(weight) if self.merged else self.effective(weight)
 
 
+def refuse_replacement(kind: str, name: str) -> NoReturn:
+    raise ValueError(
+        f"the {name} of an adapted {kind} cannot be replaced (transformers' tie_weights() tries to): tie the layers "
+        "before add_lora and leave both out of target_modules, or call remove_lora first."
+    )
+
+
 def is_conv1d(module: nn.Module) -> bool:
     """transformers' `Conv1D`, the linear layer of GPT-2, whose weight is stored (d_in, d_out): y = x W + b.
 
@@ -339,7 +342,7 @@ def why_not_fold(module: nn.Module, tensor: str) -> str | None:
 def why_not(module: nn.Module, tensor: str) -> str | None:
     """The reason, in words, why `module.<tensor>` cannot carry a low-rank update, or None."""
     weight = getattr(module, tensor)
-    if isinstance(weight, nn.parameter.UninitializedParameter):
+    if nn.parameter.is_lazy(weight):
         return "it is a lazy layer whose shape is not known yet; run one batch through the model first"
     if torch.nn.utils.parametrize.is_parametrized(module, tensor):
         return f"its {tensor} is parametrized already; remove that parametrization first"

@@ -323,11 +323,13 @@ def test_rows_with_different_adapters_equal_one_row_at_a_time(name, merged):
         assert torch.equal(output(model, (x,)), before), "serving leaves the model as it is"
 
 
-@pytest.mark.parametrize("name", ["lstm", "attention", "conv2d", "embedding"])
+@pytest.mark.parametrize("name", ["lstm", "attention", "conv2d", "embedding", "fan_in_fan_out", "linear"])
 def test_a_model_that_cannot_be_served_by_row_gets_a_sentence(name):
     model, adapters = filled(name)
     (x,) = ZOO[name].inputs()
     before = output(model, (x,))
-    with pytest.raises(ValueError, match="a weight that all rows share.*each adapter in turn"):
+    site = adapted(model)[0]
+    sentence = f"the {site.tensor} of this .*, {site.name}, is read as one weight for all rows. Use each adapter"
+    with pytest.raises(ValueError, match=sentence):
         adapters.serve(x, ["half"] * len(x))
     assert torch.equal(output(model, (x,)), before)

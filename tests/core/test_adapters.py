@@ -660,10 +660,10 @@ def embedding(**options):
 
 
 REFUSED = {
-    "rank 0": (mlp, {"r": 0}, r"r=0 does not fit 0, .*6 x 7.*choose 1 <= r <= 6"),
-    "rank above the second layer": (mlp, {"r": 6}, r"r=6 does not fit 2, .*5 x 6.*1 <= r <= 5.*target_modules"),
-    "rank no integer": (mlp, {"r": 2.0}, r"r=2.0 is not a whole number"),
-    "rank a bool": (mlp, {"r": True}, r"r=True is not a whole number"),
+    "rank 0": (mlp, {"r": 0}, r"r=0 does not fit 0, 6 x 7: .*1 <= r <= 6"),
+    "rank above the second layer": (mlp, {"r": 6}, r"r=6 does not fit 2, 5 x 6: .*1 <= r <= 5"),
+    "rank no integer": (mlp, {"r": 2.0}, r"r=2.0 does not fit 0"),
+    "rank a bool": (mlp, {"r": True}, r"r=True does not fit 0"),
     "alpha nan": (mlp, {"alpha": math.nan}, r"alpha=nan is not a finite number"),
     "alpha beyond float32": (mlp, {"alpha": 1e39}, r"alpha=1e\+39 is not a finite number of at most 1e\+15"),
     "alpha a string": (mlp, {"alpha": "16"}, r"alpha='16' is not a finite number"),

@@ -211,8 +211,8 @@ class Own(nn.Linear):
 @pytest.mark.parametrize(
     "base, sentence",
     [
-        (lambda: fresh(), "is a LoRALinear already"),
-        (lambda: nn.Conv1d(4, 6, 3), "base is a Conv1d; LoRALinear adapts nn.Linear"),
+        (lambda: fresh(), "base is a LoRALinear; LoRALinear adapts a plain nn.Linear"),
+        (lambda: nn.Conv1d(4, 6, 3), "base is a Conv1d; LoRALinear adapts a plain nn.Linear, add_lora other layers"),
         (lambda: torch.randn(5, 7), "base is a Tensor"),
         (lambda: Own(7, 5), "Own overrides nn.Linear's forward"),
         (lambda: nn.LazyLinear(5), "lazy layer"),
@@ -232,8 +232,8 @@ def test_a_base_that_is_no_plain_linear_is_refused(base, sentence):
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        ({"r": 0}, r"r=0 does not fit this Linear, whose weight is 5 x 7.*choose 1 <= r <= 5"),
-        ({"r": 1.5}, r"r=1.5 is not a whole number"),
+        ({"r": 0}, r"r=0 does not fit this Linear, 5 x 7.*1 <= r <= 5"),
+        ({"r": 1.5}, r"r=1.5 does not fit this Linear, 5 x 7: a rank is a whole number, 1 <= r <= 5"),
         ({"alpha": math.nan}, r"alpha=nan is not a finite number"),
         ({"dropout": 1}, r"dropout=1 is not a probability"),
     ],

@@ -167,10 +167,10 @@ def test_sgd_rate_contracts_as_predicted_and_no_other_rate_does_better(d_in, d_o
 @pytest.mark.parametrize(
     "call, sentence",
     [
-        (lambda: rank_floor(DELTA, 7), r"r=7 is not a possible rank of a 6 x 8 matrix: choose 0 to 6"),
-        (lambda: rank_floor(DELTA, -1), r"r=-1 is not a possible rank"),
-        (lambda: rank_floor(DELTA, 1.0), r"r=1.0 is not a possible rank"),
-        (lambda: best_rank_r(DELTA, True), r"r=True is not a possible rank"),
+        (lambda: rank_floor(DELTA, 7), r"r=7 does not fit the change, 6 x 8: a rank is a whole number, 0 <= r <= 6"),
+        (lambda: rank_floor(DELTA, -1), r"r=-1 does not fit the change"),
+        (lambda: rank_floor(DELTA, 1.0), r"r=1.0 does not fit the change"),
+        (lambda: best_rank_r(DELTA, True), r"r=True does not fit the change"),
         (lambda: rank_floor(DELTA, 1, MANY.T), r"X has shape \(8, 40\).*d_in = 8 columns, so X is \(n, 8\)"),
         (lambda: rank_floor(DELTA[0], 1), r"delta must be a \(d_out, d_in\) matrix with entries, got \(8,\)"),
         (lambda: spectrum([[1.0]]), r"delta must be .* got list"),

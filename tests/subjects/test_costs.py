@@ -7,27 +7,21 @@ import torch
 from torch import nn
 
 from lora_lab import LoRALinear, count_parameters
-from lora_lab.costs import (
-    NF4_BYTES,
-    disk_bytes,
-    forward_macs,
-    full_memory,
-    human,
-    lora_memory,
-    lora_numbers,
-    parameter_bytes,
-)
+from lora_lab.costs import forward_macs, human, lora_numbers
 from lora_lab.published import PAPER_COUNTS, PAPER_FULL_GPT3
 from lora_lab.subjects.files_and_costs.models import (
+    NF4_BYTES,
     SHAPES,
     TARGETS,
     Shape,
     activation_bytes,
     adapter_numbers,
     adapters_beside,
+    parameter_bytes,
     training_bill,
     weight_bytes,
 )
+from lora_lab.subjects.objective.memory import disk_bytes, full_memory, lora_memory
 
 S1 = (1000, 1001)
 

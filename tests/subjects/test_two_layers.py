@@ -11,6 +11,7 @@ from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import TwoLayer, two_layer_base
 from lora_lab.subjects.two_layers import drawings
 from lora_lab.subjects.two_layers.experiment import Experiment, find_run, recorded_runs, recorded_s2
+from lora_lab.subjects.two_layers.floors import layer_floor
 
 # --------------------------------------------------------------------------------------------- floors of one layer
 
@@ -34,7 +35,7 @@ def test_the_floor_of_a_layer_is_what_fitting_finds(r, where):
     delta, X = tasks.normal(6, 9, seed=1), tasks.normal(40, 9, seed=2)
     above = torch.eye(6) if where == "below" else tasks.normal(6, 4, seed=3)
     below = torch.eye(9) if where == "above" else tasks.normal(5, 9, seed=4)
-    floor = theory.layer_floor(delta, r, X, above=above, below=below)
+    floor = layer_floor(delta, r, X, above=above, below=below)
     assert floor == pytest.approx(best_of_turns(delta, r, X, above, below), rel=1e-4)
     assert floor > rank_floor(delta, r, X)
 
@@ -43,28 +44,28 @@ def test_without_neighbours_it_is_the_rank_floor_and_a_thin_neighbour_counts_by_
     delta, X = tasks.normal(6, 9, seed=1), tasks.normal(40, 9, seed=2)
     square = tasks.normal(6, 6, seed=3)  # invertible: nothing is lost
     for r in range(7):
-        assert theory.layer_floor(delta, r) == pytest.approx(rank_floor(delta, r), abs=1e-9)
-        assert theory.layer_floor(delta, r, X) == pytest.approx(rank_floor(delta, r, X), abs=1e-9)
-        assert theory.layer_floor(delta, r, X, above=square) == pytest.approx(rank_floor(delta, r, X), abs=1e-9)
+        assert layer_floor(delta, r) == pytest.approx(rank_floor(delta, r), abs=1e-9)
+        assert layer_floor(delta, r, X) == pytest.approx(rank_floor(delta, r, X), abs=1e-9)
+        assert layer_floor(delta, r, X, above=square) == pytest.approx(rank_floor(delta, r, X), abs=1e-9)
     thin = tasks.normal(6, 2, seed=3)
     repeated = torch.cat([thin, thin @ tasks.normal(2, 3, seed=4)], 1)  # five columns, rank 2
-    assert theory.layer_floor(delta, 2, above=repeated) == pytest.approx(theory.layer_floor(delta, 2, above=thin))
+    assert layer_floor(delta, 2, above=repeated) == pytest.approx(layer_floor(delta, 2, above=thin))
 
 
 def test_what_layer_2_misses_is_the_direction_it_cannot_read():
     W1 = tasks.normal(100, 101, seed=5)
     blind = torch.linalg.svd(W1.double()).Vh[-1]
-    assert theory.layer_floor(torch.ones(100, 101), 1, below=W1) == pytest.approx(float(blind.sum() ** 2), rel=1e-4)
+    assert layer_floor(torch.ones(100, 101), 1, below=W1) == pytest.approx(float(blind.sum() ** 2), rel=1e-4)
     W1 = tasks.normal(60, 101, seed=1)  # the page's first lab: a change whose input W1 lets through
     D = tasks.normal(40, 1, seed=3) @ (W1.T @ tasks.normal(60, 1, seed=2)).T
-    assert theory.layer_floor(D, 1, below=W1) < 1e-6 * theory.expected_shift_loss(D)
-    assert theory.layer_floor(torch.ones(40, 101), 1, below=W1) > 1
+    assert layer_floor(D, 1, below=W1) < 1e-6 * theory.expected_shift_loss(D)
+    assert layer_floor(torch.ones(40, 101), 1, below=W1) > 1
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"r": 7}, "r=7 is not a possible rank of a 6 x 9 matrix"),
+        ({"r": 7}, "r=7 does not fit the change, 6 x 9"),
         ({"above": torch.ones(5, 4)}, "above has 5 rows; delta has 6"),
         ({"below": torch.ones(5, 8)}, "below has 8 columns; delta has 9"),
         ({"above": torch.ones(6)}, "above must be a"),
@@ -72,7 +73,7 @@ def test_what_layer_2_misses_is_the_direction_it_cannot_read():
 )
 def test_wrong_shapes_get_a_sentence(given, words):
     with pytest.raises(ValueError, match=words):
-        theory.layer_floor(tasks.normal(6, 9, seed=1), **{"r": 1, **given})
+        layer_floor(tasks.normal(6, 9, seed=1), **{"r": 1, **given})
 
 
 # -------------------------------------------------------------------------------------------------------- the base

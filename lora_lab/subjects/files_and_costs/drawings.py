@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from lora_lab.costs import Bill
 from lora_lab.figures.style import COLOURS, FILLS
+
+from .models import Bill
 
 PARTS = {  # of a Bill: colour, hatch, words
     "weights": (FILLS["weights"], "", "weights"),

@@ -10,8 +10,9 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from lora_lab.costs import Bill, _positive, parameter_bytes
+from lora_lab.costs import BYTES, check_positive
 
+NF4_BYTES = (4 + 0.127) / 8  # QLoRA, arXiv 2305.14314, section 3: 4 bits, and 0.127 for the twice rounded scales
 TARGETS: dict[str, tuple[str, ...]] = {
     "q": ("q",),
     "q, v": ("q", "v"),
@@ -91,11 +92,20 @@ def adapter_numbers(shape: Shape, r: int, targets: str = "q, v") -> int:
 
     targets: a key of TARGETS.
     """
-    _positive(r=r)
+    check_positive(r=r)
     if targets not in TARGETS:
         raise ValueError(f"targets={targets!r} is no choice; choose one of {', '.join(map(repr, TARGETS))}.")
     adapted = [size for role, size in shape.matrices().items() if role in TARGETS[targets]]
     return shape.layers * sum(d_out + d_in for d_out, d_in in adapted) * r
+
+
+def parameter_bytes(dtype: str) -> float:
+    """Bytes of one stored number; "nf4" is QLoRA's 4-bit format with its scales."""
+    if dtype == "nf4":
+        return NF4_BYTES
+    if dtype not in BYTES:
+        raise ValueError(f"dtype={dtype!r} is not known here; choose one of {', '.join(BYTES)}, nf4.")
+    return BYTES[dtype]
 
 
 def weight_bytes(shape: Shape, dtype: str = "bfloat16") -> int:
@@ -117,6 +127,19 @@ def activation_bytes(shape: Shape, tokens: int, dtype: str = "bfloat16") -> int:
     wide = 2 if dtype == "float32" else 1
     mlp = (8 if shape.family == "llama" else 4) * shape.ff
     return tokens * (shape.layers * (18 * shape.d + mlp) * wide + 4 * shape.vocab)
+
+
+class Bill(NamedTuple):
+    """Bytes held while training a whole model, by purpose (`training_bill` says how)."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
 
 
 STATE_BYTES = {"Adam": 8, "8-bit Adam": 2, "SGD": 0}  # of a trained number

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from lora_lab.costs import Bill, human
+from lora_lab.costs import human
 from lora_lab.figures.live import LiveFigure, choice, menu
 
 from . import drawings, models
@@ -23,8 +23,8 @@ class Estimate(NamedTuple):
 
     trained: int
     share: float
-    lora: Bill
-    full: Bill
+    lora: models.Bill
+    full: models.Bill
     file: int
     full_file: int
     card: int

@@ -11,7 +11,7 @@ from lora_lab.figures.style import FILLS
 
 
 def memory_bars(bars: Mapping[str, object], ax: Axes, *, title: str) -> Axes:
-    """Stacked bars of weights, gradients and Adam's moments, in bytes. {label: costs.Memory}."""
+    """Stacked bars of weights, gradients and Adam's moments, in bytes. {label: memory.Memory}."""
     labels = list(bars)
     left = np.zeros(len(labels))
     looks = {  # part of a Memory: its label, colour and hatch

@@ -8,6 +8,7 @@ from lora_lab import costs, figures
 from lora_lab.figures.live import LiveFigure, choice, menu
 
 from . import drawings
+from .memory import disk_bytes, full_memory, lora_memory
 
 TASKS = (1, 2, 5, 10, 20, 50, 100)
 
@@ -22,8 +23,8 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
     labels = ["full", f"r = {r}"]
 
     def draw(fig: Figure, width: int, tasks: int, dtype: str) -> str:
-        memory = [costs.full_memory(width, width, dtype), costs.lora_memory(width, width, r, dtype)]
-        disk = [costs.disk_bytes(width, width, tasks, rank, dtype) for rank in (None, r)]
+        memory = [full_memory(width, width, dtype), lora_memory(width, width, r, dtype)]
+        disk = [disk_bytes(width, width, tasks, rank, dtype) for rank in (None, r)]
         if not fig.axes:
             grid = {"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
@@ -36,7 +37,7 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
             bar.set_x(sum(m[:part]) / scale)
             bar.set_width(m[part] / scale)
         left.set(xlim=(0, 1.05 * memory[0].total / scale), xlabel=unit)
-        most = costs.disk_bytes(width, width, TASKS[-1], None, dtype)  # the axis stands still while tasks moves
+        most = disk_bytes(width, width, TASKS[-1], None, dtype)  # the axis stands still while tasks moves
         scale, unit = _in_units(most)
         for bar, size in zip(right.patches, disk):
             bar.set_width(size / scale)

@@ -2,7 +2,7 @@
 
 A rank-r update of W1 changes W2 W1 by (W2 B1) A1: it writes only what W2 passes on. One of W2 changes it by
 B2 (A2 W1): it reads only what W1 lets through. Each choice of layers therefore has a floor of its own, known before
-training (`theory.layer_floor`). For both layers together the floor given here is a bound: rank 2r, read and written
+training (`floors.layer_floor`). For both layers together the floor given here is a bound: rank 2r, read and written
 anywhere.
 """
 
@@ -22,6 +22,8 @@ from lora_lab.subjects.linear_task.bases import two_layer_base
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
 from lora_lab.training import History, evaluate, train
+
+from .floors import layer_floor
 
 MODELS = {"S2's shape": (101, 100, 100), "narrowing": (101, 60, 40), "widening": (40, 60, 101)}  # d_in, hidden, d_out
 CHANGES = ("ones", "rank-4")
@@ -66,9 +68,9 @@ class Experiment:
     def floor(self, layers: str, r: int) -> float:
         """The lowest loss that rank r on the chosen layers can reach (for "both": no choice of rank r goes below)."""
         if layers == "layer 1":
-            return theory.layer_floor(self.wanted, r, self.task.X, above=self.base.second.weight)
+            return layer_floor(self.wanted, r, self.task.X, above=self.base.second.weight)
         if layers == "layer 2":
-            return theory.layer_floor(self.wanted, r, self.task.X, below=self.base.first.weight)
+            return layer_floor(self.wanted, r, self.task.X, below=self.base.first.weight)
         return theory.rank_floor(self.wanted, min(2 * r, *self.wanted.shape), self.task.X)
 
     def train(self, layers: str, r: int) -> Result:
