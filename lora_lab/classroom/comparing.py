@@ -14,9 +14,9 @@ def as_number(value: object) -> object:
     """Numbers, lists of them, numpy arrays and tensors as one float64 tensor; anything else as it is."""
     if isinstance(value, Tensor):
         return value if value.is_complex() else value.detach().cpu().double()
-    if isinstance(value, list) and not value:
-        return value  # of names, perhaps
     try:
+        if isinstance(value, (list, tuple)):
+            return torch.stack([as_number(part) for part in value])
         if isinstance(value, numbers.Number):
             value = float(value)
         return torch.tensor(value, dtype=torch.float64)

@@ -64,9 +64,7 @@ WRONG = {
     "errors_by_digit": [
         ("right ones", lambda s, y: [int(((s.argmax(1) == y) & (y == d)).sum()) for d in range(10)]),
         ("by the answer", lambda s, y: torch.bincount(s.argmax(1)[s.argmax(1) != y], minlength=10)),
-        ("how many images", lambda s, y: torch.bincount(y, minlength=10)),
         ("one number for all", lambda s, y: int((s.argmax(1) != y).sum())),
-        ("one entry for each image", lambda s, y: s.argmax(1) != y),
         ("nine is missing", lambda s, y: [int(((s.argmax(1) != y) & (y == d)).sum()) for d in range(9)] + [0]),
         ("nine counts", lambda s, y: [int(((s.argmax(1) != y) & (y == d)).sum()) for d in range(9)]),
         ("those are shares", lambda s, y: [(s[y == d].argmax(1) != d).double().mean() for d in range(10)]),
@@ -83,11 +81,6 @@ WRONG = {
         ("changes `scores` in place", pushes_the_callers_scores),
     ],
     "choose": [
-        ("first in the dictionary", lambda e: min(e, key=e.get)),
-        ("number of errors", lambda e: min(e.values())),
-        ("*most*", lambda e: max(e, key=e.get)),
-        ("largest λ", lambda e: max(e)),
-        ("no adapter", lambda e: min(e)),
         ("takes the largest", lambda e: max(lam for lam in e if e[lam] == min(e.values()))),
         ("changes `errors_at` in place", empties_the_table),
     ],

@@ -11,12 +11,8 @@ RIGHT = {
 
 WRONG = {
     "wrong_rule": [
-        ("other way round", 4),
-        ("by √r", 1 / 16),
         ("r = 1 only", 1.0),
         ("not a half", torch.tensor(0.5)),
-        ("is lost", 0.75),
-        ("percent", 25),
         ("is not right", 0.2),
         ("a number is wanted", "1/4"),
         ("a value is wanted", lambda: 0.25),

@@ -94,8 +94,8 @@ def test_right_answers_in_any_style_are_right(number):
 
 @every
 def test_wrong_answers_are_told_what_is_wrong_with_them(number):
-    wrong = answers("WRONG", number)
-    assert len(wrong) >= 6
+    wrong = answers("WRONG", number)  # beside the known mistakes, which the next test tries
+    assert len(wrong) + len(ALL[number].mistakes) >= 6
     for piece, answer in wrong:
         verdict, sentence = examine(ALL[number], answer, number)
         assert verdict == "wrong" and any(p.lower() in sentence.lower() for p in piece.split("|")), (piece, sentence)
@@ -212,10 +212,12 @@ def test_an_error_in_the_judge_is_called_the_courses_own():
                                          "That is its mistake and not yours: your answer was not judged.")
 
 
+@pytest.mark.filterwarnings("error")
 def test_numbers_are_compared_to_what_float32_holds_and_whole_ones_exactly():
     assert equal(torch.tensor(0.1), 0.1) and equal(torch.tensor(1.0) / 3, 1 / 3) and not equal(0.1001, 0.1)
     assert equal(np.float32(37_748_736), 37_748_736) and not equal(819.2, 819) and not equal((1e-4, 0.5), (5e-5, 0.5))
     assert equal(["a", "b"], ["a", "b"]) and not equal(["b", "a"], ["a", "b"]) and equal({"a": 1}, {"a": 1})
+    assert equal([torch.ones((), requires_grad=True), 2], [1.0, 2.0]) and not equal([[1, 2], [3]], [1.0, 2.0])
     assert shown(torch.tensor([[1.0, 0.5]])) == "[[1, 0.5]]" and shown(torch.ones(9)) == "a tensor of shape (9,)"
 
 
