@@ -8,12 +8,13 @@ compares that line.
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import io
 import math
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import ipywidgets as w
 import torch
@@ -139,18 +140,24 @@ class LiveFigure(w.VBox):
         return self._text
 
     def _moved(self, _change: Mapping | None) -> None:
+        with self._errors_shown("Interrupted while drawing: this picture is of an earlier position. Move a control."):
+            self._redraw()
+
+    @contextlib.contextmanager
+    def _errors_shown(self, interrupted: str) -> Iterator[None]:
+        """What goes wrong inside is kept in `error` and shown in place of the caption, an interrupt as a sentence."""
         self.error = None
         try:
-            self._redraw()
-        except KeyboardInterrupt as e:  # Kernel > Interrupt, just now
+            yield
+        except KeyboardInterrupt as e:  # Kernel > Interrupt
             self.error = e
-            self._say("Interrupted while drawing: this picture is of an earlier position. Move a control.")
+            self._say(interrupted)
         except Exception as e:
-            self._show(e)
+            self.error = e
+            shown = html.escape(traceback.format_exc(limit=-2))
+            self._caption.value = f"{ASLEEP}<pre style='color:var(--jp-error-color1, #b00020)'>{shown}</pre>"
 
     def _redraw(self) -> None:
-        if not self._keep:
-            self._figure.clear()
         try:
             text = self._draw_on(self._figure, self.values)
             picture = png_of(self._figure)
@@ -170,12 +177,6 @@ class LiveFigure(w.VBox):
     def _say(self, text: str) -> None:
         style = f"font-size:110%; line-height:1.4; min-height:{1.4 * self._lines:.1f}em"
         self._caption.value = f"{ASLEEP}<div style='{style}'>{html.escape(text)}</div>"
-
-    def _show(self, error: BaseException) -> None:
-        """In the handler of `error`: put it where the caption is."""
-        self.error = error
-        shown = html.escape(traceback.format_exc(limit=-2))
-        self._caption.value = f"{ASLEEP}<pre style='color:var(--jp-error-color1, #b00020)'>{shown}</pre>"
 
     # ---- store the panel in a notebook
 
@@ -202,9 +203,8 @@ class LiveFigure(w.VBox):
 class TrainingFigure(LiveFigure):
     """A LiveFigure with a button that trains for real: `train_now` does the work and returns the caption.
 
-    A second press while it trains does nothing. What the training raises is shown in place of the caption and kept in
-    `error`, an interrupt as a sentence before it; the panel stays usable. pins: {point: result} of what has been
-    trained here; the drawing shows them.
+    A second press while it trains does nothing. What the training raises is shown as an error in the drawing is; the
+    panel stays usable. pins: {point: result} of what has been trained here; the drawing shows them.
     """
 
     def __init__(self, *args, label: str, tooltip: str, **kwargs) -> None:
@@ -234,14 +234,9 @@ class TrainingFigure(LiveFigure):
         if self._busy:
             return
         try:
-            self._busy, self.error = True, None
-            self.button.disabled, self.button.description = True, "training …"  # an interrupt may come here, too
-            self.train_now()
-        except KeyboardInterrupt as e:  # Kernel > Interrupt
-            self.error = e
-            self._say(f"Interrupted: this run was not kept. {self._text}")
-        except Exception as e:
-            self._show(e)
+            with self._errors_shown(f"Interrupted: this run was not kept. {self._text}"):
+                self._busy, self.button.disabled, self.button.description = True, True, "training …"
+                self.train_now()
         finally:
             self._busy, self.button.disabled, self.button.description = False, False, self._label
 
