@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pages
 
 from lora_lab.classroom import predictions
+from lora_lab.classroom.pages import PAGES
 
 WORDS_A_MINUTE = 130
 FORMULA, CODE_LINE, PRINTED_MOST, FIGURE, PANEL, PREDICTION = 10, 3, 10, 30, 60, 30  # seconds
@@ -40,7 +42,8 @@ RECORD = pages.ROOT / "lora_lab" / "classroom" / "run_times.json"
 TEACHING = pages.NOTEBOOKS / "teaching"
 SHEETS = {60: TEACHING / "60_minutes.md", 120: TEACHING / "120_minutes.md", 240: TEACHING / "240_minutes.md"}
 BOOK = TEACHING / "teachers_book.md"
-CARDS = "## Predictions with buttons\n\n"
+CARDS, CLUES = "## Predictions with buttons", "## Broken LoRA: what leads to the line"  # of the book, both filled in
+REPAIRS = pages.ROOT / "lora_lab" / "subjects" / "broken" / "repairs.toml"
 HEADING = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
 
 
@@ -210,20 +213,33 @@ def card_table() -> str:
     for prediction in predictions.all_predictions():
         right = prediction.choice(prediction.right).text
         lines.append(f"| {prediction.number} | {prediction.right} | {right} |")
-    return "\n".join(lines) + "\n\n"
+    return "\n".join(lines)
 
 
-def write_cards() -> None:
-    before, _, rest = BOOK.read_text(encoding="utf-8").partition(CARDS)
-    after = rest[re.search(r"^#", rest, re.MULTILINE).start():]
-    BOOK.write_text(before + CARDS + card_table() + after, encoding="utf-8")
+def clue_table() -> str:
+    """Every program to mend: its exercise, its title, and what a pair that is stuck may be shown."""
+    number = next(page.number for page in PAGES if page.subject == "broken")
+    lines = ["| | | the clue |", "|---|---|---|"]
+    for i, repair in enumerate(tomllib.loads(REPAIRS.read_text(encoding="utf-8"))["repair"], 1):
+        lines.append(f"| {int(number)}.{i} | {repair['title']} | {' '.join(repair['clue'].split())} |")
+    return "\n".join(lines)
+
+
+def write_book() -> None:
+    """Put both tables below their headings, in place of what is there up to the next heading."""
+    text = BOOK.read_text(encoding="utf-8")
+    for heading, table in ((CARDS, card_table()), (CLUES, clue_table())):
+        before, _, rest = text.partition(heading + "\n\n")
+        after = rest[re.search(r"^#", rest, re.MULTILINE).start():]
+        text = f"{before}{heading}\n\n{table}\n\n{after}"
+    BOOK.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
     if "--write" in sys.argv:
         for track in SHEETS:
             write_sheet(track)
-        write_cards()
+        write_book()
         return
     for path in [pages.find_page(name) for name in sys.argv[1:]] or pages.page_files():
         found = sections(path)
