@@ -29,7 +29,6 @@ from lora_lab.subjects.objective.panels import cost_panel
 from lora_lab.subjects.torch_layer.panels import Film, film_panel
 from lora_lab.training import train
 
-
 SETTINGS = pages.ROOT / "lora_lab" / "classroom" / "jupyter"
 
 
