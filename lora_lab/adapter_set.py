@@ -17,9 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .adapters import Site, adapted, adapter_state, check_state
+from .adapters import Site, adapted, adapter_state, check_state, sites_of
 from .files import read_adapter
-from .layers import LoRALinear, is_scale
+from .layers import LoRALinear, check_rank, is_scale
 
 # ------------------------------------------------------------------------------------- the algebra of updates
 
@@ -39,12 +39,9 @@ def _weighted(items: Sequence[Mapping], weights: Sequence[float] | None) -> list
     weights = [1.0] * len(items) if weights is None else list(weights)
     if len(weights) != len(items) or not all(is_scale(w) for w in weights):
         raise ValueError(f"weights={weights!r} must hold one finite number for each of the {len(items)} adapters.")
-    for other in items[1:]:
-        if set(other) != set(items[0]):
-            odd = sorted(set(other) ^ set(items[0]))[0]
-            raise ValueError(
-                f"the adapters are for different layers ({odd} is in one of them only), so they cannot be added."
-            )
+    odd = set().union(*items).difference(set(items[0]).intersection(*items))
+    if odd:
+        raise ValueError(f"the adapters are for different layers ({min(odd)} is not in all), so they cannot be added.")
     return [float(w) for w in weights]
 
 
@@ -83,17 +80,11 @@ class Truncated(NamedTuple):
     relative: float
 
 
-def _cut(U: Tensor, S: Tensor, Vh: Tensor, r: int, dtype: torch.dtype) -> Truncated:
-    if isinstance(r, bool) or not isinstance(r, int) or not 1 <= r <= min(U.shape[0], Vh.shape[1]):
-        raise ValueError(
-            f"r={r!r} is not a rank of a {U.shape[0]} x {Vh.shape[1]} matrix: "
-            f"choose 1 to {min(U.shape[0], Vh.shape[1])}."
-        )
-    root, error = S[:r].sqrt(), float(S[r:].norm())
-    total = float(S.norm())
-    return Truncated(
-        (root[:, None] * Vh[:r]).to(dtype), (U[:, :r] * root).to(dtype), error, error / total if total else 0.0
-    )
+def _cut(U: Tensor, S: Tensor, Vh: Tensor, r: int, like: Tensor) -> Truncated:
+    """From an SVD in float64 on the CPU (some devices have no float64); the factors are `like` another tensor."""
+    check_rank(r, (len(U), Vh.shape[1]), "the matrix")
+    root, error, total = S[:r].sqrt(), float(S[r:].norm()), float(S.norm())
+    return Truncated((root[:, None] * Vh[:r]).to(like), (U[:, :r] * root).to(like), error, error / (total or 1.0))
 
 
 @torch.no_grad()
@@ -107,9 +98,7 @@ def truncate(delta: Tensor, r: int) -> Truncated:
             f"truncate needs a finite (rows, cols) matrix, got shape {tuple(delta.shape)}; "
             "a state goes to truncate_state."
         )
-    # On the CPU: some devices have no float64.
-    cut = _cut(*torch.linalg.svd(delta.cpu().double(), full_matrices=False), r, delta.dtype)
-    return cut._replace(A=cut.A.to(delta.device), B=cut.B.to(delta.device))
+    return _cut(*torch.linalg.svd(delta.cpu().double(), full_matrices=False), r, delta)
 
 
 @torch.no_grad()
@@ -124,9 +113,8 @@ def truncate_state(state: Mapping[str, Tensor], r: int) -> tuple[dict[str, Tenso
         Q1, R1 = torch.linalg.qr(B.cpu().double())
         Q2, R2 = torch.linalg.qr(A.cpu().double().T)
         U, S, Vh = torch.linalg.svd(R1 @ R2.T, full_matrices=False)
-        cut = _cut(Q1 @ U, S, Vh @ Q2.T, r, A.dtype)
-        result[f"{name}.lora_A"], result[f"{name}.lora_B"] = cut.A.to(A.device), cut.B.to(B.device)
-        errors[name] = cut.relative
+        cut = _cut(Q1 @ U, S, Vh @ Q2.T, r, A)
+        result[f"{name}.lora_A"], result[f"{name}.lora_B"], errors[name] = cut.A, cut.B, cut.relative
     return result, errors
 
 
@@ -152,40 +140,27 @@ class AdapterSet:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        if not adapted(model):
-            raise ValueError(f"this {type(model).__name__} carries no LoRA adapter: call add_lora(model, ...) first.")
+        sites_of(model)  # or a ValueError
         self.model = model
         self._entries: dict[str, _Entry] = {}
-        self.active: dict[str, float] | None = None  # None: what the model carries was not put there by `use`
 
     @property
     def names(self) -> list[str]:
         return list(self._entries)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
     def _entry(self, name: object) -> _Entry:
         if name not in self._entries:
-            raise ValueError(
-                f"there is no adapter {name!r}; there are: {', '.join(map(repr, self._entries)) or 'none'}."
-            )
+            known = ", ".join(map(repr, self._entries)) or "none"
+            raise ValueError(f"there is no adapter {name!r}; there are: {known}.")
         return self._entries[name]
 
     def __getitem__(self, name: str) -> dict[str, Tensor]:
         """A copy of the adapter's state, at the alpha/r of the model's layers: added again, it is the same adapter."""
-        entry = self._entry(name)
-        layers = {s.name: s for s in adapted(self.model)}
-        state = {}
-        for layer in entry.scaling:
-            A, B = self._folded(entry, layers[layer])
-            state |= {f"{layer}.lora_A": A.clone(), f"{layer}.lora_B": B.clone()}
+        entry, state = self._entry(name), {}
+        for s in adapted(self.model):
+            if s.name in entry.scaling:
+                A, B = self._folded(entry, s)
+                state |= {f"{s.name}.lora_A": A.clone(), f"{s.name}.lora_B": B.clone()}
         return state
 
     def _folded(self, entry: _Entry, site: Site) -> tuple[Tensor, Tensor]:
@@ -269,7 +244,6 @@ class AdapterSet:
         for adapter, A, B in factors:
             adapter.set_factors(A, B)
             adapter.enabled = True
-        self.active = weights
 
     @torch.no_grad()
     def serve(self, x: Tensor, rows: Sequence[str | None], **inputs: object) -> object:

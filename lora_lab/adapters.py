@@ -7,14 +7,11 @@ A name here is a path without what wraps a module: torch.compile, DataParallel, 
 segments of their own into paths, and an adapter of the plain model has none of them.
 
 What this does not do:
-- Threads. "enabled", lam and the merged state belong to the model: two threads that use `adapters_disabled` or
+- Threads: "enabled", lam and the merged state belong to the model, and two threads in `adapters_disabled` or
   `AdapterSet.serve` on one model get each other's answers. Give each thread a copy, or a lock.
-- transformers' `save_pretrained` of an adapted model writes adapted names, and loading it gives another model: write
-  the adapter with save_adapter, or a whole model after remove_lora(model, keep_delta=True).
-- pickle of a whole model with adapted convolutions, embeddings, recurrent layers or attention (torch's parametrize
-  refuses it): save_adapter, or state_dict.
-- torch.fx and torch.jit.script; torch.jit.trace keeps the number of the input's dimensions. Export after
-  remove_lora(model, keep_delta=True).
+- Export (torch.fx, torch.jit.script, transformers' `save_pretrained`, which writes adapted names): do it after
+  remove_lora(model, keep_delta=True). torch.jit.trace works, and keeps the number of the input's dimensions.
+- pickle of a whole model with adapted weights that are no Linear's (torch's parametrize refuses it): use state_dict.
 - `resize_token_embeddings` and `tie_weights` on adapted layers: resize and tie before add_lora.
 - Noticing what else trained where add_lora was not called: layers that were made LoRALinear by hand.
 - Dropout where a parent reads a layer's `weight` and multiplies by it itself: there is no input to drop.
@@ -149,7 +146,7 @@ def also_trained(model: nn.Module) -> list[str]:
     """
     names = [name for name, p in base_parameters(model).items() if p.requires_grad]
     for path, module in named_layers(model):
-        before = vars(module).get("_lora_before", {})
+        _, before = vars(module).get("_lora_before", ((), {}))
         for name, now in _digests(module).items() if before else ():
             old, name = before.get(name, now), join(path, name)
             if old != now and old.split()[0] == now.split()[0] and name not in names:
@@ -204,11 +201,10 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
     """The candidates that `target_modules` means; each pattern must mean at least one."""
     everything = candidates(model)
     if not everything:
-        with_weights = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
-        kinds = sorted({type(m).__name__ for m in with_weights})
+        kinds = {type(m).__name__ for m in model.modules() if any(True for _ in m.parameters(recurse=False))}
         raise ValueError(
             f"{type(model).__name__} has no layer that LoRA can adapt ({_KINDS}); its layers with parameters are: "
-            f"{', '.join(kinds) or 'none'}."
+            f"{', '.join(sorted(kinds)) or 'none'}."
         )
     if target_modules is None:
         chosen = [c for c in everything if not why_not(c.module, c.tensor) or _is_unready(c)]
@@ -223,7 +219,7 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
             f"target_modules={target_modules!r} names no layer: "
             "give a name, a list of names or endings, or None for every layer."
         )
-    chosen: dict[tuple[int, str], Candidate] = {}
+    chosen: set[str] = set()
     for pattern in patterns:
         hits = [c for c in everything if any(f".{alias}".endswith(f".{pattern}") for alias in c.aliases)]
         if not hits and isinstance(target_modules, str):  # PEFT reads a single string as a regular expression
@@ -233,8 +229,8 @@ def _choose(model: nn.Module, target_modules: str | Sequence[str] | None) -> lis
                 hits = []
         if not hits:
             raise ValueError(_no_match(model, pattern, everything))
-        chosen |= {(id(c.module), c.tensor): c for c in hits}
-    return [c for c in everything if (id(c.module), c.tensor) in chosen]
+        chosen |= {c.name for c in hits}
+    return [c for c in everything if c.name in chosen]
 
 
 def _is_unready(c: Candidate) -> bool:
@@ -272,19 +268,14 @@ def _span(p: Tensor) -> tuple[int, int] | None:
 
 def _refuse_tied(model: nn.Module, chosen: list[Candidate]) -> None:
     """A weight with a second owner must not be adapted: the other owner would change, or would not, by accident."""
-    owners: dict[tuple[int, str], tuple[str, nn.Parameter]] = {}
-    for path, module in named_layers(model):
-        for tensor, p in module._parameters.items():
-            if p is not None:
-                owners[id(module), tensor] = (join(path, tensor), p)
+    named = base_parameters(model)
     for c in chosen:
-        p = getattr(c.module, c.tensor)
-        mine = _span(p)
-        for (owner, tensor), (name, q) in owners.items():
-            if (owner, tensor) == (id(c.module), c.tensor):
-                continue
+        own = join(c.path, c.tensor)
+        p, mine = named[own], _span(named[own])
+        for name, q in named.items():
             other = _span(q)
-            if q is p or (mine and other and q.device == p.device and mine[0] < other[1] and other[0] < mine[1]):
+            overlap = mine and other and q.device == p.device and mine[0] < other[1] and other[0] < mine[1]
+            if name != own and (q is p or overlap):
                 raise ValueError(
                     f"{c.name} is tied: its {c.tensor} is also {name}, so an update of one would be missing in, or "
                     "leak into, the other. Untie them (give each its own copy), or name other layers in target_modules."
@@ -306,7 +297,8 @@ def adapted(model: nn.Module) -> list[Site]:
     return sites
 
 
-def _sites(model: nn.Module) -> list[Site]:
+def sites_of(model: nn.Module) -> list[Site]:
+    """`adapted`, or a ValueError where there is none."""
     sites = adapted(model)
     if not sites:
         raise ValueError(f"this {type(model).__name__} carries no LoRA adapter: call add_lora(model, ...) first.")
@@ -351,7 +343,7 @@ def add_lora(
     chosen = _choose(model, target_modules)
     ranks = _by_pattern("rank_pattern", rank_pattern, chosen)
     alphas = _by_pattern("alpha_pattern", alpha_pattern, chosen)
-    plans = [Plan(c, ranks.get(c.name, r), alphas.get(c.name, alpha), dropout) for c in chosen]
+    plans = [(c, ranks.get(c.name, r), alphas.get(c.name, alpha), dropout) for c in chosen]
     attach(model, plans, rslora)
     return [site.name for site in adapted(model)]
 
@@ -379,23 +371,13 @@ def _by_pattern(field: str, patterns: Mapping[str, float] | None, chosen: list[C
     return values
 
 
-class Plan(NamedTuple):
-    """What one weight gets."""
-
-    candidate: Candidate
-    r: int
-    alpha: float
-    dropout: float
-
-
-def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
-    """The work of add_lora, for weights that are chosen already and may differ in rank and alpha (files.py)."""
+def attach(model: nn.Module, plans: Sequence[tuple[Candidate, int, float, float]], rslora: bool) -> None:
+    """The work of add_lora, for weights that are chosen already, each with its r, alpha and dropout (files.py)."""
     for c, r, alpha, dropout in plans:
         reason = why_not(c.module, c.tensor)
         if reason:
             raise ValueError(f"{c.name} cannot be adapted: {reason}.")
-        weight = getattr(c.module, c.tensor)
-        shape = matrix_shape(c.module, weight)
+        shape = matrix_shape(c.module, getattr(c.module, c.tensor))
         check_hyperparameters(r, alpha, dropout, (shape[0], shape[1:].numel()), c.name)
         if dropout and not c.wrap:
             bare = c.module is model and isinstance(model, nn.Linear)
@@ -404,14 +386,20 @@ def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
                 f"dropout={dropout} cannot act on {c.name}: LoRA's dropout is on a layer's input, and the update of "
                 f"this {type(c.module).__name__} is added to its weight. Use dropout=0.0, or {cure}."
             )
-    _refuse_tied(model, [plan.candidate for plan in plans])
+    _refuse_tied(model, [c for c, *_ in plans])
 
+    # Kept for remove_lora: what was trainable; for save_adapter: what the base was.
+    trainable = [n for n, p in base_parameters(model).items() if p.requires_grad]
     try:
-        _remember(model)
+        _roots(model)[-1]._lora_before = trainable, _digests(model)
         model.requires_grad_(False)
-        orders = {id(plan.candidate.module): list(plan.candidate.module._parameters) for plan in plans}
-        for plan in plans:
-            _attach_one(model, plan, rslora, orders[id(plan.candidate.module)])
+        orders = {id(c.module): list(c.module._parameters) for c, *_ in plans}
+        for c, r, alpha, dropout in plans:
+            if c.wrap:
+                layer = LoRALinear(c.module, r, alpha, dropout=dropout, rslora=rslora)
+                _replace(model, c.module, layer.train(c.module.training))
+            else:
+                _parametrize(c, r, alpha, rslora, orders[id(c.module)])
     except BaseException:  # out of memory, Ctrl-C: the layers done so far are undone
         if adapted(model):
             remove_lora(model)
@@ -420,14 +408,9 @@ def attach(model: nn.Module, plans: Sequence[Plan], rslora: bool) -> None:
         raise
 
 
-def _attach_one(model: nn.Module, plan: Plan, rslora: bool, order: list[str]) -> None:
-    c = plan.candidate
-    if c.wrap:
-        layer = LoRALinear(c.module, plan.r, plan.alpha, dropout=plan.dropout, rslora=rslora)
-        _replace(model, c.module, layer.train(c.module.training))
-        return
+def _parametrize(c: Candidate, r: int, alpha: float, rslora: bool, order: list[str]) -> None:
     weight, transposed = getattr(c.module, c.tensor), is_conv1d(c.module)
-    update = LoRAParametrization(weight, plan.r, plan.alpha, rslora=rslora, where=c.name, transposed=transposed)
+    update = LoRAParametrization(weight, r, alpha, rslora=rslora, where=c.name, transposed=transposed)
     update._parameter_order = order
     parametrize.register_parametrization(c.module, c.tensor, update)
     c.module.parametrizations.train(c.module.training)
@@ -452,19 +435,9 @@ def _roots(model: nn.Module) -> list[nn.Module]:
     return [module for name, module in named_layers(model) if not name]
 
 
-def _remember(model: nn.Module) -> None:
-    """Keep, for remove_lora, which parameters were trainable, and, for save_adapter, digests of the base."""
-    inner = _roots(model)[-1]
-    inner._lora_trainable_before = [n for n, p in base_parameters(model).items() if p.requires_grad]
-    inner._lora_before = _digests(model)
-
-
 def _restore(model: nn.Module, result: nn.Module) -> None:
-    """Take back what `_remember` kept: parameters that were trainable are trainable again."""
-    trainable: set[str] = set()
-    for root in _roots(model):
-        trainable |= set(vars(root).pop("_lora_trainable_before", ()))
-        vars(root).pop("_lora_before", None)
+    """Parameters that were trainable before add_lora are trainable again."""
+    trainable = {name for root in _roots(model) for name in vars(root).pop("_lora_before", [()])[0]}
     for name, p in base_parameters(result).items():
         if name in trainable:
             p.requires_grad_(True)
@@ -477,7 +450,7 @@ def remove_lora(model: nn.Module, keep_delta: bool = False) -> nn.Module:
     add_lora are trainable again. Raises ValueError, with the model unchanged: there is no adapter; a sum is not finite;
     a weight that something else computes by now (pruning, weight_norm), so that what is written would not be read.
     """
-    sites = _sites(model)
+    sites = sites_of(model)
     sums: list[Tensor | None] = [None] * len(sites)
     for i, site in enumerate(sites):
         wrapped = isinstance(site.adapter, LoRALinear)
@@ -561,15 +534,14 @@ def adapters_disabled(model: nn.Module) -> Iterator[nn.Module]:
 
     The switch is the model's: another thread that uses the same model meanwhile gets the base, too.
     """
-    sites = _sites(model)
-    before = [s.adapter.enabled for s in sites]
-    for s in sites:
-        s.adapter.enabled = False
+    before = [(s.adapter, s.adapter.enabled) for s in sites_of(model)]
+    for adapter, _ in before:
+        adapter.enabled = False
     try:
         yield model
     finally:
-        for s, enabled in zip(sites, before, strict=True):
-            s.adapter.enabled = enabled
+        for adapter, enabled in before:
+            adapter.enabled = enabled
 
 
 def set_scale(model: nn.Module, lam: float) -> None:
@@ -579,34 +551,27 @@ def set_scale(model: nn.Module, lam: float) -> None:
             f"lam={lam!r} is not a finite number of at most {MAX_ALPHA:g} in size: "
             "0 is the base, 1 the trained update, 0.5 half of it."
         )
-    sites = _sites(model)
-    before = [s.adapter.lam for s in sites]
-    for s in sites:
-        s.adapter.lam = float(lam)
+    before = [(s.adapter, s.adapter.lam) for s in sites_of(model)]
+    for adapter, _ in before:
+        adapter.lam = float(lam)
     try:
-        _merge([s for s in sites if s.adapter.merged])
+        _merge([s for s in adapted(model) if s.adapter.merged])
     except ValueError:
-        for s, old in zip(sites, before, strict=True):
-            s.adapter.lam = old
+        for adapter, old in before:
+            adapter.lam = old
         raise
 
 
 def _merge(sites: list[Site]) -> None:
     """All or none: if one layer cannot be merged, every layer is as it was."""
-    before = [(s.adapter.kept_sum, s.adapter.merged_parts) for s in sites]
-    try:
-        for s in sites:
-            try:
-                if isinstance(s.adapter, LoRALinear):
-                    s.adapter.merge()
-                else:
-                    s.adapter.merge_onto(s.base_weight)
-            except ValueError as e:
-                raise ValueError(f"{s.name}: {e}") from None
-    except ValueError:
-        for s, kept in zip(sites, before, strict=True):
-            s.adapter.kept_sum, s.adapter.merged_parts = kept
-        raise
+    before = [(s.adapter, s.adapter.kept_sum, s.adapter.merged_parts) for s in sites]
+    for s in sites:
+        try:
+            s.adapter.merge() if isinstance(s.adapter, LoRALinear) else s.adapter.merge_onto(s.base_weight)
+        except ValueError as e:
+            for adapter, *kept in before:
+                adapter.kept_sum, adapter.merged_parts = kept
+            raise ValueError(f"{s.name}: {e}") from None
 
 
 def merge(model: nn.Module) -> None:
@@ -619,21 +584,25 @@ def merge(model: nn.Module) -> None:
     than W0 x + b (hooks, a patched forward): a merged layer would skip that. A hook that is put on a merged layer's
     base is not called until unmerge.
     """
-    _merge(_sites(model))
+    _merge(sites_of(model))
 
 
 def unmerge(model: nn.Module) -> None:
     """Back to W0 plus a separate update; W0 is bit for bit what it was."""
-    for s in _sites(model):
+    for s in sites_of(model):
         s.adapter.unmerge()
 
 
 # ------------------------------------------------------------------------------------------------------- reading
 
 
+def _factors(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {f"{s.name}.{f}": getattr(s.adapter, f) for s in sites_of(model) for f in ("lora_A", "lora_B")}
+
+
 def lora_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Every lora_A and lora_B, each once: what the optimizer gets."""
-    return [p for s in _sites(model) for p in (s.adapter.lora_A, s.adapter.lora_B)]
+    return list(_factors(model).values())
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -648,11 +617,7 @@ def adapter_state(model: nn.Module) -> dict[str, Tensor]:
     The same whether the model is merged, scaled or disabled. Meant at the layers' own alpha/r: a model with another
     alpha/r makes another update of the same A and B. Between such models use save_adapter, which keeps r and alpha.
     """
-    state = {}
-    for s in _sites(model):
-        state[f"{s.name}.lora_A"] = s.adapter.lora_A.detach().clone()
-        state[f"{s.name}.lora_B"] = s.adapter.lora_B.detach().clone()
-    return state
+    return {name: p.detach().clone() for name, p in _factors(model).items()}
 
 
 def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -661,9 +626,7 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     Strict: exactly the model's names and shapes, finite numbers. Otherwise a ValueError, and the model is unchanged.
     A merged model comes back unmerged, because its sum was made of the old factors.
     """
-    targets = {}
-    for s in _sites(model):
-        targets[f"{s.name}.lora_A"], targets[f"{s.name}.lora_B"] = s.adapter.lora_A, s.adapter.lora_B
+    targets = _factors(model)
     checked = check_state(state, {name: (p.shape, p.dtype) for name, p in targets.items()})
     unmerge(model)
     with torch.no_grad():
@@ -702,4 +665,4 @@ def check_state(
 @torch.no_grad()
 def delta_weights(model: nn.Module) -> dict[str, Tensor]:
     """{name: s * B A}, each an (out, in) matrix, without lam; a convolution's kernel is flattened to (out, in*k*k)."""
-    return {s.name: s.adapter.delta_weight() for s in _sites(model)}
+    return {s.name: s.adapter.delta_weight() for s in sites_of(model)}

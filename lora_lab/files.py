@@ -37,7 +37,6 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .adapters import (
-    Plan,
     adapted,
     also_trained,
     attach,
@@ -49,6 +48,7 @@ from .adapters import (
     join,
     load_adapter_state,
     named_layers,
+    sites_of,
 )
 from .layers import LoRALinear, check_hyperparameters, factor_dtype, is_conv1d, matrix_shape
 
@@ -66,16 +66,12 @@ _NO_MATTER = (
     "qalora_group_size runtime_config "
     "eva_config corda_config loftq_config lora_ga_config"  # settings of a start; init_lora_weights says which it was
 ).split()
-_VALUES = {  # what PEFT writes there, where it writes anything, and what that holds
-    "target_modules": (str | list, str),
-    "exclude_modules": (str | list, str),
-    "layers_pattern": (str | list, str),
-    "target_parameters": (list, str),
-    "modules_to_save": (list, str),
-    "rank_pattern": (dict, str),
-    "alpha_pattern": (dict, str),
-    "layers_to_transform": (int | list, int),
-    "use_rslora": (bool, bool),
+_KINDS = {  # of what PEFT writes there, where it writes anything
+    "target_modules exclude_modules layers_pattern": str | list,
+    "target_parameters modules_to_save": list,
+    "rank_pattern alpha_pattern": dict,
+    "layers_to_transform": int | list,
+    "use_rslora": bool,
 }
 # Ways to draw the first A and B. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) also change W0 at the start.
 _STARTS = ("gaussian", "eva", "orthogonal", "mica", None)
@@ -232,12 +228,9 @@ def base_fingerprint(model: nn.Module, *, without: Iterable[str] = ()) -> str:
 # -------------------------------------------------------------------------------------------------------------- save
 
 
-def _plain(x: float) -> float | int:
-    return int(x) if float(x).is_integer() else float(x)
-
-
 def _pattern(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
-    """The most frequent value, and what differs from it under its exact name."""
+    """The most frequent value, and what differs from it under its exact name; 8.0 is written as 8, as PEFT does."""
+    values = {group: int(v) if float(v).is_integer() else v for group, v in values.items()}
     common = Counter(values.values()).most_common(1)[0][0]
     return common, {f"^{re.escape(group)}": v for group, v in values.items() if v != common}
 
@@ -248,11 +241,10 @@ def _name_and_task(model: nn.Module) -> tuple[str | None, str | None]:
     Classifiers are left without a task: for those PEFT would add the head to modules_to_save by itself.
     """
     inner = [module for name, module in named_layers(model) if not name][-1]
-    name, kind = getattr(getattr(inner, "config", None), "_name_or_path", None), type(inner).__name__
-    task = None
+    name, task = getattr(getattr(inner, "config", None), "_name_or_path", None), None
     if hasattr(inner, "prepare_inputs_for_generation"):
         endings = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
-        task = next((task for ending, task in endings.items() if kind.endswith(ending)), None)
+        task = next((task for ending, task in endings.items() if type(inner).__name__.endswith(ending)), None)
     return name if isinstance(name, str) and name else None, task
 
 
@@ -300,9 +292,9 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
     chosen = [s for s in slots if s.name in sites or s.kind == "attention" and s.group in groups]
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
-    for s in (s for s in chosen if s.name in sites):
-        a = sites[s.name]
-        if (ranks.setdefault(s.group, a.r), alphas.setdefault(s.group, a.alpha)) != (a.r, a.alpha):
+    for s in chosen:
+        a = sites.get(s.name)
+        if a and (ranks.setdefault(s.group, a.r), alphas.setdefault(s.group, a.alpha)) != (a.r, a.alpha):
             raise ValueError(f"PEFT's format has one r and one alpha for all weights of {s.group}; here they differ.")
 
     stems, tensors = _stems(chosen), {}
@@ -334,12 +326,12 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
     config = {
         "peft_type": "LORA",
         "r": r,
-        "lora_alpha": _plain(alpha),
+        "lora_alpha": alpha,
         "use_rslora": next(iter(sites.values())).rslora,
         "target_modules": modules,
         "target_parameters": parameters or None,
         "rank_pattern": rank_pattern,
-        "alpha_pattern": {k: _plain(v) for k, v in alpha_pattern.items()},
+        "alpha_pattern": alpha_pattern,
         "lora_dropout": max(dropouts, default=0.0) if not parameters else 0.0,  # PEFT: none beside target_parameters
         "bias": "none",
         "fan_in_fan_out": all(s.path in turned for s in chosen),
@@ -365,13 +357,6 @@ def _steady(data: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + data[end:]
 
 
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-
-
 def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save: Sequence[str] = ()) -> Path:
     """Write the adapters alone into `folder`, in PEFT's format; PEFT 0.21 loads it with PeftModel.from_pretrained.
 
@@ -383,8 +368,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save
     is trainable, or was and is frozen again, or moved since add_lora (a norm's statistics), unless it is in
     modules_to_save; a file in the folder's place. OSError when the disk refuses.
     """
-    if not adapted(model):
-        raise ValueError(f"this {type(model).__name__} carries no LoRA adapter, so there is nothing to save.")
+    sites_of(model)  # or a ValueError
     whole = _what_else(model, modules_to_save)
     config, tensors = _contents(model, whole)
     note = {"base": base_fingerprint(model, without=whole), "scaling": _scaling_of(config)}
@@ -399,7 +383,10 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save
     mark = secrets.token_hex(4)
     try:
         for name, data in files.items():
-            _write(folder / f".{name}.{mark}", data)
+            with open(folder / f".{name}.{mark}", "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
         for name in files:
             os.replace(folder / f".{name}.{mark}", folder / name)
     finally:
@@ -413,9 +400,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save
 
 def _read_config(folder: Path) -> dict:
     if not folder.is_dir():
-        raise ValueError(
-            f"there is no adapter folder {folder.name!r} here: give the folder that holds {CONFIG}, not a file."
-        )
+        raise ValueError(f"there is no adapter folder {folder.name!r} here: give the folder that holds {CONFIG}.")
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder.name} holds no {CONFIG}, so r, alpha and the scaling rule are unknown.")
     try:
@@ -443,18 +428,15 @@ def _check_config(config: dict) -> None:
             raise ValueError(
                 f"the adapter uses {field}={value!r}, which is more than W0 + BA and which LoRA Lab does not load."
             )
-    for field, (kind, inner) in _VALUES.items():
+    for field, kind in ((field, kind) for fields, kind in _KINDS.items() for field in fields.split()):
         value = config.get(field)
-        if value is None:
-            continue
         parts = value if isinstance(value, list | dict) else [value]
-        if not isinstance(value, kind) or not all(isinstance(part, inner) for part in parts):
+        if not isinstance(value, kind | None) or any(isinstance(part, list | dict) for part in parts):
             raise ValueError(f"{field}={value!r} is not of the kind that PEFT writes there.")
         try:
-            for part in parts:
-                re.compile(str(part))
+            [re.compile(str(part)) for part in parts]
         except re.error as e:
-            raise ValueError(f"{field} holds {part!r}, which is no regular expression ({e}).") from None
+            raise ValueError(f"{field}={value!r} holds what is no regular expression ({e}).") from None
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
@@ -493,9 +475,8 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
         old, new = note["scaling"], _scaling_of(config)
         parts = [f"{k} {old.get(k)!r} against {new[k]!r}" for k in new if old.get(k) != new[k]]
         raise ValueError(
-            f"{CONFIG} does not belong to the tensors beside it, which were saved with {', '.join(parts)} "
-            "in the config. "
-            "To turn an adapter up or down use set_scale."
+            f"{CONFIG} does not belong to the tensors beside it, which were saved with {', '.join(parts)} in the "
+            "config. To turn an adapter up or down use set_scale."
         )
     whole = _saved_layers(model, config.get("modules_to_save") or [])
     chosen = _chosen(model, config)
@@ -596,7 +577,7 @@ def _take_whole(config: Mapping, whole: Mapping[str, nn.Module], tensors: dict[s
         state = {key: (tensors.pop(f"{PREFIX}.{path}.{key}", None), t) for key, t in module.state_dict().items()}
         for key, (new, old) in state.items():
             if new is None or new.shape != old.shape:
-                given = "missing" if new is None else f"{' x '.join(map(str, new.shape))}"
+                given = "missing" if new is None else " x ".join(map(str, new.shape))
                 raise ValueError(
                     f"{path}.{key} of the whole layer that was saved along must be {' x '.join(map(str, old.shape))} "
                     f"and is {given}. The model is unchanged."
@@ -619,25 +600,22 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     """
     file = read_adapter(model, folder, check_base=check_base)
     sites = adapted(model)
-    for s in sites:
-        mine = (s.adapter.r, s.adapter.alpha, s.adapter.rslora)
-        its = (file.r.get(s.name), file.alpha.get(s.name), file.rslora)
-        if s.name in file.r and mine != its:
-            rule = ("alpha/r", "alpha/sqrt(r)")
+    for s in (s for s in sites if s.name in file.r):
+        values = (s.adapter.r, s.adapter.alpha, s.adapter.rslora), (file.r[s.name], file.alpha[s.name], file.rslora)
+        mine, its = (f"r={r}, alpha={alpha:g}, alpha/{'sqrt(r)' if rslora else 'r'}" for r, alpha, rslora in values)
+        if values[0] != values[1]:
             raise ValueError(
-                f"{s.name} has r={mine[0]}, alpha={mine[1]:g}, {rule[mine[2]]}; the file has r={its[0]}, "
-                f"alpha={its[1]:g}, {rule[its[2]]}. Load it into the plain base (remove_lora first). The model is "
-                "unchanged."
+                f"{s.name} has {mine}; the file has {its}. Load it into the plain base (remove_lora first). The model "
+                "is unchanged."
             )
     if not sites:
         by_name = {c.name: c for c in candidates(model)}
-        plans = [Plan(by_name[n], 1, file.alpha[n], file.dropout if by_name[n].wrap else 0.0) for n in file.r]
+        plans = [(by_name[n], 1, file.alpha[n], file.dropout if by_name[n].wrap else 0.0) for n in file.r]
         with torch.random.fork_rng(devices=[]):  # what add_lora draws is overwritten: leave the reader's seed alone
             attach(model, plans, file.rslora)
         for s in adapted(model):  # a file may hold ranks above the weight's smaller side, which add_lora refuses
             s.adapter.set_factors(*(file.state[f"{s.name}.lora_{f}"] for f in "AB"), alpha=file.alpha[s.name])
     load_adapter_state(model, file.state)
     for path, module in _saved_layers(model, list(file.modules)).items():
-        if path in file.modules:
-            module.load_state_dict(file.modules[path])
+        module.load_state_dict(file.modules[path])
     return [s.name for s in adapted(model)]

@@ -332,11 +332,9 @@ def why_not_merge(base: nn.Module) -> str | None:
 
 def why_not_fold(module: nn.Module, tensor: str) -> str | None:
     """The reason why a number written into `module.<tensor>` would not be the one that is read, or None."""
-    if torch.nn.utils.parametrize.is_parametrized(module, tensor) or not isinstance(
-        module._parameters.get(tensor), nn.Parameter
-    ):
-        return f"its {tensor} is computed by something else (pruning, weight_norm, spectral_norm?); take that off first"
-    return None
+    if isinstance(module._parameters.get(tensor), nn.Parameter):  # a parametrized one lies elsewhere
+        return None
+    return f"its {tensor} is computed by something else (pruning, weight_norm, spectral_norm?); take that off first"
 
 
 def why_not(module: nn.Module, tensor: str) -> str | None:
@@ -344,10 +342,8 @@ def why_not(module: nn.Module, tensor: str) -> str | None:
     weight = getattr(module, tensor)
     if nn.parameter.is_lazy(weight):
         return "it is a lazy layer whose shape is not known yet; run one batch through the model first"
-    if torch.nn.utils.parametrize.is_parametrized(module, tensor):
-        return f"its {tensor} is parametrized already; remove that parametrization first"
-    if not isinstance(weight, nn.Parameter):
-        return f"its {tensor} is computed by something else (an old-style weight_norm?), not a parameter"
+    if computed := why_not_fold(module, tensor):
+        return computed
     if weight.is_meta:
         return "its weight is on the meta device and holds no numbers; load the model first"
     if not weight.numel():

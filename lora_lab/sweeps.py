@@ -53,12 +53,11 @@ class Run:
 
 @dataclass(eq=False, repr=False)
 class Sweep:
-    """The runs of a grid, chosen by `runs` and `run`. interrupted: stopped by hand, so that they have fewer steps."""
+    """The runs of a grid, chosen by `runs` and `run`."""
 
     axes: dict[str, list]  # {"r": its values, …}
     data: tuple[nn.Linear, Tensor, Tensor]  # base, X, y
     settings: dict[str, object]  # the rest, as `sweep` was called
-    interrupted: bool = False
     _runs: list[Run] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -151,27 +150,21 @@ def _train_all(result: Sweep, progress: str | None) -> None:
     stopped: dict[tuple[int, int], tuple] = {}  # where diverged: at which step, with which A and B
 
     rows_of_seeds = zip(*(batches(len(X), batch_size, seed) for seed in seeds))
-    try:
-        with progress_bar(steps, progress) as bar:
-            for step, rows in zip(range(steps), rows_of_seeds):
-                rows = torch.stack(rows).to(X.device)  # (S, m)
-                x, wanted = X[rows], residual[rows].mT.unsqueeze(1)  # (S, m, d_in), (S, 1, d_out, m)
-                losses, *gradients = _losses_and_gradients(A, B, scaling, x, wanted, by_rank)
-                for s, i in (~losses.isfinite()).nonzero().tolist():  # the others go on: none reads another's rows
-                    if (s, i) not in stopped:
-                        stopped[s, i] = (step, *(M.clone() for M in factors(s, i)))
-                decay = (1 + math.cos(math.pi * step / steps)) / 2 if schedule == "cosine" else 1.0
-                for M, gradient, (m, v) in zip((A, B), gradients, moments):
-                    if optimizer == "adam":
-                        gradient = _adam(gradient, m, v, step + 1)
-                    M.addcmul_(gradient, rate, value=-decay)
-                all_losses.append(losses)
-                bar.update()
-    except KeyboardInterrupt:
-        if not all_losses:
-            raise
-        result.interrupted = True
-        print(f"interrupted after {len(all_losses)} of {steps} steps; the sweep keeps what it has so far")
+    with progress_bar(steps, progress) as bar:
+        for step, rows in zip(range(steps), rows_of_seeds):
+            rows = torch.stack(rows).to(X.device)  # (S, m)
+            x, wanted = X[rows], residual[rows].mT.unsqueeze(1)  # (S, m, d_in), (S, 1, d_out, m)
+            losses, *gradients = _losses_and_gradients(A, B, scaling, x, wanted, by_rank)
+            for s, i in (~losses.isfinite()).nonzero().tolist():  # the others go on: none reads another's rows
+                if (s, i) not in stopped:
+                    stopped[s, i] = (step, *(M.clone() for M in factors(s, i)))
+            decay = (1 + math.cos(math.pi * step / steps)) / 2 if schedule == "cosine" else 1.0
+            for M, gradient, (m, v) in zip((A, B), gradients, moments):
+                if optimizer == "adam":
+                    gradient = _adam(gradient, m, v, step + 1)
+                M.addcmul_(gradient, rate, value=-decay)
+            all_losses.append(losses)
+            bar.update()
 
     curves = torch.stack(all_losses)  # (steps, S, ranks * k)
     for i, (r, (alpha, lr, rule)) in enumerate(product(ranks, choices)):

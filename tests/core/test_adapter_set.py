@@ -137,8 +137,8 @@ def test_combined_factors_are_the_sum_of_the_updates(parts, rows, cols):
         (lambda s: combine([{"0.lora_A": s["0.lora_A"]}]), "not an adapter's state"),
         (lambda s: combine([s, {k: t[:, :1] for k, t in s.items()}]), "different shapes"),
         (lambda s: truncate_state({}, 1), "not an adapter's state"),
-        (lambda s: truncate(torch.ones(3, 4), 0), "r=0 is not a rank of a 3 x 4 matrix: choose 1 to 3"),
-        (lambda s: truncate(torch.ones(3, 4), 4), "r=4 is not a rank"),
+        (lambda s: truncate(torch.ones(3, 4), 0), "r=0 does not fit the matrix, 3 x 4: .*1 <= r <= 3"),
+        (lambda s: truncate(torch.ones(3, 4), 4), "r=4 does not fit the matrix"),
         (lambda s: truncate(torch.ones(3), 1), "needs a finite .rows, cols. matrix"),
         (lambda s: truncate(torch.full((3, 4), math.inf), 1), "needs a finite"),
     ],
@@ -196,7 +196,7 @@ def test_switching_puts_each_adapter_in_and_the_base_back(animal):
             site.adapter.enabled = False
         for name in reversed(NAMES):
             adapters.use(name)
-            assert torch.equal(output(model, inputs), wanted[name]) and adapters.active == {name: 1.0}
+            assert torch.equal(output(model, inputs), wanted[name])
         adapters.use({})
         assert torch.equal(output(model, inputs), base)
 
@@ -269,7 +269,7 @@ def test_a_kept_adapter_does_not_change_with_the_model():
     adapters["half"]["0.lora_A"].zero_()
     assert all(torch.equal(t, kept[k]) for k, t in adapters["half"].items())
     adapters.remove("half")
-    assert "half" not in adapters and len(adapters) == len(NAMES) - 1 and list(adapters) == list(NAMES[1:])
+    assert adapters.names == list(NAMES[1:])
 
 
 @pytest.mark.parametrize(

@@ -486,7 +486,7 @@ def ambiguous_lstms() -> nn.Module:
 @pytest.mark.parametrize(
     "build, sentence",
     [
-        (mlp, "no LoRA adapter, so there is nothing to save"),
+        (mlp, "carries no LoRA adapter"),
         (poisoned, "2 holds NaN or infinity"),
         (two_rules, "one rule for all"),
         (two_ranks_in_one_attention, "one r and one alpha for all weights of attn"),

@@ -218,7 +218,7 @@ class Own(nn.Linear):
         (lambda: nn.LazyLinear(5), "lazy layer"),
         (lambda: nn.Linear(7, 5, device="meta"), "meta device"),
         (lambda: nn.Linear(7, 5, dtype=torch.complex64), "floating-point"),
-        (lambda: torch.nn.utils.parametrizations.weight_norm(nn.Linear(7, 5)), "parametrized already"),
+        (lambda: torch.nn.utils.parametrizations.weight_norm(nn.Linear(7, 5)), "its weight is computed by something else"),
     ],
 )
 def test_a_base_that_is_no_plain_linear_is_refused(base, sentence):

@@ -169,24 +169,6 @@ def test_bad_data_gets_a_sentence():
             sweep(base, X, y, r=1, alpha=1, lr=0.1, progress=None)
 
 
-def test_interrupt_keeps_what_is_there(monkeypatch, capsys):
-    calls, real = [], torch.randperm
-
-    def randperm(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 3:  # five batches an epoch: the third epoch starts with step 10
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    full = swept()
-    monkeypatch.setattr(torch, "randperm", randperm)
-    part = swept()
-    assert part.interrupted and not full.interrupted
-    for some, every in zip(part.runs(), full.runs()):
-        assert torch.equal(some.losses, every.losses[:10]) and math.isfinite(some.loss)
-    assert "interrupted after 10 of 25 steps" in capsys.readouterr().out
-
-
 # ---- the scaling rules
 
 
