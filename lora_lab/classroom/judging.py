@@ -106,10 +106,6 @@ class Exercise:
         """Whether a function is wanted; otherwise a value."""
         return bool(self.arguments)
 
-    def complaint(self, answer: object) -> str:
-        """What is wrong with an answer, in a sentence; "" if it is right. Raises NotAttempted."""
-        return complaint(self, answer)
-
     def stub(self, number: str) -> str:
         """The cell as the page gives it."""
         return (function_cell if self.is_function else value_cell)(self.reference, number, solved=False)
@@ -117,6 +113,31 @@ class Exercise:
     def solution(self, number: str) -> str:
         """The cell as it should be."""
         return (function_cell if self.is_function else value_cell)(self.reference, number, solved=True)
+
+    def complaint(self, answer: object) -> str:
+        """What is wrong with an answer, in a sentence; "" if it is right. Raises NotAttempted."""
+        if has_dots(answer):
+            raise NotAttempted
+        if self.is_function and not callable(answer):
+            return f"the answer is {shown(answer)}; the function itself is wanted, without calling it."
+        if not self.is_function and callable(answer):
+            return "the answer is a function; a value is wanted: call it, and pass what it returns."
+        function = self.as_function(answer)
+        outcomes = [run(function, case, self.arguments) for case in self.cases]
+        if any(has_dots(outcome.value) or STUMBLED.search(str(outcome.error)) for outcome in outcomes):
+            raise NotAttempted
+        faults = [_fault(self, case, outcome) for case, outcome in zip(self.cases, outcomes)]
+        if any(faults):
+            return _known_mistake(self, outcomes) or next(fault for fault in faults if fault)
+        if changed := [name for outcome in outcomes for name in outcome.changed if name not in self.may_change]:
+            return (
+                f"the result is right, but your function changes `{changed[0]}` in place: whoever calls it finds "
+                f"another `{changed[0]}` afterwards. Make a new one."
+            )
+        return _wrong_way(self, answer) if self.trains or self.avoids else ""
+
+    def as_function(self, answer: object) -> Callable:
+        return answer if self.is_function else lambda: answer
 
 
 def exercise(**fields) -> Callable[[Callable], Exercise]:
@@ -150,41 +171,15 @@ def run(function: Callable, case: tuple, names: Sequence[str]) -> Outcome:
     return Outcome(value, None, arguments, tuple(changed))
 
 
-def complaint(exercise: Exercise, answer: object) -> str:
-    """What is wrong with an answer, in a sentence; "" if it is right. Raises NotAttempted."""
-    if has_dots(answer):
-        raise NotAttempted
-    if exercise.is_function and not callable(answer):
-        return f"the answer is {shown(answer)}; the function itself is wanted, without calling it."
-    if not exercise.is_function and callable(answer):
-        return "the answer is a function; a value is wanted: call it, and pass what it returns."
-    function = answer if exercise.is_function else lambda: answer
-    outcomes = [run(function, case, exercise.arguments) for case in exercise.cases]
-    if any(has_dots(outcome.value) or STUMBLED.search(str(outcome.error)) for outcome in outcomes):
-        raise NotAttempted
-    faults = [_fault(exercise, case, outcome) for case, outcome in zip(exercise.cases, outcomes)]
-    if any(faults):
-        return _known_mistake(exercise, outcomes) or next(fault for fault in faults if fault)
-    for outcome in outcomes:
-        for name in set(outcome.changed) - set(exercise.may_change):
-            return (f"the result is right, but your function changes `{name}` in place: whoever calls it finds "
-                    f"another `{name}` afterwards. Make a new one.")
-    return _wrong_way(exercise, answer) if exercise.trains or exercise.avoids else ""
-
-
 def _known_mistake(exercise: Exercise, outcomes: list[Outcome]) -> str:
     """The sentence of the first known mistake that gives what the answer gives, in every case; "" if there is none."""
+    if all(outcome.error for outcome in outcomes):
+        return ""  # a shape that fits nowhere is like any other
     for sentence, mistake in exercise.mistakes.items():
-        function = mistake if exercise.is_function else lambda value=mistake: value
-        only_errors = True  # a shape that fits nowhere is like any other
-        for case, outcome in zip(exercise.cases, outcomes):
-            of_mistake = run(function, case, exercise.arguments)
-            only_errors = only_errors and of_mistake.error is not None
-            if not _same(outcome, of_mistake, exercise):
-                break
-        else:
-            if not only_errors:
-                return sentence
+        function, names = exercise.as_function(mistake), exercise.arguments
+        pairs = ((outcome, run(function, case, names)) for case, outcome in zip(exercise.cases, outcomes))
+        if all(_same(*pair, exercise) for pair in pairs):
+            return sentence
     return ""
 
 
@@ -206,10 +201,11 @@ def _fault(exercise: Exercise, case: tuple, outcome: Outcome) -> str:
     if fault := wrong_form(got, wanted, what, any_shape=several and exercise.accept is not None):
         return fault
     arguments = outcome.arguments if exercise.may_change else case
-    if exercise.accept and several:
-        return exercise.accept(tuple(as_number(part) for part in as_list(got)), *arguments)
+    if exercise.accept and isinstance(wanted, list):
+        return exercise.accept(as_list(got), *arguments)
     if exercise.accept:
-        return exercise.accept(as_list(got) if isinstance(wanted, list) else as_number(got), *arguments)
+        result = tuple(as_number(part) for part in as_list(got)) if several else as_number(got)
+        return exercise.accept(result, *arguments)
     if equal(got, wanted, exercise.tolerance):
         return ""
     if not exercise.is_function:
