@@ -1,10 +1,7 @@
-"""Numbers that others published and the course repeats or compares with, each with its source.
+"""Numbers that others published and pages share or draw, each with its source. A subject has its own beside it.
 
 The paper   Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021, https://arxiv.org/abs/2106.09685
 S1          "Understanding LoRA with a minimal example", Posit AI blog, 2023: one linear layer, in R torch
-S2          Rajan Ghimire, "LORA (Low Rank Adaptation): A Deeper Dive", 2023: two linear layers, in PyTorch
-S3          "LoRA explained visually + PyTorch code from scratch", Umar Jamil's code: MNIST's nines
-            https://github.com/hkproj/pytorch-lora
 """
 
 from __future__ import annotations
@@ -19,19 +16,6 @@ S1_BASE = (577.1, 312.2, 155.1, 68.5, 25.7, 7.62, 1.61, 0.208, 0.0139, 0.000479)
 S1_SHIFTED = 992.7
 S1_LORA = (798.6, 485.9, 257.4, 118.5, 46.3, 14.5, 3.19, 0.426, 0.0273, 0.00130)
 
-# S2: the loss at epochs 0, 10, ..., 90, that is after 1, 11, ..., 91 passes over the data.
-S2_EPOCHS = tuple(range(1, 92, 10))
-S2_BASE = (868.4, 19.0, 1.28, 0.156, 0.0285, 0.00622, 0.00169, 0.794, 0.228, 0.233)
-S2_SHIFTED = 1013.2
-S2_LORA = (1007.5, 679.2, 317.9, 124.8, 39.6, 9.40, 1.65, 0.420, 0.322, 0.312)
-S2_MERGED = 0.305
-
-# S3: errors on MNIST's test set per digit, before and after. The counts are MNIST's own.
-S3_SIZES = (784, 1000, 2000, 10)
-S3_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
-S3_BEFORE = (33, 28, 42, 95, 19, 10, 61, 52, 19, 107)
-S3_AFTER = (53, 32, 60, 201, 186, 85, 69, 677, 193, 11)
-
 
 class Accuracy(NamedTuple):
     """GPT-3's, in %."""
@@ -39,14 +23,6 @@ class Accuracy(NamedTuple):
     wikisql: float
     mnli: float
 
-
-# The paper, Table 1: milliseconds of one forward of GPT-2 medium. {batch x length: (merged LoRA, adapters in series)}.
-TABLE1 = {
-    "32 × 512": (1449.4, (1482.0, 1492.2)),
-    "16 × 256": (338.0, (354.8, 366.3)),
-    "1 × 128": (19.8, (23.9, 25.8)),
-}
-THROUGHPUT = {"LoRA": 43.1, "full": 32.5}  # section 4.2: tokens per second and V100 while training GPT-3
 
 # The paper, Table 5: one budget of 18 million numbers, spent on different matrices.
 TABLE5 = {
@@ -90,23 +66,3 @@ TABLE7 = {
     4: Amplification(on_delta=0.32, on_own=21.67, on_random=0.02, norm=61.95, delta_norm=6.91),
     64: Amplification(on_delta=1.90, on_own=37.71, on_random=0.33, norm=61.95, delta_norm=3.57),
 }
-
-
-class Count(NamedTuple):
-    """Trained numbers that the paper prints for LoRA on q and v (its tables 2, 3 and 4), in millions."""
-
-    model: str
-    r: int
-    printed: str
-
-
-PAPER_COUNTS = (
-    Count("RoBERTa base", 8, "0.3"),
-    Count("RoBERTa large", 8, "0.8"),
-    Count("DeBERTa XXL", 16, "4.7"),
-    Count("GPT-2 medium", 4, "0.35"),
-    Count("GPT-2 large", 4, "0.77"),
-    Count("GPT-3 175B", 1, "4.7"),
-    Count("GPT-3 175B", 8, "37.7"),
-)
-PAPER_FULL_GPT3 = 175_255.8e6  # its table 4, "FT"
