@@ -21,7 +21,7 @@ every_source = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 
 @pytest.fixture(scope="module")
 def base() -> WordLM:
-    return lstm.word_base(Source(), n=4000, epochs=6, progress=None).model
+    return lstm.word_base(Source(), n=4000, epochs=6).model
 
 
 # ---------------------------------------------------------------------------------------------------------- the source

@@ -49,18 +49,16 @@ def word_loss(scores: Tensor, targets: Tensor) -> Tensor:
 
 def fit(model: WordLM, data: Sentences, **how) -> History:
     """Adam with a falling rate (cosine), in batches of 128 sentences: the one way of training here."""
-    return train(model, data.inputs, data.targets, schedule="cosine", loss=word_loss, **how)
+    return train(model, data.inputs, data.targets, schedule="cosine", loss=word_loss, progress=None, **how)
 
 
-def word_base(
-    source: Source, n: int = 20_000, *, epochs: int = 4, seed: int = 0, progress: str | None = "pretraining"
-) -> Pretrained:
+def word_base(source: Source, n: int = 20_000, *, epochs: int = 4, lr: float = 1e-2, seed: int = 0) -> Pretrained:
     """Pretrain a `WordLM` on n sentences of the source."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = WordLM()
     data = source.sample(n, seed=1000 + seed)
-    return Pretrained(model, fit(model, data, epochs=epochs, lr=1e-2, seed=seed, progress=progress))
+    return Pretrained(model, fit(model, data, epochs=epochs, lr=lr, seed=seed))
 
 
 class Way(NamedTuple):
@@ -93,11 +91,11 @@ def prepare(base: WordLM, way: Way, seed: int = 0) -> WordLM:
 
 
 def adapt(
-    base: WordLM, data: Sentences, way: Way, *, lr: float, steps: int = 200, seed: int = 0, progress: str | None = None
+    base: WordLM, data: Sentences, way: Way, *, lr: float, steps: int = 200, seed: int = 0
 ) -> tuple[WordLM, History]:
     """Adapt a copy of the base to the sentences."""
     model = prepare(base, way, seed)
-    return model, fit(model, data, steps=steps, lr=lr, seed=seed, progress=progress)
+    return model, fit(model, data, steps=steps, lr=lr, seed=seed)
 
 
 def loss_on(model: nn.Module, data: Sentences) -> float:

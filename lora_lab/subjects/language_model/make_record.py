@@ -58,8 +58,8 @@ def run(name: str, way: object, rate: float, models: list, writes: bool) -> Run:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    bases = [word_base(Source(), seed=seed, progress=None).model for seed in range(SEEDS)]
-    sweep_base = word_base(Source(), seed=SWEEP_SEED, progress=None).model
+    bases = [word_base(Source(), seed=seed).model for seed in range(SEEDS)]
+    sweep_base = word_base(Source(), seed=SWEEP_SEED).model
     runs, longest_rows = [], {}
     for name, dialect in dialects().items():
         runs.append(run(name, "before", 0, bases, True))
