@@ -69,15 +69,7 @@ WRONG = {
         ("text|a number is wanted", "820"),
     ],
     "best_loss": [
-        ("too many", lambda delta, r: torch.linalg.svdvals(delta)[r + 1 :].square().sum() / len(delta)),
-        ("too few", lambda delta, r: torch.linalg.svdvals(delta)[max(r - 1, 0) :].square().sum() / len(delta)),
-        ("what rank r explains", lambda delta, r: torch.linalg.svdvals(delta)[:r].square().sum() / len(delta)),
-        ("not squared", lambda delta, r: torch.linalg.svdvals(delta)[r:].sum() / len(delta)),
-        ("a mean over the singular values", lambda delta, r: torch.linalg.svdvals(delta)[r:].square().mean()),
-        ("divided by d_in", lambda delta, r: (torch.linalg.svdvals(delta) ** 2)[r:].sum() / delta.shape[1]),
         ("a single number|for each", lambda delta, r: torch.linalg.svdvals(delta)[r:]),
         ("share of the energy", lambda delta, r: 1 - (torch.linalg.svdvals(delta)[:r].norm() / delta.norm()) ** 2),
-        ("division by d_out", lambda delta, r: torch.linalg.svdvals(delta)[r:].square().sum()),
-        ("only the first", lambda delta, r: torch.linalg.svdvals(delta)[r].square() / len(delta)),
     ],
 }

@@ -28,9 +28,7 @@ RIGHT = {
 
 WRONG = {
     "stored_numbers": [
-        ("columns are missing", lambda d_out, d_in, r: r * d_in),
         ("rows are missing", lambda d_out, d_in, r: torch.tensor(r * d_out)),
-        ("what their product spreads to", lambda d_out, d_in, r: d_out * r * d_in),
         ("returns 6 for d_out = 2, d_in = 3, r = 1; expected is 5", lambda d_out, d_in, r: (d_out + d_in) * r + 1),
         ("TypeError: ", lambda d_out, d_in: d_out + d_in),
         ("in place 1|a single number", lambda d_out, d_in, r: (d_out * r, d_in * r)),
