@@ -6,10 +6,10 @@ and its place in its subject's file.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,22 +154,14 @@ def read_progress() -> dict[str, str]:
 def keep(name: str, verdict: str) -> None:
     """Note a verdict. What was right once stays right. A file that is not ours is never overwritten; nothing is
     written where that is not allowed, and the page goes on."""
-    try:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         path, kept = progress_file(), read_progress()
         if path.exists() and not kept and path.read_text(encoding="utf-8").strip() not in ("", "{}"):
             return  # damaged, or somebody else's file
-        if kept.get(name) in ("right", verdict):
-            return
-        kept[name] = verdict
-        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as f:
-                f.write(json.dumps(dict(sorted(kept.items())), indent=1))
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except (OSError, ValueError, RuntimeError):
-        return
+        if kept.get(name) not in ("right", verdict):
+            draft = path.with_name(f"{path.name}.new")
+            draft.write_text(json.dumps(dict(sorted({**kept, name: verdict}.items())), indent=1), encoding="utf-8")
+            draft.replace(path)
 
 
 def progress() -> None:
