@@ -21,12 +21,13 @@ def taste_panel(delta: Tensor, ranks: Sequence[int]) -> LiveFigure:
         copy = view.copy(r)
         shown = {f"the best rank-{r} copy of ΔW": copy, "what it misses": view.delta - copy}
         if not fig.axes:
-            place = {"left": 0.08, "right": 0.98, "bottom": 0.09, "top": 0.94, "hspace": 0.45}
-            axes = fig.subplots(2, 1, gridspec_kw=place)
+            place = {"left": 0.03, "right": 0.99, "bottom": 0.13, "top": 0.86, "wspace": 0.1}
+            axes = fig.subplots(1, 2, gridspec_kw=place)
             for ax, (title, M) in zip(axes, shown.items(), strict=True):
                 figures.heatmap(M, ax, title=title, limit=limit, colorbar=False)
+                ax.set(xlabel="", ylabel="")  # the picture is the first of the course and stands on its first screen
         for ax, (title, M) in zip(fig.axes, shown.items(), strict=True):
             figures.update_heatmap(ax, M, title, limit)
         return view.caption(r)
 
-    return LiveFigure(draw, {"r": choice("rank r", ranks)}, name="low-rank copy", figsize=(7.5, 5.6), keep=True)
+    return LiveFigure(draw, {"r": choice("rank r", ranks)}, name="low-rank copy", figsize=(11, 2.1), keep=True)
