@@ -60,34 +60,11 @@ def test_pytest_collects_pages_only(course):
     assert f"<IPyNbFile {PAGE}.ipynb>" in done.stdout and "1 test collected" in done.stdout, done.stdout
 
 
-def git(cwd, *arguments):
-    own = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false",
-           "-c", "init.defaultBranch=main", "-c", "core.hooksPath=/dev/null"]
-    return subprocess.run(["git", *own, *arguments], cwd=cwd, capture_output=True, text=True, check=True).stdout
+@pytest.mark.skipif(not (pages.ROOT / ".git").exists(), reason="a copy without git")
+def test_an_update_leaves_learners_notebooks_alone():
+    """`git pull` changes and complains of nothing that git ignores: my_notebooks/, and copies beside the pages."""
 
+    def ignored(name):
+        return subprocess.run(["git", "check-ignore", "-q", f"{name}.ipynb"], cwd=pages.ROOT).returncode == 0
 
-@pytest.mark.skipif(not shutil.which("git"), reason="no git here")
-def test_an_update_leaves_learners_notebooks_alone(tmp_path):
-    """The course moves on while a learner has a copy; `git pull` brings the new page and conflicts with nothing."""
-    upstream, clone = tmp_path / "upstream", tmp_path / "clone"
-    (upstream / "notebooks").mkdir(parents=True)
-    shutil.copy(pages.ROOT / ".gitignore", upstream)
-    (upstream / "notebooks" / "00_page.ipynb").write_text("old page")
-    git(upstream, "init", "-q")
-    git(upstream, "add", "-A")
-    git(upstream, "commit", "-q", "-m", "one")
-    git(tmp_path, "clone", "-q", str(upstream), str(clone))
-
-    shutil.copytree(clone / "notebooks", clone / "my_notebooks")  # as the README says
-    mine = [clone / "my_notebooks" / "00_page.ipynb", clone / "notebooks" / "00_page-Copy1.ipynb"]
-    for file in mine:
-        file.write_text("my answers")
-    assert git(clone, "status", "--porcelain") == ""
-
-    (upstream / "notebooks" / "00_page.ipynb").write_text("new page")
-    git(upstream, "add", "-A")
-    git(upstream, "commit", "-q", "-m", "two")
-    git(clone, "pull", "-q", "--ff-only")
-    assert (clone / "notebooks" / "00_page.ipynb").read_text() == "new page"
-    assert [file.read_text() for file in mine] == ["my answers"] * 2
-    assert git(clone, "status", "--porcelain") == ""
+    assert all(ignored(name) for name in LEARNERS[:3]) and not ignored(f"notebooks/{PAGE}")
