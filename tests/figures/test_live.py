@@ -119,6 +119,8 @@ def test_a_menu_is_never_a_drop_down_list():
     assert isinstance(menu("dtype", ["float32", "bfloat16"]), w.ToggleButtons)
     assert isinstance(menu("cause", ["a long sentence about a cause"] * 2), w.SelectionSlider)
     assert menu("task", ["one", "two"], "two").value == "two"
+    files = (pages.ROOT / "lora_lab").rglob("*.py")
+    assert not [file.name for file in files if "Dropdown" in file.read_text(encoding="utf-8")]
 
 
 def pixels(png: bytes) -> np.ndarray:
