@@ -89,21 +89,27 @@ def names_made(source: str) -> set[str]:
     return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
 
 
-def where_made(name: str, page: Page) -> str:
-    """Which section's cells make a name, and the call that brings it; "" if the page does not make it."""
-    for i, (kind, source) in enumerate(cells_of(page)):
+def where_made(name: str, page: Page, cell: str = "") -> str:
+    """Which section's cells make a name, and the call that brings it; "" if the page does not make it.
+
+    cell: what was run. If it is a cell of the page, the call brings all that is above its section.
+    """
+    cells = cells_of(page)
+    here = next((i for i, (_, source) in enumerate(cells) if source.strip() == cell.strip()), 0)
+    for i, (kind, source) in enumerate(cells):
         if kind == "code" and name in names_made(source):
-            above = [section.number for section in sections(page) if section.cell < i]
-            below = [section.number for section in sections(page) if section.cell > i]
-            place = f"section {above[-1]}" if above else "the page's first cells"
-            call = f", or call lora_lab.catch_up({below[0]!r})" if below else ""
+            above = [section for section in sections(page) if section.cell < i]
+            below = [section for section in sections(page) if section.cell > i]
+            up_to_here = [section for section in below if section.cell < here] or below[:1]
+            place = f"section {above[-1].number}" if above else "the page's first cells"
+            call = f", or call lora_lab.catch_up({up_to_here[-1].number!r})" if below else ""
             return f"`{name}` is made in {place}: run the cells there{call}."
     return ""
 
 
 def _show_name_error(shell, kind, error, traceback, tb_offset=None) -> None:
     with contextlib.suppress(Exception):  # the learner's error is shown, whatever happens here
-        if note := where_made(error.name, find_page(begun_page)):
+        if note := where_made(error.name, find_page(begun_page), shell.user_ns["In"][-1]):
             error.add_note(note)
     shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 

@@ -20,6 +20,7 @@ CELLS = [
     ("code", "def twice():\n    return 2 * x\n\n\ny = twice()"),
     ("code", "z = missing"),
     ("markdown", "## Third"),
+    ("code", "print(x, y)"),
 ]
 
 
@@ -85,6 +86,8 @@ def test_a_name_that_is_missing_says_where_it_is_made_and_what_brings_it(capsys,
     }.items():
         assert isinstance(shell.run_cell(f"def f():\n    return {name}\nf()").error_in_exec, NameError)
         assert said in capsys.readouterr().out
+    shell.run_cell("print(x, y)", store_history=True)
+    assert "lora_lab.catch_up('04.3')" in capsys.readouterr().out, "a cell of the page: all that is above its section"
     for source in ("nowhere", "def f():\n    x += 1\nf()"):
         shell.run_cell(source)
         out = capsys.readouterr().out
