@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_adapters import gap, randomise
+from test_adapters import adapt, gap, randomise
 from torch import nn
 from zoo import ZOO, mlp, output, replaced
 
@@ -22,8 +22,8 @@ from lora_lab import (
     delta_weights,
     load_adapter,
     load_adapter_state,
+    lora_parameters,
     merge,
-    remove_lora,
     save_adapter,
     set_scale,
     truncate,
@@ -225,40 +225,74 @@ def test_a_weighted_sum_is_the_sum_of_the_deltas(animal):
     assert [s.adapter.r for s in adapted(model)] == [min(6, limit) for limit in limits]
 
 
-def test_adapters_of_another_rank_and_scaling_are_added_right(tmp_path):
-    base, inputs = ZOO["mlp"].model().eval(), ZOO["mlp"].inputs()
-    deltas = []
-    for i, (r, alpha, rslora) in enumerate(((1, 5.0, False), (4, 8.0, True))):
-        one = ZOO["mlp"].model()
-        add_lora(one, r, alpha, rslora=rslora)
-        randomise(one, seed=i)
-        save_adapter(one, tmp_path / str(i))
-        deltas.append(delta_weights(one))
-    add_lora(base, 2, 3.0)
-    untouched = output(base, inputs)
-    adapters = AdapterSet(base)
-    for i in "01":
-        adapters.load(i, tmp_path / i)
-    assert torch.equal(output(base, inputs), untouched)
-    for i in (0, 1):
-        adapters.use(str(i))
-        assert all(gap(d, deltas[i][n]) < 1e-6 for n, d in delta_weights(base).items())
-    adapters.use({"0": 0.5, "1": 2.0})
-    total = combine_deltas(deltas, [0.5, 2.0])
-    assert all(gap(d, total[n]) < 1e-5 for n, d in delta_weights(base).items())
-    (x,) = inputs
-    with torch.no_grad():
-        served = adapters.serve(x, ["0", "1", "0"])
-        for i, row in enumerate("010"):
-            adapters.use(row)
-            assert gap(served[i], base(x)[i]) < 1e-5
-    adapters.use({"0": 0.5, "1": 2.0})
-    save_adapter(base, tmp_path / "sum")
-    fresh = ZOO["mlp"].model()
-    load_adapter(fresh, tmp_path / "sum")
-    assert gap(output(fresh, inputs), output(base, inputs)) < 1e-5
-    remove_lora(base)
-    assert torch.equal(output(base, inputs), output(ZOO["mlp"].model(), inputs))
+@pytest.mark.parametrize("in_use", ["one", "two", {}, {"one": 0.5, "two": 2.0}], ids=str)
+def test_adapters_of_other_ranks_and_scalings_and_copies_of_them_stay_what_they_are(in_use, tmp_path):
+    """Whatever is in use, while the model's alpha/r stays."""
+    model, deltas = mlp().eval(), {}
+    base = copy.deepcopy(model)
+    for name, r, alpha, rslora in (("one", 1, 8.0, False), ("two", 4, 2.0, True)):
+        other = copy.deepcopy(model)
+        add_lora(other, r, alpha, rslora=rslora)
+        save_adapter(randomise(other, seed=r), tmp_path / name)
+        deltas[name] = delta_weights(other)
+    add_lora(model, 2, 3.0)
+    adapters, x = AdapterSet(model), torch.randn(3, 7)
+    for name in deltas:
+        adapters.load(name, tmp_path / name)
+    assert torch.equal(model(x), base(x)), "loading changes nothing"
+
+    adapters.use(in_use)
+    adapters.add("copy", adapters["one"])
+    adapters.add("sum", combine([adapters["one"], adapters["two"]], [2.0, -1.0]))
+    adapters.use("sum")
+    adapters.add("again", adapter_state(model))
+    total = combine_deltas(list(deltas.values()), [2.0, -1.0])
+    wanted = {**deltas, "copy": deltas["one"], "sum": total, "again": total}
+    served = adapters.serve(x, ["one", "two", None])
+    for i, (name, its) in enumerate(wanted.items()):
+        adapters.use(name)
+        assert all(gap(d, its[n]) < 1e-5 for n, d in delta_weights(model).items()), name
+        assert i > 1 or gap(served[i], model(x)[i]) < 1e-5
+    adapters.use({"one": 2.0, "two": -1.0})
+    assert all(gap(d, total[n]) < 1e-5 for n, d in delta_weights(model).items())
+    assert [s.adapter.scaling for s in adapted(model)] == [1.5, 1.5]
+    fresh = copy.deepcopy(base)
+    load_adapter(fresh, save_adapter(model, tmp_path / "sum"))
+    assert gap(fresh(x), model(x)) < 1e-5
+
+
+def test_adapters_of_different_layers_in_one_set(tmp_path):
+    base, x = mlp().eval(), torch.randn(4, 7)
+    singles = {target: adapt(base, target_modules=target) for target in ("0", "2")}
+    model = copy.deepcopy(base)
+    add_lora(model, 2, 3.0)
+    adapters = AdapterSet(model)
+    both = copy.deepcopy(base)
+    for target, single in singles.items():
+        adapters.load(target, save_adapter(single, tmp_path / target))
+        adapters.use(target)
+        assert torch.equal(model(x), single(x)) and {key[0] for key in adapters[target]} == {target}
+        both[int(target)].weight.data += delta_weights(single)[target]
+    adapters.use({"0": 1.0, "2": 1.0})
+    assert gap(model(x), both(x)) < 1e-5
+    served = adapters.serve(x, ["0", "2", None, "0"])
+    wanted = torch.stack([singles["0"](x)[0], singles["2"](x)[1], base(x)[2], singles["0"](x)[3]])
+    assert gap(served, wanted) < 1e-5
+    with pytest.raises(ValueError, match="not wanted: 9.lora_A"):
+        adapters.add("new", {"9.lora_A": torch.ones(1, 7), "9.lora_B": torch.ones(6, 1)})
+
+
+def test_entries_of_a_set_follow_the_model():
+    model = adapt(mlp())
+    adapters = AdapterSet(model)
+    adapters.add("one")
+    adapters.add("two", adapters["one"])
+    model.to("meta")
+    adapters.use({"one": 0.5, "two": 2.0})  # another rank, hence new tensors
+    assert model[0].r == 4 and {p.device.type for p in lora_parameters(model)} == {"meta"}
+    adapters.use("one")
+    assert {p.device.type for p in lora_parameters(model)} == {"meta"}
+    assert {t.device.type for t in adapters._entries["one"].state.values()} == {"cpu"}
 
 
 def test_a_kept_adapter_does_not_change_with_the_model():
@@ -333,3 +367,12 @@ def test_a_model_that_cannot_be_served_by_row_gets_a_sentence(name):
     with pytest.raises(ValueError, match=sentence):
         adapters.serve(x, ["half"] * len(x))
     assert torch.equal(output(model, (x,)), before)
+
+
+def test_rows_that_are_not_batch_first_are_refused():
+    model = nn.Sequential(nn.Flatten(0, 1), nn.Linear(7, 6))
+    add_lora(model, 2, 3.0)
+    adapters = AdapterSet(model.eval())
+    adapters.add("one")
+    with pytest.raises(ValueError, match="1 gets an input of 6 rows, not 2: it is not batch first"):
+        adapters.serve(torch.randn(2, 3, 7), ["one", None])

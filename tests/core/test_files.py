@@ -6,15 +6,14 @@ import copy
 import errno
 import json
 import os
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_adapters import ALPHA, R, adapt, deltas_by_hand, gap, randomise
+from test_adapters import ALPHA, R, adapt, randomise
 from torch import nn
-from zoo import ZOO, LanguageModel, Nested, fingerprint, mlp, output, replaced
+from zoo import ZOO, LanguageModel, Nested, fingerprint, mlp, output
 
 from lora_lab import (
     LoRALinear,
@@ -184,124 +183,6 @@ def test_a_large_weight_is_sampled_over_its_whole_length():
     assert base_fingerprint(model) != before
 
 
-# ------------------------------------------------------------------------------------------------------------ PEFT
-
-
-class Inner(nn.Module):
-    """PEFT adapts no model that is one bare layer."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.inner = model
-
-    def forward(self, *inputs):
-        return self.inner(*inputs)
-
-
-# What PEFT 0.21 does otherwise, although the tensors agree.
-GROUPS = (
-    "conv1d_groups",
-    "conv2d_groups",
-    "conv3d_groups",
-)  # refuses: its factors of a grouped convolution are no matrix BA
-SEPARATE = ("attention_kv", "attention_kv_no_bias")  # refuses separate query, key and value weights
-ONLY_MERGED = ("conv2d", "shared")  # its conv A pads with zeros, not circularly; a shared layer is adapted in one place
-ATTENTION = [n for n in ZOO if ("attention" in n or "coder" in n) and n not in SEPARATE]
-STAND_IN = ("fan_in_fan_out",)  # PEFT knows transformers' own Conv1D only: tests/subjects/test_files_and_costs.py
-PLAIN = [n for n in ZOO if n not in (*GROUPS, *SEPARATE, *ONLY_MERGED, *ATTENTION, *STAND_IN)]
-
-
-@pytest.fixture
-def peft():
-    module = pytest.importorskip("peft", reason="PEFT is optional: pip install 'peft==0.21.*' transformers")
-    if not module.__version__.startswith("0.21."):
-        pytest.skip(f"written for PEFT 0.21, this is {module.__version__}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield module
-
-
-def saved(name: str, folder: Path) -> tuple[nn.Module, tuple]:
-    torch.manual_seed(0)
-    model = Inner(ZOO[name].model())
-    add_lora(model, R, ALPHA)
-    save_adapter(randomise(model), folder)
-    return model.train(), ZOO[name].inputs()
-
-
-def into_peft(peft, name: str, folder: Path) -> nn.Module:
-    return peft.PeftModel.from_pretrained(Inner(ZOO[name].model()), folder).train()
-
-
-@pytest.mark.parametrize("name", PLAIN)
-def test_peft_computes_the_same_from_our_folder(peft, name, tmp_path):
-    model, inputs = saved(name, tmp_path)
-    theirs = into_peft(peft, name, tmp_path)
-    kept = peft.get_peft_model_state_dict(theirs)
-    tensors = load_file(tmp_path / WEIGHTS)
-    assert kept.keys() == tensors.keys() and all(torch.equal(t, kept[k]) for k, t in tensors.items())
-    with adapters_disabled(model):
-        before = output(model, inputs)
-    wanted = output(model, inputs)
-    assert gap(before, wanted) > 3 * ZOO[name].tolerance
-    assert gap(output(theirs, inputs), wanted) < ZOO[name].tolerance
-
-
-@pytest.mark.parametrize("name", PLAIN)
-def test_we_compute_the_same_from_pefts_folder(peft, name, tmp_path):
-    model, inputs = saved(name, tmp_path / "ours")
-    theirs = into_peft(peft, name, tmp_path / "ours")
-    for i, (key, p) in enumerate(theirs.named_parameters()):
-        if "lora_" in key:
-            p.data = 0.4 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i)).to(p.dtype)
-    theirs.save_pretrained(tmp_path / "theirs")
-    fresh = Inner(ZOO[name].model()).train()
-    load_adapter(fresh, tmp_path / "theirs")
-    save_adapter(fresh, tmp_path / "again")
-    assert gap(output(fresh, inputs), output(theirs, inputs)) < ZOO[name].tolerance
-    again, first = (load_file(tmp_path / f / WEIGHTS) for f in ("again", "theirs"))
-    assert again.keys() == first.keys() and all(torch.equal(t, again[k]) for k, t in first.items())
-
-
-@pytest.mark.parametrize("name", [*ONLY_MERGED, *PLAIN])
-def test_peft_merges_our_folder_into_the_same_weights(peft, name, tmp_path):
-    model, inputs = saved(name, tmp_path)
-    merged = into_peft(peft, name, tmp_path).merge_and_unload()
-    assert gap(output(merged, inputs), output(model, inputs)) < ZOO[name].tolerance
-
-
-@pytest.mark.parametrize("name", ATTENTION)
-def test_peft_reads_our_attention_and_counts_out_proj_once_or_twice(peft, name, tmp_path):
-    """PEFT 0.21.2 merges out_proj's update twice (huggingface/peft#3774), in every forward. The tensors are right."""
-    model, inputs = saved(name, tmp_path)
-    theirs = into_peft(peft, name, tmp_path)
-    kept, tensors = peft.get_peft_model_state_dict(theirs), load_file(tmp_path / WEIGHTS)
-    assert kept.keys() == tensors.keys() and all(torch.equal(t, kept[k]) for k, t in tensors.items())
-    base = Inner(ZOO[name].model())
-    deltas = deltas_by_hand(base, model)
-    twice = replaced(base, {k: (1 + ("out_proj" in k)) * d for k, d in deltas.items()}).train()
-    got = output(theirs, inputs)
-    assert min(gap(got, output(twice, inputs)), gap(got, output(model, inputs))) < 1e-5
-    theirs.save_pretrained(tmp_path / "theirs")
-    fresh = Inner(ZOO[name].model()).train()
-    load_adapter(fresh, tmp_path / "theirs")
-    assert same_state(fresh, model)
-
-
-@pytest.mark.parametrize("name", [*GROUPS, *SEPARATE])
-def test_peft_refuses_what_it_has_no_counterpart_for(peft, name, tmp_path):
-    saved(name, tmp_path)
-    with pytest.raises((RuntimeError, ValueError), match="size mismatch|Only same embed"):
-        into_peft(peft, name, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["linear", "embedding", "conv1d", "lstm", "gru_cell"])
-def test_peft_refuses_the_folder_of_a_bare_layer(peft, name, tmp_path):
-    save_adapter(adapt(ZOO[name].model()), tmp_path)
-    with pytest.raises(ValueError, match="No modules were targeted|top-level module|not found"):
-        peft.PeftModel.from_pretrained(ZOO[name].model(), tmp_path)
-
-
 # --------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -440,12 +321,6 @@ def test_a_layer_that_cannot_be_adapted_here_is_refused(tmp_path):
     narrow = LanguageModel()
     narrow.embedding.max_norm = 1.0
     refuse(narrow, folder, "max_norm", check_base=False)
-
-
-def test_a_grouped_convolution_from_peft_is_refused(peft, tmp_path):
-    base = Inner(ZOO["conv2d_groups"].model())
-    peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["inner"])).save_pretrained(tmp_path)
-    refuse(Inner(ZOO["conv2d_groups"].model()), tmp_path, "shape 2 x 2 x 3 x 3, got 2 x 4 x 3 x 3")
 
 
 @pytest.mark.parametrize("place", ["nothing", "a file"])

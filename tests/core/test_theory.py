@@ -182,3 +182,17 @@ def test_sgd_rate_contracts_as_predicted_and_no_other_rate_does_better(d_in, d_o
 def test_bad_arguments_are_refused_in_words(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_theory_computes_in_float64_on_the_cpu_whatever_the_default_device_is():
+    delta, X = torch.randn(5, 7), torch.randn(20, 7)
+
+    def numbers() -> tuple:
+        return rank_floor(delta, 2, X), shift_loss(delta, X), energy_rank(delta)
+
+    wanted = numbers()
+    torch.set_default_device("meta")
+    try:
+        assert numbers() == wanted
+    finally:
+        torch.set_default_device("cpu")
