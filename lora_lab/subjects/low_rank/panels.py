@@ -1,4 +1,4 @@
-"""Pages 00 and 02: a matrix, its best rank-r copy, and what the copy misses."""
+"""Pages 00 and 02: a matrix as a stack of rank-1 pieces, its best rank-r copy, and what the copy misses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class LowRankView:
     def copy(self, r: int) -> Tensor:
         return ((self.U[:, :r] * self.S[:r]) @ self.Vh[:r]).float()
 
+    def piece(self, i: int) -> Tensor:
+        """The i-th largest rank-1 piece, counted from 1: a column times a row times its singular value."""
+        return self.copy(i) - self.copy(i - 1)
+
     def error(self, r: int) -> float:
         """||delta - copy|| / ||delta||, from the singular values that were cut off (Eckart-Young)."""
         return float((self.S[r:].square().sum() / self.S.square().sum()).sqrt())
@@ -29,12 +33,14 @@ class LowRankView:
     def numbers(self, r: int) -> int:
         return costs.lora_numbers(*self.delta.shape, r)
 
+    def missing(self, r: int) -> str:
+        error = 100 * self.error(r)
+        return "nothing is missing" if error < 0.01 else f"{error:.2g} % of the norm is missing"
+
     def caption(self, r: int) -> str:
         full = self.delta.numel()
         share = 100 * self.numbers(r) / full
-        error = 100 * self.error(r)
-        missing = "nothing is missing" if error < 0.01 else f"{error:.2g} % of the norm is missing"
-        return f"{self.numbers(r):,} numbers instead of {full:,} ({share:.3g} %); {missing}"
+        return f"{self.numbers(r):,} numbers instead of {full:,} ({share:.3g} %); {self.missing(r)}"
 
 
 def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4, 5, 8, 16, 32)) -> LiveFigure:
@@ -53,3 +59,27 @@ def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4
 
     controls = {"target": menu("target", list(views)), "r": choice("rank r", ranks)}
     return LiveFigure(draw, controls, name="target, copy, residual", figsize=(10, 3.35), keep=True)
+
+
+def stack_panel(delta: Tensor, pieces: int = 7) -> LiveFigure:
+    """Page 02: the SVD as a stack. Each piece is a column times a row; the slider adds them up, largest first."""
+    view = LowRankView(delta)
+    limit = figures.limit_of(delta)
+    nothing = torch.zeros_like(view.delta)
+
+    def draw(fig: Figure, n: int) -> str:
+        if not fig.axes:
+            grid = fig.add_gridspec(2, 6, left=0.01, right=0.99, bottom=0.02, top=0.88, wspace=0.08, hspace=0.5)
+            places = [grid[i // 4, i % 4] for i in range(pieces)] + [grid[:, 4:]]
+            for place in places:
+                ax = figures.heatmap(nothing, fig.add_subplot(place), limit=limit, colorbar=False)
+                ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        for i, ax in enumerate(fig.axes[:-1], 1):
+            added = i <= n
+            title = f"{i}: σ = {view.S[i - 1]:.0f}" if added else ""
+            figures.update_heatmap(ax, view.piece(i) if added else nothing, title, limit)
+        figures.update_heatmap(fig.axes[-1], view.copy(n), f"their sum, rank {n}", limit)
+        return f"{n} of {pieces} pieces, the last of size σ = {view.S[n - 1]:.1f}: " + view.missing(n)
+
+    controls = {"n": choice("pieces", range(1, pieces + 1))}
+    return LiveFigure(draw, controls, name="a stack of pieces", figsize=(11, 2.3), keep=True)
