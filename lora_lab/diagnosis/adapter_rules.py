@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from .evidence import FEW_STEPS, Evidence, Held
+from .evidence import Evidence, Held
 from .findings import Finding, finding
 from .reading import Adapter
 
@@ -107,7 +107,7 @@ def half_precision(e: Evidence, a: Adapter) -> Iterator[Finding]:
 
 
 def gradients(e: Evidence, a: Adapter) -> Iterator[Finding]:
-    """Factors that the optimizer holds, and that no gradient reached while it trained others, or that never moved."""
+    """Factors that the optimizer holds, and that no gradient reached while it trained others."""
     if not a.active or a.off or not a.readable:
         return
     held = {name: held for name, held in e.held(a).items() if held.p.requires_grad}
@@ -121,10 +121,6 @@ def gradients(e: Evidence, a: Adapter) -> Iterator[Finding]:
         steps = max(one.steps for one in held.values())
         after = f" in {steps} steps" if steps else ""
         yield finding("no-gradient", a.where, variant="training", factors=" and ".join(without), steps=after)
-    for name in zero:
-        if name in held and held[name].moved and held[name].steps >= FEW_STEPS:
-            lr = e.optimizers.rates("lr")
-            yield finding("hardly-moved", a.where, variant="never", steps=held[name].steps, lr=lr)
 
 
 def _left_out_by_sgd(e: Evidence, a: Adapter, held: dict[str, Held]) -> dict[str, Held]:

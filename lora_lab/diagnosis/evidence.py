@@ -24,7 +24,7 @@ class Held:
 
     def __init__(self, p: Tensor, group: dict, state: dict) -> None:
         self.p = p
-        self.rate = rate(group)
+        self.rate = float(group.get("initial_lr", group.get("lr", 0.0)))  # that a schedule started from
         self.is_adam = "betas" in group
         # plain SGD, and L-BFGS of each tensor: no state tells what happened
         self.keeps_nothing = group.get("momentum") == 0 and "nesterov" in group or "history_size" in group
@@ -47,18 +47,12 @@ class Held:
         return False if self.others_long_enough else None
 
 
-def rate(group: dict, name: str = "initial_lr") -> float:
-    """The learning rate that a schedule, if there is one, started from; name="lr": the one of now."""
-    return float(group.get(name, group.get("lr", 0.0)))
-
-
 class Optimizers(dict):
     """{id(parameter): Held} of one or several optimizers."""
 
     def __init__(self, optimizers: list) -> None:
         super().__init__()
         self.given = bool(optimizers)
-        self.groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         self.have_stepped = False
         for optimizer in optimizers:
             states = getattr(optimizer, "state", None) or {}
@@ -69,8 +63,8 @@ class Optimizers(dict):
                 h.others_long_enough = long_enough
                 self[id(h.p)] = h
 
-    def rates(self, name: str = "initial_lr") -> str:
-        return ", ".join(f"{lr:g}" for lr in sorted({rate(group, name) for group in self.groups}))
+    def rates(self) -> str:
+        return ", ".join(f"{rate:g}" for rate in sorted({held.rate for held in self.values()}))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lora_lab.adapters import also_trained, weights_of
 
-from .evidence import Evidence
+from .evidence import FEW_STEPS, Evidence
 from .findings import Finding, finding
 from .reading import Adapter, is_readable, plain_name
 
@@ -104,19 +104,17 @@ def movement(e: Evidence) -> Iterator[Finding]:
     """After a hundred steps the factor that started at zero should be of the other's size, give or take."""
     moved, sizes, fewest = {}, [], math.inf
     for a in e.active:
-        steps = [held.steps for held in e.held(a).values()]
-        if len(steps) == 2 and all(steps) and a.readable:
-            low, high = sorted(a.factors, key=lambda t: float(t.float().abs().max()))
-            if low.any():
-                fewest = min(fewest, *steps)
-                moved[a.where] = float(low.float().abs().max() / high.float().square().mean().sqrt())
+        held = list(e.held(a).values())
+        if len(held) == 2 and a.readable and all(one.steps for one in held):
+            low, high = sorted(held, key=lambda one: float(one.p.float().abs().max()))
+            if high.p.any() and (low.p.any() or low.moved):  # else it had no gradient
+                fewest = min(fewest, low.steps, high.steps)
+                moved[a.where] = float(low.p.float().abs().max() / high.p.float().square().mean().sqrt())
                 sizes.append(a.relative_size())
-    if not moved or fewest < LONG:
-        return
-    largest = max(moved.values())
-    if largest < HARDLY_MOVED:
+    largest = max(moved.values(), default=1.0)
+    if largest < HARDLY_MOVED and fewest >= (LONG if largest else FEW_STEPS):
         yield finding("hardly-moved", *moved, steps=fewest, percent=100 * largest, lr=e.optimizers.rates())
-    elif None not in sizes and max(sizes) < NEGLIGIBLE:
+    elif moved and fewest >= LONG and None not in sizes and max(sizes) < NEGLIGIBLE:
         scale = e.active[0].scale or 1.0
         yield finding("update-negligible", *moved, steps=fewest, ratio=max(sizes), scale=scale)
 
