@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .findings import Finding
@@ -109,18 +109,13 @@ def collect(model: object, optimizer: object, base: object, adapter: object) -> 
 def _loaded(adapter: object) -> tuple[Mapping[str, Tensor], Mapping]:
     if isinstance(adapter, Mapping):
         return adapter, {}
-    if not isinstance(adapter, str | os.PathLike):
-        raise TypeError(f"adapter is a {type(adapter).__name__}; give an adapter's folder or a dictionary of tensors.")
-    folder = Path(adapter)
     try:
-        from safetensors.torch import load_file
-
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        return load_file(folder / "adapter_model.safetensors"), config
+        config = json.loads(Path(adapter, "adapter_config.json").read_text(encoding="utf-8"))
+        return load_file(Path(adapter, "adapter_model.safetensors")), config
     except Exception as e:
         raise TypeError(
-            f"adapter={str(adapter)!r} is no adapter folder: adapter_config.json and adapter_model.safetensors must be "
-            f"in it ({e})."
+            f"adapter={adapter!r} is neither a dictionary of tensors nor the folder of an adapter, with "
+            f"adapter_config.json and adapter_model.safetensors in it ({e})."
         ) from None
 
 

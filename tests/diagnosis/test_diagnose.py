@@ -397,8 +397,8 @@ def test_bad_arguments_get_a_sentence():
         ((mlp(), "adam"), {}, "optimizer is a str, which has no param_groups"),
         ((mlp(), [3]), {}, "optimizer is a int"),
         ((mlp(),), {"base": 3}, "base is a int"),
-        ((mlp(),), {"adapter": 3}, "adapter is a int"),
-        ((mlp(),), {"adapter": "nowhere"}, "'nowhere' is no adapter folder"),
+        ((mlp(),), {"adapter": 3}, "adapter=3 is neither"),
+        ((mlp(),), {"adapter": "nowhere"}, "'nowhere' is neither"),
     ]:
         with pytest.raises(TypeError, match=text):
             diagnose(*arguments, **options)
