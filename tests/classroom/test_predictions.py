@@ -8,16 +8,12 @@ from html import unescape
 
 import pages
 import pytest
-import torch
 from test_teaching import numbers
 
-from lora_lab import LoRALinear, theory
 from lora_lab.classroom import exercises, predictions
 from lora_lab.classroom.cards import Card
 from lora_lab.classroom.pages import PAGES
 from lora_lab.classroom.predictions import Choice, Prediction, all_predictions, find, of_page, predict, vote, votes
-from lora_lab.subjects.linear_task import tasks
-from lora_lab.subjects.objective.memory import disk_bytes
 
 ALL = all_predictions()
 every_one = pytest.mark.parametrize("p", ALL, ids=lambda p: p.number)
@@ -90,19 +86,6 @@ def test_numbers_in_what_is_said_are_the_pages_numbers(p):
         assert numbers(choice.response) <= there | numbers(choice.text), choice.response
     right = p.choice(p.right).text
     assert numbers(right) - ROUND.get(p.number, set()) <= there and numbers(p.found + p.look) <= there
-
-
-def test_right_choices_follow_from_the_package():
-    def right(number):
-        return find(number).choice(find(number).right).text
-
-    assert f"{torch.linalg.matrix_rank(tasks.letters('LoRA'))} until it is exact" in right("0.1")
-    assert f"about {round(theory.expected_shift_loss(tasks.shift('ones', 1000, 1001)), -2):.0f}" in right("1.2")
-    one, hundred = (disk_bytes(1000, 1000, tasks=n, r=1) for n in (1, 100))
-    assert hundred < 1.3 * one and "LoRA's hardly" in right("1.3") and "a quarter" in right("5.4")
-    layer = LoRALinear(torch.nn.Linear(5, 4, bias=False), r=2, alpha=2)
-    layer(torch.ones(3, 5)).sub(1).square().mean().backward()
-    assert layer.lora_A.grad.norm() == 0 < layer.lora_B.grad.norm() and right("3.2").startswith("A's; no bug")
 
 
 # ---- numbers and letters that are none
