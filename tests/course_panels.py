@@ -66,5 +66,5 @@ def follow_controls(panel: LiveFigure) -> None:
             after = panel.set(**{name: position}), panel._picture.value
             if after != before:
                 break
-        assert after == panel.fresh() != before, f"{panel._name}: {name} changes nothing, or not to what is drawn afresh"
+        assert after == panel.fresh() != before, f"{panel._name}: {name} changes nothing, or shows another picture"
         panel.set(**{name: value})

@@ -9,7 +9,6 @@ LAB_PAGES="01 02" python -m pytest tests/browser
 import importlib.util
 import os
 
-import course_panels
 import lab
 import nbformat
 import pages

@@ -11,18 +11,8 @@ from lora_lab.subjects.digits.record import Variant
 
 
 @pytest.fixture(scope="module")
-def data():
-    return repair.load(seed=0)
-
-
-@pytest.fixture(scope="module")
-def base(data):
-    return repair.pretrain(data, seed=0)
-
-
-@pytest.fixture(scope="module")
-def adapted(data, base):
-    return repair.adapt(base, repair.mixture(data))
+def adapted(digits, digits_base):
+    return repair.adapt(digits_base, repair.mixture(digits))
 
 
 def rows_of(X):
@@ -32,38 +22,38 @@ def rows_of(X):
 # ------------------------------------------------------------------------------------------------------- data
 
 
-def test_each_digit_is_halved_by_the_seed_and_pretraining_misses_nine_in_ten_nines(data):
-    both = torch.bincount(torch.cat([data.y, data.test_y]), minlength=10)
-    assert both.sum() == 1797 and data.X.shape == (896, 64) and data.test_X.shape == (901, 64)
-    assert all(0 <= 2 * n - int(m) <= 1 for n, m in zip(data.counts, both))
-    assert data.X.min() == 0 and data.X.max() == 1
-    assert not rows_of(data.X) & rows_of(data.test_X)  # no image in both halves (the set has no doubles across them)
-    seen = torch.bincount(data.y[data.seen], minlength=10).tolist()
-    assert seen[9] == 9 and seen[:9] == torch.bincount(data.y)[:9].tolist()
+def test_each_digit_is_halved_by_the_seed_and_pretraining_misses_nine_in_ten_nines(digits):
+    both = torch.bincount(torch.cat([digits.y, digits.test_y]), minlength=10)
+    assert both.sum() == 1797 and digits.X.shape == (896, 64) and digits.test_X.shape == (901, 64)
+    assert all(0 <= 2 * n - int(m) <= 1 for n, m in zip(digits.counts, both))
+    assert digits.X.min() == 0 and digits.X.max() == 1
+    assert not rows_of(digits.X) & rows_of(digits.test_X)  # no image in both halves
+    seen = torch.bincount(digits.y[digits.seen], minlength=10).tolist()
+    assert seen[9] == 9 and seen[:9] == torch.bincount(digits.y)[:9].tolist()
     none = repair.load(keep=0.0, weak=4)
     assert len(repair.load(keep=1.0).seen) == 896 and 4 not in none.y[none.seen]
     torch.manual_seed(5)
     again, other = repair.load(seed=0), repair.load(seed=1)
-    assert torch.equal(again.X, data.X) and not torch.equal(other.X, data.X)
-    assert torch.equal(other.y, data.y)  # stratified: the same number of each digit
+    assert torch.equal(again.X, digits.X) and not torch.equal(other.X, digits.X)
+    assert torch.equal(other.y, digits.y)  # stratified: the same number of each digit
 
 
-def test_a_mixture_has_its_share_and_shows_every_image_before_any_comes_again(data):
+def test_a_mixture_has_its_share_and_shows_every_image_before_any_comes_again(digits):
     for replay in (0.0, 0.25, 0.9, 1.0):
-        X, y = repair.mixture(data, replay)
+        X, y = repair.mixture(digits, replay)
         assert X.shape == (1000, 64) and int((y != 9).sum()) == 1000 * replay
-    X, y = repair.mixture(data, 0.5)
+    X, y = repair.mixture(digits, 0.5)
     nines = [tuple(row) for row in X[y == 9].tolist()]
-    assert len(set(nines[:90])) == int((data.y == 9).sum()) == 90 and len(rows_of(X[y != 9])) == 500
-    few, y_few = repair.mixture(data, 0.5, only_seen=True, kept=2)
+    assert len(set(nines[:90])) == int((digits.y == 9).sum()) == 90 and len(rows_of(X[y != 9])) == 500
+    few, y_few = repair.mixture(digits, 0.5, only_seen=True, kept=2)
     assert len(rows_of(few[y_few == 9])) == 9 and len(rows_of(few[y_few != 9])) == 18
-    assert rows_of(few[y_few == 9]) <= rows_of(data.X[data.seen])
-    assert torch.equal(repair.mixture(data, 0.5)[0], X) and not torch.equal(repair.mixture(data, 0.5, seed=1)[0], X)
+    assert rows_of(few[y_few == 9]) <= rows_of(digits.X[digits.seen])
+    assert torch.equal(repair.mixture(digits, 0.5)[0], X) and not torch.equal(repair.mixture(digits, 0.5, seed=1)[0], X)
 
 
-def test_an_impossible_share_is_refused(data):
+def test_an_impossible_share_is_refused(digits):
     with pytest.raises(ValueError, match="is a share from 0"):
-        repair.mixture(data, replay=1.1)
+        repair.mixture(digits, replay=1.1)
 
 
 def test_without_scikit_learn_a_sentence_says_what_to_install(monkeypatch):
@@ -75,30 +65,31 @@ def test_without_scikit_learn_a_sentence_says_what_to_install(monkeypatch):
 # --------------------------------------------------------------------------------------------------- protocol
 
 
-def test_adapting_and_tuning_work_on_copies_and_are_fixed_by_their_seed(data, base, adapted):
-    before = {name: p.clone() for name, p in base.named_parameters()}
+def test_adapting_and_tuning_work_on_copies_and_are_fixed_by_their_seed(digits, digits_base, adapted):
+    before = {name: p.clone() for name, p in digits_base.named_parameters()}
     state = torch.get_rng_state()
-    tuned = repair.fine_tune(base, repair.mixture(data), steps=5)
-    again = repair.adapt(base, repair.mixture(data))
+    tuned = repair.fine_tune(digits_base, repair.mixture(digits), steps=5)
+    again = repair.adapt(digits_base, repair.mixture(digits))
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), adapted.parameters()))
-    assert not torch.equal(repair.adapt(base, repair.mixture(data), seed=1).first.lora_A, adapted.first.lora_A)
-    assert all(torch.equal(p, before[name]) for name, p in base.named_parameters())
+    assert not torch.equal(repair.adapt(digits_base, repair.mixture(digits), seed=1).first.lora_A, adapted.first.lora_A)
+    assert all(torch.equal(p, before[name]) for name, p in digits_base.named_parameters())
     assert count_parameters(adapted) == (1610, 153_354 + 1610)
     with adapters_disabled(adapted):
-        assert torch.equal(repair.logits(adapted, data.test_X), repair.logits(base, data.test_X))
-    update = repair.full_update(tuned, base)  # has the biases, too
+        assert torch.equal(repair.logits(adapted, digits.test_X), repair.logits(digits_base, digits.test_X))
+    update = repair.full_update(tuned, digits_base)  # has the biases, too
     assert set(update) == set(before)
-    assert torch.allclose(repair.logits(base, data.test_X, update), repair.logits(tuned, data.test_X), atol=1e-4)
+    scores = repair.logits(digits_base, digits.test_X, update)
+    assert torch.allclose(scores, repair.logits(tuned, digits.test_X), atol=1e-4)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
-def test_scores_of_an_update_are_those_of_the_model_at_that_scale(data, base, adapted, lam):
+def test_scores_of_an_update_are_those_of_the_model_at_that_scale(digits, digits_base, adapted, lam):
     set_scale(adapted, lam)
-    pure = repair.logits(base, data.test_X, repair.lora_update(adapted), lam)
-    assert torch.allclose(repair.logits(adapted, data.test_X), pure, atol=1e-4)
+    pure = repair.logits(digits_base, digits.test_X, repair.lora_update(adapted), lam)
+    assert torch.allclose(repair.logits(adapted, digits.test_X), pure, atol=1e-4)
     set_scale(adapted, 1.0)
-    assert lam or torch.equal(pure, repair.logits(base, data.test_X))
+    assert lam or torch.equal(pure, repair.logits(digits_base, digits.test_X))
 
 
 # ---------------------------------------------------------------------------------------------------- judging
@@ -152,12 +143,12 @@ def test_changed_images_are_clear_cases_only():
 # ------------------------------------------------------------------------------------------------- the record
 
 
-def test_every_variant_has_five_seeds_of_ten_digits(data):
+def test_every_variant_has_five_seeds_of_ten_digits(digits):
     assert list(record.results()) == make_record.variants()
     for result in record.results().values():
         assert len(result.errors) == 5
         for row in result.errors:
-            assert len(row) == 10 and all(0 <= wrong <= n for wrong, n in zip(row, data.counts))
+            assert len(row) == 10 and all(0 <= wrong <= n for wrong, n in zip(row, digits.counts))
 
 
 def test_results_are_found_by_what_differs_from_the_protocol():

@@ -21,7 +21,7 @@ every_source = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 
 @pytest.fixture(scope="module")
 def base() -> WordLM:
-    return lstm.word_base(Source(), n=4000, epochs=6).model
+    return lstm.word_base(Source(), n=4000, epochs=3, lr=3e-2).model
 
 
 # ---------------------------------------------------------------------------------------------------------- the source

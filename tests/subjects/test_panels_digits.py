@@ -10,26 +10,16 @@ from lora_lab.subjects.digits import drawings, panels, record, repair
 
 
 @pytest.fixture(scope="module")
-def data():
-    return repair.load(seed=0)
-
-
-@pytest.fixture(scope="module")
-def base(data):
-    return repair.pretrain(data, seed=0)
-
-
-@pytest.fixture(scope="module")
-def updates(data, base):
+def updates(digits, digits_base):
     found = {}
     for r, share in ((1, 0.0), (1, 0.75), (2, 0.0), (2, 0.75)):
-        found[r, share] = repair.lora_update(repair.adapt(base, repair.mixture(data, share), r=r, steps=60))
+        found[r, share] = repair.lora_update(repair.adapt(digits_base, repair.mixture(digits, share), r=r, steps=60))
     return found
 
 
 @pytest.fixture(scope="module")
-def images(data):
-    return {f"{d}": data.test_X[data.test_y == d][0] for d in (8, 9)}
+def images(digits):
+    return {f"{d}": digits.test_X[digits.test_y == d][0] for d in (8, 9)}
 
 
 def heights(ax, start, count=10):
@@ -40,27 +30,27 @@ def heights(ax, start, count=10):
 
 
 @pytest.mark.parametrize(("lam", "replay", "r"), [(1.0, 0.0, 1), (0.4, 0.75, 2), (0.0, 0.75, 1)])
-def test_the_bars_are_the_errors_of_base_plus_lambda_delta(data, base, updates, lam, replay, r):
-    panel = panels.repair_panel(base, data, updates)
+def test_the_bars_are_the_errors_of_base_plus_lambda_delta(digits, digits_base, updates, lam, replay, r):
+    panel = panels.repair_panel(digits_base, digits, updates)
     text = panel.set(lam=lam, replay=replay, r=r)
-    before = repair.errors(repair.logits(base, data.test_X), data.test_y)
-    wrong = repair.errors(repair.logits(base, data.test_X, updates[r, replay], lam), data.test_y)
+    before = repair.errors(repair.logits(digits_base, digits.test_X), digits.test_y)
+    wrong = repair.errors(repair.logits(digits_base, digits.test_X, updates[r, replay], lam), digits.test_y)
     ax = panel._figure.axes[0]
     assert heights(ax, 0) == before and heights(ax, 10) == wrong and (lam or wrong == before)
     assert [t.get_text() for t in ax.texts] == [str(n) for n in wrong]
-    others = 100 * (1 - sum(wrong[:9]) / sum(data.counts[:9]))
+    others = 100 * (1 - sum(wrong[:9]) / sum(digits.counts[:9]))
     nines = panels.percent(1 - wrong[9] / 90, 5)
     assert text == f"right: about {nines} of the nines, {others:.0f} % of the others"
 
 
-def test_shares_are_shown_in_per_cent(data, base, updates):
+def test_shares_are_shown_in_per_cent(digits, digits_base, updates):
     assert panels.percent(0.87, 5) == "85 %" and panels.percent(0.876) == "88 %"
-    panel = panels.repair_panel(base, data, updates)
+    panel = panels.repair_panel(digits_base, digits, updates)
     assert [o[0] for o in panel._controls["replay"].options] == ["0 %", "75 %"]
 
 
-def test_probabilities_follow_lambda_and_the_nine_that_is_laid_over(base, updates, images):
-    panel = panels.picture_panel(base, updates[1, 0.0], images, nine=images["9"])
+def test_probabilities_follow_lambda_and_the_nine_that_is_laid_over(digits_base, updates, images):
+    panel = panels.picture_panel(digits_base, updates[1, 0.0], images, nine=images["9"])
     assert panel.set(image="8", lam=0.0).startswith("base says 8")
     right = panel._figure.axes[1]
     assert heights(right, 0) == heights(right, 10) and sum(heights(right, 0)) == pytest.approx(1, abs=1e-5)
@@ -73,9 +63,9 @@ def test_probabilities_follow_lambda_and_the_nine_that_is_laid_over(base, update
         assert np.allclose(shown, ((1 - mix) * images["8"] + mix * images["9"]).view(8, 8))
 
 
-def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next(base, updates, images):
+def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next(digits_base, updates, images):
     kept = images["8"].clone()
-    panel = panels.DrawPanel(base, updates[1, 0.0], images)
+    panel = panels.DrawPanel(digits_base, updates[1, 0.0], images)
     assert set(panel.ink.tolist()) <= {0.0, 0.5, 1.0} and (panel.ink - images["8"]).abs().max() <= 0.25
     panel._start.value = "9"  # as the menu does it
     assert torch.equal(panel.ink, (2 * images["9"]).round() / 2)

@@ -7,16 +7,15 @@ import threading
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from lora_lab import LoRALinear, evaluate, figures, theory, train
+from lora_lab.subjects.linear_task.bases import exact_base
 from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
 from lora_lab.subjects.rank_and_alpha.panels import LiveRun, MapPanel, RankAlphaMap, map_panel
 from lora_lab.sweeps import Sweep, sweep
 
 THETA = normal(6, 9, seed=3)
-BASE = nn.Linear(9, 6, bias=False)
-BASE.weight.data.copy_(THETA)
+BASE = exact_base(THETA)
 KINDS = ("rank-1", "decaying")
 GRID = {"r": [1, 2, 4], "alpha": [1, 4, 16, 256.0], "lr": [0.05, 0.2], "optimizer": "sgd", "steps": 40}
 
@@ -90,7 +89,7 @@ def test_a_live_run_is_the_single_run_of_its_seed(sweeps):
 # ---- sliders
 
 
-def test_every_position_draws_and_says_its_own_numbers(panel):
+def test_positions_draw_and_say_their_own_numbers(panel):
     left, middle, right = panel._figure.axes[:3]
     for kind in KINDS:
         for lr in GRID["lr"]:
@@ -98,16 +97,15 @@ def test_every_position_draws_and_says_its_own_numbers(panel):
             losses = panel.map.losses(kind, lr)
             x, y = left.lines[0].get_data()
             assert sorted(zip(y, x)) == sorted(map(tuple, np.argwhere(np.isinf(losses)))), "× where diverged"
-            for j, r in enumerate(GRID["r"]):
-                for i, alpha in enumerate(GRID["alpha"]):
-                    point = panel.map.run(kind, r, alpha, lr)
-                    assert panel.set(r=r, alpha=alpha) == panel.map.caption(kind, r, alpha, lr)
-                    assert [tuple(v) for v in left.lines[2].get_data()] == [(j,), (i,)]
-                    np.testing.assert_allclose(middle.lines[0].get_ydata(), point.losses, rtol=1e-6)
-                    if point.diverged:
-                        assert not right.images[0].get_array().any()
-                    else:
-                        np.testing.assert_allclose(right.images[0].get_array(), point.delta, rtol=1e-6)
+            for r, alpha in ((1, 256.0), (2, 16), (4, 1)):
+                point, circle = panel.map.run(kind, r, alpha, lr), (GRID["r"].index(r), GRID["alpha"].index(alpha))
+                assert panel.set(r=r, alpha=alpha) == panel.map.caption(kind, r, alpha, lr)
+                assert tuple(v[0] for v in left.lines[2].get_data()) == circle
+                np.testing.assert_allclose(middle.lines[0].get_ydata(), point.losses, rtol=1e-6)
+                if point.diverged:
+                    assert not right.images[0].get_array().any()
+                else:
+                    np.testing.assert_allclose(right.images[0].get_array(), point.delta, rtol=1e-6)
 
 
 # ---- the button
