@@ -56,14 +56,11 @@ CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "a
 PREFIX = "base_model.model"
 
 # Fields of PEFT's config that are read here, or that change nothing about what the tensors mean.
-_READ = (
+_KNOWN = (
     "peft_type r lora_alpha use_rslora lora_dropout rank_pattern alpha_pattern bias target_modules target_parameters "
-    "exclude_modules layers_to_transform layers_pattern modules_to_save init_lora_weights "
-    "fan_in_fan_out"  # the layer itself says so, here and in PEFT, which corrects a config that disagrees
-).split()
-_NO_MATTER = (
-    "task_type inference_mode peft_version auto_mapping base_model_name_or_path revision megatron_core "
-    "qalora_group_size runtime_config "
+    "exclude_modules layers_to_transform layers_pattern modules_to_save init_lora_weights task_type inference_mode "
+    "peft_version auto_mapping base_model_name_or_path revision megatron_core qalora_group_size runtime_config "
+    "fan_in_fan_out "  # the layer itself says so, here and in PEFT, which corrects a config that disagrees
     "eva_config corda_config loftq_config lora_ga_config"  # settings of a start; init_lora_weights says which it was
 ).split()
 _KINDS = {  # of what PEFT writes there, where it writes anything
@@ -253,9 +250,9 @@ def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     if isinstance(names, str) or not all(isinstance(n, str) and n for n in names):
         raise ValueError(f"modules_to_save={names!r} must be a list of names of layers.")
     layers = [path for path, _ in named_layers(model)]
-    saved = [path for path in layers for n in names if path == n or path.endswith(f".{n}")]
+    saved = [path for path in layers if _means(list(names), path)]
     for n in names:
-        if not any(path == n or path.endswith(f".{n}") for path in saved):
+        if not any(_means([n], path) for path in saved):
             raise ValueError(f"modules_to_save={n!r} names no layer; there are: {', '.join(layers[1:12])}.")
     carrying = [path for path in layers if any(f"{s.name}.".startswith(f"{path}.") for s in adapted(model))]
     found = _saved_layers(model, saved)
@@ -271,8 +268,8 @@ def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
         cure = f"Save layers whole, modules_to_save={whole!r}" if whole else "No layer without an adapter holds them"
         raise ValueError(
             f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. "
-            f"{cure}; the rest must stay as add_lora found it: loaded before, frozen, and norms with running "
-            "statistics in eval mode. Nothing was written."
+            f"{cure}; the rest must stay as add_lora found it: loaded before that, frozen, and norms with "
+            "running statistics in eval mode. Nothing was written."
         )
     return found
 
@@ -284,9 +281,7 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
         if not (torch.isfinite(a.lora_A).all() and torch.isfinite(a.lora_B).all()):
             raise ValueError(f"{name} holds NaN or infinity: the training diverged. Nothing was written.")
     if len({a.rslora for a in sites.values()}) > 1:
-        raise ValueError(
-            "some adapters scale by alpha/r and some by alpha/sqrt(r); PEFT's config has one rule for all."
-        )
+        raise ValueError("some adapters scale by alpha/r, some by alpha/sqrt(r); PEFT's config has one rule for all.")
     slots = _slots(model)
     groups = {s.group for s in slots if s.name in sites and s.kind == "attention"}
     chosen = [s for s in slots if s.name in sites or s.kind == "attention" and s.group in groups]
@@ -302,12 +297,9 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
         a, r = sites.get(s.name), ranks[s.group]
         zeros = torch.zeros(r, s.shape[1:].numel(), device="cpu"), torch.zeros(s.shape[0], r, device="cpu")
         A, B = (a.lora_A, a.lora_B) if a else zeros
-        for key, t in zip(_keys(s, stems[s.name]), _to_peft(s, A, B)):
-            tensors[key] = t.detach().cpu().contiguous().clone()
-
+        tensors |= zip(_keys(s, stems[s.name]), _to_peft(s, A, B))
     for path, module in whole.items():
-        for key, t in module.state_dict().items():
-            tensors[f"{PREFIX}.{path}.{key}"] = t.detach().cpu().contiguous().clone()
+        tensors |= {f"{PREFIX}.{path}.{key}": t for key, t in module.state_dict().items()}
 
     modules = sorted({s.group for s in chosen if s.kind != "parameter"})
     parameters = sorted({s.group for s in chosen if s.kind == "parameter"})
@@ -316,9 +308,7 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
         modules = "|".join(re.escape(m) for m in modules)
     clash = [s.name for s in slots if s.name not in parameters and _means(parameters, s.name)]
     if clash:
-        raise ValueError(
-            f"PEFT's target_parameters go by endings of names and would mean {clash[0]}, too: adapt it as well."
-        )
+        raise ValueError(f"PEFT's target_parameters go by endings and would mean {clash[0]}, too: adapt it as well.")
     dropouts = [a.dropout.p for a in sites.values() if isinstance(a, LoRALinear) and a.dropout]
     turned = {path for path, module in named_layers(model) if is_conv1d(module)}
     name, task = _name_and_task(model)
@@ -341,7 +331,7 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
         "task_type": task,
         "inference_mode": True,
     }
-    return config, tensors
+    return config, {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}
 
 
 def _scaling_of(config: Mapping) -> dict:
@@ -424,7 +414,7 @@ def _check_config(config: dict) -> None:
             f"init_lora_weights={start!r} changes the base's own weights; convert the adapter to plain LoRA in PEFT."
         )
     for field, value in config.items():
-        if field not in _READ and field not in _NO_MATTER and value not in (None, False, "", [], {}):
+        if field not in _KNOWN and value not in (None, False, "", [], {}):
             raise ValueError(
                 f"the adapter uses {field}={value!r}, which is more than W0 + BA and which LoRA Lab does not load."
             )

@@ -184,10 +184,6 @@ class LowRankUpdate(nn.Module):
         """Back to W0 and the separate update: exact, because W0 was never overwritten."""
         self.kept_sum = self.merged_parts = None
 
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
-        self.unmerge()  # new numbers come in; a sum made of the old ones would be stale
-        super()._load_from_state_dict(*args, **kwargs)
-
     def extra_repr(self) -> str:
         rule = "alpha/sqrt(r)" if self.rslora else "alpha/r"
         state = "" if self.enabled else ", disabled"

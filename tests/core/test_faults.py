@@ -516,14 +516,17 @@ def test_a_bf16_layer_keeps_no_float32_copy_of_its_input():
 # -------------------------------------------------------------------------------------------------- 16. gaps
 
 
-def test_rank_and_alpha_by_layer():
+def test_rank_and_alpha_by_layer(tmp_path):
     model = Nested()
+    base, x = copy.deepcopy(model), torch.randn(2, 4, 6)
     ranks = {"0.up_proj": 3, r"blocks\.\d\.down_proj": 1}
     names = add_lora(model, 2, 4.0, rank_pattern=ranks, alpha_pattern={"1": 9.0})
-    assert names == [s.name for s in adapted(model)]
-    r = {s.name: s.adapter.r for s in adapted(model)}
-    assert r["blocks.0.up_proj"] == 3 and r["blocks.1.up_proj"] == 2 and r["blocks.1.down_proj"] == 1
-    assert {s.name: s.adapter.alpha for s in adapted(model)}["heads.main.1"] == 9.0
+    made = {s.name: (s.adapter.r, s.adapter.alpha) for s in adapted(model)}
+    assert names == list(made) and made["heads.main.1"] == (2, 9.0) and made["blocks.1.up_proj"] == (2, 4.0)
+    assert made["blocks.0.up_proj"] == (3, 4.0) and made["blocks.1.down_proj"] == (1, 4.0)
+    load_adapter(base, save_adapter(randomise(model), tmp_path))
+    assert {s.name: (s.adapter.r, s.adapter.alpha) for s in adapted(base)} == made
+    assert torch.equal(base(x), model(x))
     for options, sentence in (
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern: 'q_proj' fits none"),
         ({"alpha_pattern": [1]}, "must map names"),

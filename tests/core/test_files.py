@@ -94,22 +94,6 @@ def test_the_file_is_the_same_merged_scaled_or_disabled(name, tmp_path):
     assert (tmp_path / "a" / CONFIG).read_bytes() == (tmp_path / "b" / CONFIG).read_bytes()
 
 
-def test_layers_may_differ_in_rank_and_alpha(tmp_path):
-    base = Nested()
-    model = copy.deepcopy(base)
-    model.blocks[0].up_proj = LoRALinear(model.blocks[0].up_proj, 4, 2.0)
-    model.heads["main"][1] = LoRALinear(model.heads["main"][1], 1, 5.0)
-    model.requires_grad_(False)
-    randomise(model)
-    folder = save_adapter(model, tmp_path / "a")
-    config = json.loads((folder / CONFIG).read_text())
-    assert list(config["rank_pattern"].values()) == [1] or list(config["rank_pattern"].values()) == [4]
-    x = ZOO["nested"].inputs()
-    load_adapter(base, folder)
-    assert torch.equal(output(base, x), output(model, x))
-    assert {s.name: s.adapter.r for s in adapted(base)} == {"blocks.0.up_proj": 4, "heads.main.1": 1}
-
-
 def test_an_ending_that_would_mean_other_layers_becomes_a_pattern(tmp_path):
     """PEFT reads "0" as "every layer whose name ends in .0"."""
     base = nn.Sequential(nn.Linear(7, 6), nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 5)))
@@ -162,25 +146,16 @@ def test_the_fingerprint_is_the_bases_whatever_the_adapters_do(animal):
 
 
 def test_the_fingerprint_sees_one_number_a_name_and_a_dtype():
-    seen = {base_fingerprint(mlp())}
-    torch.manual_seed(0)
-    model = mlp()
+    model = nn.Sequential(nn.Linear(1001, 1000, bias=False))  # large enough to be sampled
     seen = {base_fingerprint(model), base_fingerprint(copy.deepcopy(model).double())}
     seen.add(base_fingerprint(nn.Sequential(model)))
-    with torch.no_grad():
-        model[2].weight[4, 5] += 1e-6
-    seen.add(base_fingerprint(model))
     model[0].requires_grad_(False)
-    seen.add(base_fingerprint(model))
-    assert len(seen) == 4
-
-
-def test_a_large_weight_is_sampled_over_its_whole_length():
-    model = nn.Linear(1001, 1000, bias=False)
-    before = base_fingerprint(model)
-    with torch.no_grad():
-        model.weight[-3:] += 1
-    assert base_fingerprint(model) != before
+    assert base_fingerprint(model) in seen
+    model[0].weight[-3:] += 1e-4
+    small = mlp().requires_grad_(False)
+    seen |= {base_fingerprint(model), base_fingerprint(small)}
+    small[2].weight[4, 5] += 1e-6
+    assert len(seen | {base_fingerprint(small)}) == 6
 
 
 # --------------------------------------------------------------------------------------------------------- refusals
@@ -423,15 +398,3 @@ def test_a_failed_save_leaves_the_old_adapter_whole(place, at, error, tmp_path, 
     remove_lora(fresh)
     load_adapter(fresh, folder)
     assert same_state(fresh, new)
-
-
-def test_a_crash_between_the_two_files_is_noticed_when_their_numbers_do_not_fit(tmp_path):
-    """The tensors know the config that they were written with."""
-    base = mlp()
-    folder = save_adapter(adapt(base), tmp_path / "a")
-    old = (folder / CONFIG).read_text()
-    model = copy.deepcopy(base)
-    add_lora(model, R, 9.0)
-    save_adapter(model, folder)
-    (folder / CONFIG).write_text(old)
-    refuse(base, folder, "does not belong to the tensors beside it.*lora_alpha 9 against 3")

@@ -142,15 +142,12 @@ def test_runs_are_found_by_their_values_in_the_order_of_the_grid():
     "options, words",
     [
         ({"r": 7}, "r=7 does not fit this base"),
-        ({"r": []}, "give one value, or a list of different ones"),
         ({"r": [1, 1]}, "different ones"),
         ({"alpha": math.nan}, "alpha=nan"),
         ({"lr": [0.1, math.inf]}, "lr=inf is not a positive number"),
         ({"rule": "alpha/r^2"}, "rule='alpha/r\\^2' is not a scaling rule; choose one of 'alpha/r', 'alpha/sqrt"),
         ({"steps": 0}, "steps=0"),
-        ({"batch_size": 2.0}, "batch_size=2.0"),
         ({"optimizer": "adamw"}, "optimizer='adamw' is not known here; choose one of 'adam', 'sgd'"),
-        ({"std": 0}, "std=0"),
     ],
 )
 def test_bad_settings_get_a_sentence(options, words):

