@@ -9,8 +9,7 @@ A matrix of weights is drawn with a diverging map centred at zero; matrices that
 import matplotlib
 import matplotlib.pyplot as plt
 
-from .bars import ratio_bars
-from .curves import loss_curves, spectra
+from .curves import loss_curves, ratio_bars, spectra
 from .matrices import heatmap, heatmaps, update_heatmap
 from .style import COLOURS, CYCLE, FILLS, STYLE, array, axes_of, limit_of, ring, short, thinned_curve, use_style
 
