@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import symtable
 import sys
 import time
@@ -48,16 +49,12 @@ def cells_of(page: Page) -> list[tuple[str, str]]:
 
 
 def sections(page: Page) -> list[Section]:
-    """The `##` headings of a page in order, numbered from 1; "## 4.2 Two rules" says its number itself."""
+    """The headings of a page such as "## 4.2 Two rules", in order."""
+    heading = re.compile(rf"^## {int(page.number)}\.(\d+) (.+?)\s*$", re.MULTILINE)
     found = []
     for i, (kind, source) in enumerate(cells_of(page)):
-        if kind != "markdown":
-            continue
-        for line in source.splitlines():
-            if line.startswith("## "):
-                position = len(found) + 1
-                title = line[3:].strip().removeprefix(f"{int(page.number)}.{position} ")
-                found.append(Section(f"{page.number}.{position}", title, i))
+        if kind == "markdown":
+            found += [Section(f"{page.number}.{position}", title, i) for position, title in heading.findall(source)]
     return found
 
 

@@ -19,7 +19,7 @@ CELLS = [
     ("markdown", "Some text.\n\n## 4.2 Second, with a title"),
     ("code", "def twice():\n    return 2 * x\n\n\ny = twice()"),
     ("code", "z = missing"),
-    ("markdown", "## Third"),
+    ("markdown", "## 4.3 Third"),
     ("code", "print(x, y)"),
 ]
 
