@@ -8,6 +8,7 @@ from torch import nn
 
 from lora_lab import LoRALinear, count_parameters
 from lora_lab.costs import forward_macs, human, lora_numbers
+from lora_lab.subjects.files_and_costs.activations import layer_bytes
 from lora_lab.subjects.files_and_costs.models import (
     NF4_BYTES,
     SHAPES,
@@ -16,6 +17,7 @@ from lora_lab.subjects.files_and_costs.models import (
     activation_bytes,
     adapter_numbers,
     adapters_beside,
+    cache_bytes,
     parameter_bytes,
     training_bill,
     weight_bytes,
@@ -172,8 +174,27 @@ def test_bills_by_hand():
     assert parameter_bytes("nf4") == 4.127 / 8 and parameter_bytes("float16") == 2
     assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n + 5 * 2 * factors) == 5
     assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n - 1) == 0
-    gated = SHAPES["Llama-2-7B"]
-    assert activation_bytes(gated, 1) == 32 * (18 * 4096 + 8 * 11008) + 4 * 32000
+    assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n + 5 * 2 * factors, tokens=1) == 4, "a token's cache"
+
+
+def test_a_llamas_activations_by_hand():
+    d, kv, ff = 4096, 1024, 14336
+    whole = {None: 20 * d + 4 * kv + 8 * ff, "q, v": 14 * d + 4 * kv + 6 * ff, "all": 16 * d + 4 * kv + 8 * ff}
+    for targets, layer in whole.items():
+        shape, logits = SHAPES["Llama-3-8B"], 4 * 128256
+        assert activation_bytes(shape, 1, targets=targets) == 32 * layer + logits
+        assert activation_bytes(shape, 3, targets=targets, checkpointing=True) == 3 * (32 * 2 * d + layer + logits)
+        assert activation_bytes(shape, 1, "float32", targets) == 32 * (2 * layer - 8 * d) + logits, "norms are float32"
+    assert cache_bytes(shape, 2048) == 2048 * 32 * 2 * 1024 * 2
+
+
+def test_the_formula_counts_what_autograd_keeps():
+    pytest.importorskip("transformers")
+    small = Shape("small", "llama", layers=1, d=128, ff=448, heads=4, kv_heads=1, vocab=8, positions=0)
+    for targets in (None, "q, v", "all"):
+        kept = layer_bytes(small, targets, tokens=512)
+        assert kept == pytest.approx(activation_bytes(small, 1, targets=targets) - 4 * small.vocab, rel=0.06)
+    assert layer_bytes(small, "q, v", tokens=512, checkpointing=True) == 2 * small.d
 
 
 @pytest.mark.parametrize(

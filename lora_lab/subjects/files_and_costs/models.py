@@ -116,17 +116,39 @@ def weight_bytes(shape: Shape, dtype: str = "bfloat16") -> int:
     return round(shape.total * parameter_bytes(dtype))
 
 
-def activation_bytes(shape: Shape, tokens: int, dtype: str = "bfloat16") -> int:
+def activation_bytes(
+    shape: Shape, tokens: int, dtype: str = "bfloat16", targets: str | None = None, checkpointing: bool = False
+) -> int:
     """What the backward pass needs of the forward pass, for `tokens` = batch x length.
 
-    Per token and layer 18 d + 4 ff bytes at 16 bits (34 d where ff = 4 d), 18 d + 8 ff with a gated MLP, and the logits
-    once in float32. Korthikanti et al., 2022, arXiv 2205.05198, equation 2, without its term 5 a s / h: attention
-    scores are recomputed, as flash attention does. What LoRA itself keeps (an input per adapted layer, in the dtype of
-    its factors) is not counted, nor what it spares where the input of a frozen layer is not needed.
+    targets: a key of TARGETS, or None for full fine-tuning. The logits count once, in float32, and attention scores not
+    at all: they are recomputed, as flash attention does. checkpointing: each layer keeps its input only, and one layer
+    at a time is computed again.
+
+    Llama's layer, in bytes at 16 bits: a float32 copy of the input of both norms (8 d), queries and the attention's
+    output (4 d), keys and values (4 kv), three products of the MLP's width (6 ff); and the input of each matrix that
+    trains or is adapted: 2 d for q, k, v together, 2 d for gate and up, 2 ff for down. Full fine-tuning trains the
+    norms as well (4 d). Page 10 measures this. The others: 18 d + 4 ff, equation 2 of Korthikanti et al., 2022, arXiv
+    2205.05198.
     """
+    d, ff = shape.d, shape.ff
+    trains = set(TARGETS["all"] if targets is None else TARGETS[targets])
+    if shape.family == "llama":
+        halves = 4 * d + 4 * shape.kv + 6 * ff + 4 * d * (targets is None)
+        halves += 2 * d * (bool(trains & {"q", "k", "v"}) + bool(trains & {"gate", "up"}))
+        halves += 2 * ff * ("down" in trains)
+        singles = 8 * d
+    else:
+        halves, singles = 18 * d + 4 * ff, 0
     wide = 2 if dtype == "float32" else 1
-    mlp = (8 if shape.family == "llama" else 4) * shape.ff
-    return tokens * (shape.layers * (18 * shape.d + mlp) * wide + 4 * shape.vocab)
+    layer = halves * wide + singles
+    layers = layer + shape.layers * 2 * d * wide if checkpointing else layer * shape.layers
+    return tokens * (layers + 4 * shape.vocab)
+
+
+def cache_bytes(shape: Shape, tokens: int) -> int:
+    """The keys and values of `tokens` tokens in 16 bits, which a model that generates keeps."""
+    return 2 * 2 * shape.kv * shape.layers * tokens
 
 
 class Bill(NamedTuple):
@@ -146,15 +168,16 @@ STATE_BYTES = {"Adam": 8, "8-bit Adam": 2, "SGD": 0}  # of a trained number
 
 
 def training_bill(
-    shape: Shape, r: int | None, targets: str = "q, v", dtype="bfloat16", optimizer="Adam", tokens: int = 2048
-) -> Bill:
+    shape: Shape, r: int | None, targets: str = "q, v", dtype="bfloat16", optimizer="Adam", tokens: int = 2048,
+    checkpointing: bool = False,
+) -> Bill:  # fmt: skip
     """Bytes while training one model; r None is full fine-tuning.
 
     LoRA: the frozen base in `dtype`, factors, their gradients and the optimizer's state in float32. Full fine-tuning:
     weights and gradients in `dtype`; in 16 bits a float32 master copy too, counted with the optimizer's state (mixed
     precision as in ZeRO, arXiv 1910.02054: 16 bytes a weight with Adam). It cannot train 4-bit weights: ValueError.
     """
-    activations = activation_bytes(shape, tokens, dtype)
+    activations = activation_bytes(shape, tokens, dtype, None if r is None else targets, checkpointing)
     if r is not None:
         n = adapter_numbers(shape, r, targets)
         return Bill(weight_bytes(shape, dtype) + 4 * n, 4 * n, STATE_BYTES[optimizer] * n, activations)
@@ -165,6 +188,9 @@ def training_bill(
     return Bill(weights, weights, shape.total * (STATE_BYTES[optimizer] + master), activations)
 
 
-def adapters_beside(shape: Shape, r: int, targets: str, dtype: str, memory: float) -> int:
-    """How many adapters in 16 bits fit into `memory` bytes beside one base in `dtype`; 0 if the base does not fit."""
-    return max(0, int(memory - weight_bytes(shape, dtype)) // (2 * adapter_numbers(shape, r, targets)))
+def adapters_beside(shape: Shape, r: int, targets: str, dtype: str, memory: float, tokens: int = 0) -> int:
+    """How many adapters in 16 bits fit into `memory` bytes beside one base in `dtype` and a cache for `tokens` tokens;
+    0 if the base does not fit.
+    """
+    left = memory - weight_bytes(shape, dtype) - cache_bytes(shape, tokens)
+    return max(0, int(left)) // (2 * adapter_numbers(shape, r, targets))

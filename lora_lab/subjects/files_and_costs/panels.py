@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import ipywidgets as w
 from matplotlib.figure import Figure
 
 from lora_lab.costs import human
@@ -18,7 +19,7 @@ TOKENS = {"1 × 512": 512, "1 × 2048": 2048, "8 × 512": 4096, "8 × 2048": 163
 class Estimate(NamedTuple):
     """What the calculator says. share: of the model's numbers, in %. Files are in 16 bits, as the paper counts them.
 
-    card: its memory in GB; beside: how many such adapters it holds beside one base.
+    card: its memory in GB; beside: how many such adapters it holds beside one base and the cache of `batch` tokens.
     """
 
     trained: int
@@ -29,23 +30,26 @@ class Estimate(NamedTuple):
     full_file: int
     card: int
     beside: int
+    batch: str
 
     def caption(self) -> str:
         lora = self.lora
         fits = "fits" if lora.total <= self.card * 1e9 else "does not fit"
-        beside = f"{self.beside:,} adapters" if self.beside else "no adapter: the base alone does not fit"
+        beside = f"{self.beside:,} adapters" if self.beside else "no adapter: they alone do not fit"
         return (
             f"{self.trained:,} trained numbers ({self.share:.2g} %). Training {human(lora.total)}, in full "
             f"{human(self.full.total)}. LoRA: weights {human(lora.weights)}, gradients {human(lora.gradients)}, "
             f"optimizer {human(lora.optimizer)}, activations {human(lora.activations)}. "
             f"File {human(self.file)}, in full {human(self.full_file)}. "
-            f"A card of {self.card} GB: training with LoRA {fits}; beside one base, {beside}"
+            f"A card of {self.card} GB: training with LoRA {fits}; "
+            f"beside one base and the cache of {self.batch} tokens, {beside}"
         )
 
 
 def estimate(
-    model: str, r: int, targets: str, dtype="bfloat16", optimizer="Adam", batch="1 × 2048", card: int = 80
-) -> Estimate:
+    model: str, r: int, targets: str, dtype="bfloat16", optimizer="Adam", batch="1 × 2048", card: int = 80,
+    checkpointing: bool = False,
+) -> Estimate:  # fmt: skip
     """All numbers of the calculator. Beside a 4-bit base, full fine-tuning is counted in bfloat16."""
     shape, kind, tokens = models.SHAPES[model], DTYPES[dtype], TOKENS[batch]
     trained = models.adapter_numbers(shape, r, targets)
@@ -53,12 +57,13 @@ def estimate(
     return Estimate(
         trained=trained,
         share=100 * trained / shape.total,
-        lora=models.training_bill(shape, r, targets, kind, optimizer, tokens),
-        full=models.training_bill(shape, None, targets, trainable, optimizer, tokens),
+        lora=models.training_bill(shape, r, targets, kind, optimizer, tokens, checkpointing),
+        full=models.training_bill(shape, None, targets, trainable, optimizer, tokens, checkpointing),
         file=2 * trained,
         full_file=2 * shape.total,
         card=card,
-        beside=models.adapters_beside(shape, r, targets, kind, card * 1e9),
+        beside=models.adapters_beside(shape, r, targets, kind, card * 1e9, tokens),
+        batch=batch,
     )
 
 
@@ -81,6 +86,7 @@ def calculator_panel() -> LiveFigure:
         "dtype": menu("base in", list(DTYPES)),
         "optimizer": menu("optimizer", list(models.STATE_BYTES)),
         "batch": choice("batch × length", list(TOKENS), "1 × 2048"),
+        "checkpointing": w.Checkbox(description="gradient checkpointing", indent=False),
         "card": choice("card, GB", (8, 16, 24, 48, 80, 141), 24),
     }
     return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4), keep=True, lines=2)
