@@ -1,0 +1,211 @@
+"""A page's panels as pictures: each position of the controls drawn beforehand, so that no kernel is needed.
+
+A panel's picture is a pure function of its controls. Up to `most` positions all are drawn; of a larger panel
+what a reader tries first, and the browser says of the others that they are not drawn.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gc
+import hashlib
+import io
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import ipywidgets as w
+import matplotlib
+from PIL import Image
+from tqdm import tqdm
+
+from lora_lab.classroom.catching_up import quietly
+from lora_lab.classroom.pages import Page
+from lora_lab.figures.live import LiveFigure
+
+MOST = 1500  # positions
+DPI = 150  # sharp on a projector; on paper and phones the picture shrinks
+COLOURS = 128  # of a picture: half the bytes, and no difference that can be seen
+PACKAGE = Path(__file__).resolve().parents[2]
+KINDS = {w.SelectionSlider: "slider", w.ToggleButtons: "buttons", w.Checkbox: "box"}
+
+
+# ---- finding a page's panels
+
+
+def panels_of(page: Page) -> list[LiveFigure]:
+    """The panels of a page, in order. Its code cells run quietly, as catch_up runs them."""
+    names: dict = {"__name__": "__main__"}
+    shown = []
+    with contextlib.chdir(page.file.parent), quietly():
+        for source in code_of(page):
+            value = run_cell(source, names)
+            if isinstance(value, LiveFigure):
+                shown.append(value)
+    return shown
+
+
+def code_of(page: Page) -> list[str]:
+    """The page's code cells up to its last panel, without the cards of predictions; [] without a panel."""
+    cells = json.loads(page.file.read_text(encoding="utf-8"))["cells"]
+    with_panel = [i for i, cell in enumerate(cells) if any(map(shows_panel, cell.get("outputs", ())))]
+    above = cells[: max(with_panel, default=-1) + 1]
+    code = ["".join(cell["source"]) for cell in above if cell["cell_type"] == "code"]
+    return [source for source in code if not source.startswith("lora_lab.predict(")]
+
+
+def shows_panel(output: dict) -> bool:
+    """Whether a stored output is a panel: something live, with a still picture."""
+    data = output.get("data", {})
+    return "application/vnd.jupyter.widget-view+json" in data and "image/png" in data
+
+
+def run_cell(source: str, names: dict) -> object:
+    """Run it as a notebook does: the value of its last line, if that is an expression, else None."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<page>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<page>", "eval"), names) if last else None
+
+
+# ---- drawing them
+
+
+def drawn(page: Page, folder: Path, most: int = MOST, line: int = 0) -> list[dict]:
+    """What the browser needs to know of a page's panels; their pictures lie in folder/pictures.
+
+    It is kept in folder/panels, and read from there while page and package are what they were. line: of the
+    progress bar on the screen.
+    """
+    kept, key = folder / "panels" / f"{page.number}.json", fingerprint(page, most)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        names = [name for panel in found["panels"] for name in panel["files"]]
+        if found["key"] == key and all(picture(folder, name).exists() for name in names):
+            return found["panels"]
+    panels = panels_of(page) if code_of(page) else []
+    gc.freeze()  # what is there now stays: else the search for garbage takes half the time
+    total = sum(len(positions(panel, most)) for panel in panels)
+    bar = tqdm(total=total, desc=f"page {page.number}", unit=" pictures", position=line, disable=not total)
+    with bar, matplotlib.rc_context({"savefig.dpi": DPI}):
+        found = [draw(panel, folder, most, bar) for panel in panels]
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps({"key": key, "panels": found}, ensure_ascii=False), encoding="utf-8")
+    return found
+
+
+def fingerprint(page: Page, most: int) -> str:
+    """Of all that can change a page's pictures: its code, the package without the classroom, the libraries."""
+    digest = hashlib.sha256(repr((code_of(page), most, DPI, COLOURS)).encode())
+    for name in ("torch", "numpy", "matplotlib", "pillow"):
+        digest.update(version(name).encode())
+    for file in sorted(PACKAGE.rglob("*")):
+        inside = file.relative_to(PACKAGE).parts
+        draws = inside[0] != "classroom" or file == Path(__file__)
+        if draws and file.is_file() and "__pycache__" not in inside:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def draw(panel: LiveFigure, folder: Path, most: int, bar: tqdm) -> dict:
+    """Move the panel to every position of `positions`. states: {"0,3": [index in files, index in captions]}."""
+    files: dict[str, int] = {}
+    captions: dict[str, int] = {}
+    states = {}
+    described = list(controls(panel))
+    for state in positions(panel, most):
+        values = {name: panel._all_positions(name)[i] for name, i in zip(panel._controls, state)}
+        caption, png = panel.set(**values), bytes(panel._picture.value)
+        file = files.setdefault(keep(png, folder), len(files))
+        states[",".join(map(str, state))] = file, captions.setdefault(caption, len(captions))
+        bar.update()
+    return {
+        "name": panel._name,
+        "controls": described,
+        "files": list(files),
+        "captions": list(captions),
+        "states": states,
+        "size": [round(100 * inches) for inches in panel._figure.get_size_inches()],
+        "lines": panel._lines,
+        "more": sorted({button.description for button in buttons_of(panel)}),
+    }
+
+
+def keep(png: bytes, folder: Path) -> str:
+    """Store a picture under its content's name, once; returns the name."""
+    name = hashlib.sha256(png + bytes([COLOURS])).hexdigest()[:12]
+    path = picture(folder, name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(webp(png))
+    return name
+
+
+def picture(folder: Path, name: str) -> Path:
+    return folder / "pictures" / f"{name}.webp"
+
+
+def webp(png: bytes) -> bytes:
+    """The same picture in few colours, compressed without loss: small, and its lines stay sharp."""
+    buffer = io.BytesIO()
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image.convert("RGB").save(buffer, "webp", lossless=True, method=4)
+    return buffer.getvalue()
+
+
+# ---- the controls
+
+
+def start(panel: LiveFigure) -> tuple[int, ...]:
+    """Where the controls stand, as indices of their positions."""
+    return tuple(panel._all_positions(name).index(value) for name, value in panel.values.items())
+
+
+def positions(panel: LiveFigure, most: int) -> list[tuple[int, ...]]:
+    """The indices to draw: all; where there are more than `most`, each pair of controls beside the others'
+    start, and the first controls together as far as a third of `most` goes."""
+    counts = [len(panel._all_positions(name)) for name in panel._controls]
+    if math.prod(counts) <= most:
+        return list(itertools.product(*map(range, counts)))
+    first = max(n for n in range(len(counts)) if math.prod(counts[:n]) <= most / 3)
+    found = {}
+    for moving in [*itertools.combinations(range(len(counts)), 2), range(first)]:
+        for indices in itertools.product(*[range(counts[i]) for i in moving]):
+            state = list(start(panel))
+            for i, index in zip(moving, indices):
+                state[i] = index
+            found[tuple(state)] = True
+    return list(found)
+
+
+def controls(panel: LiveFigure) -> Iterator[dict]:
+    """Of each control its label, kind, options in words, start, and the others that go back to theirs with it."""
+    for name, at in zip(panel._controls, start(panel), strict=True):
+        control = panel._controls[name]
+        options = getattr(control, "options", ("no", "yes"))
+        words = [str(option[0] if isinstance(option, tuple) else option) for option in options]
+        kind = next(kind for widget, kind in KINDS.items() if isinstance(control, widget))
+        back = put_back_by(panel, name)
+        yield {"label": control.description, "kind": kind, "options": words, "start": at, "back": back}
+
+
+def put_back_by(panel: LiveFigure, moved: str) -> list[int]:
+    """The controls that the panel puts back when `moved` moves: a new symptom begins without a guess."""
+    before = panel.values
+    away = {name: next(x for x in panel._all_positions(name) if x != at) for name, at in before.items()}
+    panel.set(**{name: value for name, value in away.items() if name != moved})
+    panel.set(**{moved: away[moved]})
+    back = [i for i, (name, value) in enumerate(panel.values.items()) if value == before[name]]
+    panel.set(**before)
+    return back
+
+
+def buttons_of(widget: w.Widget) -> list[w.Button]:
+    """The buttons that a panel has beside its controls: they need a kernel."""
+    if isinstance(widget, w.Button):
+        return [widget]
+    return [button for child in getattr(widget, "children", ()) for button in buttons_of(child)]

@@ -1,0 +1,251 @@
+"""The web edition of pages 00 and 04, built once and used in Chromium from a folder, with the network off.
+
+The whole site is built and walked by hand: `python tests/tools/walk_site.py`.
+"""
+
+import importlib.util
+import io
+import re
+
+import lab
+import matplotlib
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from lora_lab.classroom import predictions
+from lora_lab.classroom.pages import PAGES, find_page
+from lora_lab.classroom.site import build, panels, reading
+
+START, MAP = find_page("00"), find_page("04")
+MOST = 100  # positions: of the map's 576 a part is drawn
+PANELS = {}  # {"04": its panels, which the build has moved}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder."""
+    folder, find = tmp_path_factory.mktemp("site"), panels.panels_of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panels, "panels_of", lambda page: PANELS.setdefault(page.number, find(page)))
+        build.build(folder, [START, MAP], MOST)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(site):
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("no package playwright here")
+    if lab.find_chromium() is None:
+        pytest.skip("no Chromium here: apt install chromium, or playwright install chromium, or set CHROMIUM")
+    with lab.chromium(offline=True) as context:
+        yield context.browser
+
+
+@pytest.fixture
+def visit(site, browser):
+    """visit(name, width, height): that page in a tab of its own. Afterwards: nothing was asked of a network."""
+    contexts, asked, errors = [], [], []
+
+    def start(name, width=1280, height=720, **options):
+        size = {"width": width, "height": height}
+        contexts.append(browser.new_context(offline=True, viewport=size, **options))
+        tab = contexts[-1].new_page()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda e: errors.append(str(e)))
+        tab.goto(f"{site.as_uri()}/{name}")
+        return tab
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert not errors
+    assert all(url.startswith((site.as_uri(), "data:,")) for url in asked), asked
+
+
+def shown(tab, site, nth=0):
+    """(caption, the picture's bytes) of a panel, once the picture is there."""
+    panel = tab.locator(".panel").nth(nth)
+    image = panel.locator("img")
+    tab.wait_for_function("image => image.complete && image.naturalWidth", arg=image.element_handle())
+    return panel.locator(".caption").text_content(), (site / image.get_attribute("src")).read_bytes()
+
+
+def pure(panel, **values):
+    """(caption, webp) that the panel's function draws from nothing."""
+    with matplotlib.rc_context({"savefig.dpi": panels.DPI}):
+        caption, png = panel.fresh(**values)
+    few = np.asarray(Image.open(io.BytesIO(panels.webp(png))).convert("RGB"), dtype=float)
+    assert np.abs(few - np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))).mean() < 1, "of 255"
+    return caption, panels.webp(png)
+
+
+# ---- panels
+
+
+def test_a_slider_moved_by_keyboard_and_mouse_shows_what_the_pure_function_gives(site, visit):
+    tab = visit("00_start_here.html")
+    [taste] = PANELS["00"]
+    slider = tab.get_by_label("rank r")
+    assert shown(tab, site) == pure(taste, r=1)
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    assert shown(tab, site) == pure(taste, r=3) and slider.get_attribute("aria-valuetext") == "3"
+    box = slider.bounding_box()
+    tab.mouse.click(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
+    assert shown(tab, site) == pure(taste, r=7)
+    assert tab.locator(".panel img").get_attribute("alt").endswith("nothing is missing")
+    width, height, *said = tab.locator(".panel img").evaluate(
+        "i => [i.naturalWidth, i.naturalHeight, i.getAttribute('width'), i.getAttribute('height')].map(Number)"
+    )
+    assert width / height == pytest.approx(said[0] / said[1], abs=0.02), "nothing jumps when it comes"
+
+
+def test_buttons_and_sliders_together_and_a_position_that_is_not_drawn(site, visit):
+    tab = visit("04_rank_and_alpha.html#4.5")  # a link to a section skips the predictions above it
+    [the_map] = PANELS["04"]
+    tab.get_by_text("decaying", exact=True).click()
+    tab.get_by_label("rank r").press("End")
+    [drawn] = panels.drawn(MAP, site, MOST)
+    places = [control["start"] for control in drawn["controls"]]
+    start = {name: the_map._all_positions(name)[at] for name, at in zip(the_map._controls, places)}
+    assert shown(tab, site) == pure(the_map, **{**start, "target": "decaying", "r": 32})
+    tab.get_by_label("α", exact=False).first.press("Home")
+    tab.get_by_label("learning rate").press("Home")
+    assert "run the page" in tab.locator(".caption").text_content()
+    tab.get_by_label("learning rate").press("ArrowRight")
+    tab.get_by_label("rank r").press("Home")
+    for _ in range(2):
+        tab.get_by_label("rank r").press("ArrowRight")
+    assert shown(tab, site) == pure(the_map, **{**start, "target": "decaying", "alpha": 1})
+
+
+def test_what_has_not_changed_is_not_drawn_again(site, monkeypatch):
+    monkeypatch.setattr(panels, "panels_of", lambda page: pytest.fail("drawn again"))
+    assert len(panels.drawn(MAP, site, MOST)[0]["states"]) > MOST
+    monkeypatch.setattr(panels, "COLOURS", 64)
+    with pytest.raises(pytest.fail.Exception, match="drawn again"):
+        panels.drawn(MAP, site, MOST)
+
+
+# ---- predictions
+
+
+def test_a_prediction_hides_what_follows_and_answers_as_the_card_does(site, visit):
+    tab = visit("00_start_here.html")
+    asked = predictions.find("0.1")
+    below = [tab.locator("section:has(.predict) .output").last, tab.locator("main > section").last]
+    assert not any(part.is_visible() for part in below)
+    for letter in "AB":
+        tab.locator(f"[data-letter={letter}]").click()
+        assert all(part.is_visible() for part in below)
+        said = " ".join(tab.locator(".answer").inner_text().split())
+        assert said == " ".join(f"You chose {letter}. {asked.respond(letter)}".split())
+    tab.reload()
+    assert below[0].is_visible(), "a choice is kept while the tab is open"
+    tab.get_by_role("button", name="Compare with the page").click()
+    assert tab.locator(".answer").inner_text() == asked.compare(("A", "B"))
+
+
+# ---- presenting, phones, paper
+
+
+SMALLEST = """() => Math.min(...[...document.querySelectorAll("main *")]
+    .filter(e => e.checkVisibility() && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+    .map(e => parseFloat(getComputedStyle(e).fontSize)))"""
+
+
+def test_presenting_one_section_a_screen(visit):
+    tab = visit("04_rank_and_alpha.html#4.5")
+    tab.keyboard.press("p")
+    sections = tab.locator("main > section:visible")
+    assert sections.count() == 1 and "4.5 Walk" in sections.inner_text()
+    assert tab.locator(".panel img").bounding_box()["width"] >= 0.845 * 1280
+    assert tab.locator(".code:visible").count() == 0
+    tab.keyboard.press("c")
+    assert tab.locator(".code pre:visible").count() > 1
+    tab.get_by_label("learning rate").press("ArrowRight")
+    assert "4.5 Walk" in sections.inner_text(), "the arrow belonged to the slider"
+    tab.keyboard.press("Escape")
+    tab.reload()  # at 4.5 again, the code folded
+    tab.keyboard.press("p")
+    for _ in range(4):
+        tab.evaluate("document.activeElement.blur()")
+        assert tab.evaluate(SMALLEST) >= 24, sections.inner_text()
+        tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("Escape")
+    assert sections.count() > 5
+
+
+def test_while_presenting_a_prediction_waits_for_a_key(visit):
+    tab = visit("00_start_here.html")
+    tab.keyboard.press("p")
+    tab.keyboard.press("ArrowRight")
+    below = tab.locator("section:has(.predict) .output").last
+    assert tab.locator(".predict").is_visible() and not below.is_visible()
+    tab.keyboard.press("a")
+    assert below.is_visible()
+    asked = predictions.find("0.1")
+    assert tab.locator(".answer").inner_text() == f"B, “{asked.choice('B').text}”: {asked.found}"
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "04_rank_and_alpha", "QUESTIONS", "index"])
+def test_nothing_is_wider_than_a_phone(visit, name):
+    tab = visit(f"{name}.html", width=360, height=740)
+    for skip in tab.locator(".skip").all():
+        skip.click()
+    assert tab.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_paper_has_everything_but_the_controls(visit):
+    tab = visit("04_rank_and_alpha.html")
+    tab.emulate_media(media="print")
+    assert tab.get_by_role("heading", name="4.11 Exercises").is_visible() and tab.locator(".panel img").is_visible()
+    assert not tab.locator(".controls").is_visible()
+    assert tab.locator("button:visible").count() == tab.locator(".choices button").count(), "only what can be ticked"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["00_start_here", "04_rank_and_alpha", "index"])
+def test_axe_finds_nothing_serious(visit, name, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no package axe-playwright-python here")
+    tab = visit(f"{name}.html", color_scheme=scheme)
+    for skip in tab.locator(".skip").all():
+        skip.click()
+    found = axe.Axe().run(tab, options={"preload": False}).response["violations"]
+    assert not [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
+
+
+# ---- reading the stored pages
+
+
+def test_every_link_leads_somewhere(site):
+    names = {page.file.stem for page in PAGES}
+    for file in site.glob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        for target, heading in re.findall(r'href="([^":#]*)\.html(?:#([^"]*))?"', text):
+            there = site / f"{target}.html"
+            assert there.exists() or target in names, target
+            assert not heading or not there.exists() or f'id="{heading}"' in there.read_text(encoding="utf-8")
+        assert ".ipynb)" not in text and 'href="http://' not in text and "<script src=\"http" not in text
+
+
+def test_formulas_links_and_headings_of_a_text():
+    convert = reading.exporter({"04_rank_and_alpha"}).environment.filters["markdown2html"]
+    assert "<math" in convert("so $r^2$ is") and "$" not in convert("$$\\frac{a}{b}$$")
+    assert convert("[a](04_rank_and_alpha.ipynb#4.1-x)") == '<p><a href="04_rank_and_alpha.html#4.1-x">a</a></p>\n'
+    assert convert("[the README](../README.md)") == "<p>the README</p>\n"
+    assert convert("## 4.3 How much?") == '<h2 id="4.3-How-much?">4.3 How much?</h2>\n'
+    assert [title for title, _ in reading.split("a\n## one\n```\n## no\n```\n## two")] == ["", "one", "two"]
+
+
+def test_code_is_folded_where_it_only_draws():
+    drawn = [nbformat.v4.new_output("display_data", {"image/png": ""})]
+    cell = nbformat.v4.new_code_cell
+    assert reading.draws_only(cell("import torch\nlora_lab.begin('04')"))
+    assert reading.draws_only(cell("ax = figures.spectra(x)\nprint(1)", outputs=drawn))
+    assert not reading.draws_only(cell("figures.spectra(x)\nclaim('so', True)", outputs=drawn))
+    assert not reading.draws_only(cell("def f():\n    pass\nfigures.spectra(f())", outputs=drawn))
+    assert not reading.draws_only(cell("print(1)"))
