@@ -24,7 +24,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pages
 
 from lora_lab.classroom import predictions
-from lora_lab.classroom.pages import PAGES
 
 WORDS_A_MINUTE = 130
 FORMULA, CODE_LINE, PRINTED_MOST, FIGURE, PANEL, PREDICTION = 10, 3, 10, 30, 60, 30  # seconds
@@ -42,8 +40,7 @@ RECORD = pages.ROOT / "lora_lab" / "classroom" / "run_times.json"
 TEACHING = pages.NOTEBOOKS / "teaching"
 SHEETS = {60: TEACHING / "60_minutes.md", 120: TEACHING / "120_minutes.md", 240: TEACHING / "240_minutes.md"}
 BOOK = TEACHING / "teachers_book.md"
-CARDS, CLUES = "## Predictions with buttons", "## Broken LoRA: what leads to the line"  # of the book, both filled in
-REPAIRS = pages.ROOT / "lora_lab" / "subjects" / "broken" / "repairs.toml"
+CARDS = "## Predictions with buttons\n\n"  # the book's heading whose table is filled in
 HEADING = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
 
 
@@ -216,23 +213,11 @@ def card_table() -> str:
     return "\n".join(lines)
 
 
-def clue_table() -> str:
-    """Every program to mend: its exercise, its title, and what a pair that is stuck may be shown."""
-    number = next(page.number for page in PAGES if page.subject == "broken")
-    lines = ["| | | the clue |", "|---|---|---|"]
-    for i, repair in enumerate(tomllib.loads(REPAIRS.read_text(encoding="utf-8"))["repair"], 1):
-        lines.append(f"| {int(number)}.{i} | {repair['title']} | {' '.join(repair['clue'].split())} |")
-    return "\n".join(lines)
-
-
 def write_book() -> None:
-    """Put both tables below their headings, in place of what is there up to the next heading."""
-    text = BOOK.read_text(encoding="utf-8")
-    for heading, table in ((CARDS, card_table()), (CLUES, clue_table())):
-        before, _, rest = text.partition(heading + "\n\n")
-        after = rest[re.search(r"^#", rest, re.MULTILINE).start():]
-        text = f"{before}{heading}\n\n{table}\n\n{after}"
-    BOOK.write_text(text, encoding="utf-8")
+    """Put the table below its heading, in place of what is there up to the next heading."""
+    before, _, rest = BOOK.read_text(encoding="utf-8").partition(CARDS)
+    after = rest[re.search(r"^#", rest, re.MULTILINE).start():]
+    BOOK.write_text(f"{before}{CARDS}{card_table()}\n\n{after}", encoding="utf-8")
 
 
 def main() -> None:
