@@ -1,7 +1,5 @@
 """The repair of a weak digit: data, protocol and judging by hand-made cases; the record, and a part of it run again."""
 
-import sys
-
 import pytest
 import torch
 
@@ -54,12 +52,6 @@ def test_a_mixture_has_its_share_and_shows_every_image_before_any_comes_again(di
 def test_an_impossible_share_is_refused(digits):
     with pytest.raises(ValueError, match="is a share from 0"):
         repair.mixture(digits, replay=1.1)
-
-
-def test_without_scikit_learn_a_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match="pip install scikit-learn"):
-        repair.load()
 
 
 # --------------------------------------------------------------------------------------------------- protocol

@@ -67,9 +67,9 @@ def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next
     kept = images["8"].clone()
     panel = panels.DrawPanel(digits_base, updates[1, 0.0], images)
     assert set(panel.ink.tolist()) <= {0.0, 0.5, 1.0} and (panel.ink - images["8"]).abs().max() <= 0.25
-    panel._start.value = "9"  # as the menu does it
+    panel.set(start="9")
     assert torch.equal(panel.ink, (2 * images["9"]).round() / 2)
-    panel.begin("empty")
+    panel.set(start="empty")
     assert panel.ink.sum() == 0 and {p.style.button_color for p in panel.pixels} == {"#ffffff"}
     seen = []
     for _ in range(3):
@@ -78,8 +78,11 @@ def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next
     assert seen == [(0.5, "#999999"), (1.0, "#222222"), (0.0, "#ffffff")]
     panel.press(63)
     assert panel.ink.sum() == 0.5 and panel._figure.axes[0].images[0].get_array()[7, 7] == 0.5
+    assert panel.at() == panel.caption != panel.at(start="8"), "elsewhere it starts from the image, not from the ink"
+    assert panel.set(start="8") != panel.set(start="empty") and panel.ink.sum() == 0, "a new start is a clean one"
     assert torch.equal(images["8"], kept)
-    assert panel._repr_mimebundle_()["text/plain"].startswith("[your digit: lam = 1.0] base says")
+    line = panel._repr_mimebundle_()["text/plain"]
+    assert line.startswith("[your digit: start = empty, lam = 1.0] base says")
 
 
 # ----------------------------------------------------------------------------------------------------- figures

@@ -97,7 +97,6 @@ def run(v: Variant, seeds: list[int]) -> dict[str, object]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     record = {
-        "command": "python -m lora_lab.subjects.digits.make_record",
         "data": "scikit-learn's digits, each digit halved by the seed; pretraining sees 10 % of the nines",
         "network": f"MLP {'-'.join(map(str, repair.SIZES))}, ReLU",
         "pretraining": f"{repair.PRETRAIN_STEPS} batches of {repair.BATCH}, Adam 1e-3",

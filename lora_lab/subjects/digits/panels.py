@@ -93,49 +93,47 @@ def picture_panel(base: nn.Module, update: Update, images: Mapping[str, Tensor],
 class DrawPanel(LiveFigure):
     """A digit to draw: 64 buttons, each a click from white over grey to black, and what base + λ · update says.
 
-    ink: the image as it stands, (64,).
+    images: {name: (64,)} to start from, in the three shades. ink: the image as it stands, (64,).
     """
 
-    SHADES = tuple(zip((0.0, 0.5, 1.0), (figures.FILLS[k] for k in ("paper", "weights", "ink"))))
+    SHADES = dict(zip((0.0, 0.5, 1.0), (figures.FILLS[k] for k in ("paper", "weights", "ink"))))
 
     def __init__(self, base: nn.Module, update: Update, images: Mapping[str, Tensor]) -> None:
-        self._base, self._update, self._images = base, update, dict(images)
-        self.ink = torch.zeros(64)
+        rounded = {name: (2 * image).round() / 2 for name, image in images.items()}
+        self._starts = {**rounded, "empty": torch.zeros(64)}
+        first = next(iter(self._starts))
+        self.ink = self._starts[first].clone()
         small = {"width": "30px", "height": "30px", "padding": "0", "margin": "0", "border": f"1px solid {FRAME}"}
         self.pixels = [w.Button(layout=w.Layout(**small)) for _ in range(64)]
-        self._start = menu("start from", ["empty", *self._images])
-        self._start.observe(lambda change: self.begin(change["new"] or "empty"), "value")
         for i, pixel in enumerate(self.pixels):
             pixel.on_click(lambda _, i=i: self.press(i))
-        lam = choice("λ", LAMS, 1.0)
-        super().__init__(self._answer, {"lam": lam}, name="your digit", figsize=(6.6, 3.2))
+        self._paint()
+
+        def draw(fig: Figure, start: str, lam: float) -> str:
+            ink = self.ink if start == self.values["start"] else self._starts[start]
+            before, now = (probabilities(base, ink, update, x) for x in (0.0, lam))
+            return draw_answer(fig, ink, before, now, "your digit")
+
+        controls = {"start": menu("start from", list(self._starts)), "lam": choice("λ", LAMS, 1.0)}
+        super().__init__(draw, controls, name="your digit", figsize=(6.6, 3.2))
         cells = {f"grid_template_{side}": "repeat(8, 30px)" for side in ("columns", "rows")}
         field = {"grid_gap": "2px", "align_self": "center", "min_width": "256px"}  # not squeezed by a wide picture
         grid = w.GridBox(self.pixels, layout=w.Layout(**cells, **field))
         bar, caption, picture = self.children
         picture.layout.min_width = "0"  # beside the field it shrinks, too
-        self.children = (w.HBox([self._start, *bar.children]), caption, w.HBox([grid, picture]))
-        self.begin(next(iter(self._images), "empty"))
+        self.children = (bar, caption, w.HBox([grid, picture]))
 
-    def begin(self, name: str) -> str:
-        """Start from one of the images, rounded to the three shades, or from an empty field."""
-        self.ink = (2 * self._images[name]).round() / 2 if name != "empty" else torch.zeros(64)
-        self._start.value = name
-        return self._shown()
-
-    def press(self, i: int) -> str:
+    def press(self, i: int) -> None:
         """One click on pixel i, counted row by row: white, grey, black, white."""
         self.ink[i] = (self.ink[i] + 0.5) % 1.5
-        return self._shown()
-
-    def _shown(self) -> str:
-        colours = dict(self.SHADES)
-        for pixel, value in zip(self.pixels, self.ink.tolist(), strict=True):
-            if pixel.style.button_color != colours[value]:
-                pixel.style.button_color = colours[value]
         self._moved(None)
-        return self.caption
 
-    def _answer(self, fig: Figure, lam: float) -> str:
-        before, now = (probabilities(self._base, self.ink, self._update, x) for x in (0.0, lam))
-        return draw_answer(fig, self.ink, before, now, "your digit")
+    def _moved(self, change: Mapping | None) -> None:
+        if change and change["owner"] is self._controls["start"]:
+            self.ink = self._starts[change["new"]].clone()
+        self._paint()
+        super()._moved(change)
+
+    def _paint(self) -> None:
+        for pixel, value in zip(self.pixels, self.ink.tolist(), strict=True):
+            pixel.style.button_color = self.SHADES[value]  # the same colour again is no message

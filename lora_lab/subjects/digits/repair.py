@@ -44,10 +44,8 @@ class Digits(NamedTuple):
 
 def images() -> tuple[Tensor, Tensor]:
     """The digits that scikit-learn carries along: X (1797, 64), ink from 0 to 1, row by row of 8 x 8; y (1797,)."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as missing:
-        raise ImportError("the digits come with scikit-learn: run `pip install scikit-learn`.") from missing
+    from sklearn.datasets import load_digits  # here: it takes a second
+
     data = load_digits()
     return torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target, dtype=torch.int64)
 

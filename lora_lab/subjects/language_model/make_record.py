@@ -74,7 +74,6 @@ if __name__ == "__main__":
                 for layer in way.layers:
                     longest_rows[layer] = [swapped_rows(model, layer, dialect.changed_words) for model in models]
     record = {
-        "command": "python -m lora_lab.subjects.language_model.make_record",
         "recipe": f"WordLM(32, 64); base: 20000 sentences, 4 epochs, Adam 1e-2; adaptation: {TRAIN} sentences, "
         f"200 steps, Adam at the rate that was best in a sweep over {RATES} (seed {SWEEP_SEED}); "
         "cosine, batches of 128 sentences; LoRA with alpha = r",

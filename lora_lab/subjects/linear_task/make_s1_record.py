@@ -14,7 +14,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     history = linear_base(s1_task(0), recipe="published", seed=0, measure_every=10).history
     record = {
-        "command": "python -m lora_lab.subjects.linear_task.make_s1_record",
         "recipe": "Adam, lr 1e-3, batch 128, 100 epochs, 10000 examples, 1001 -> 1000, float32, one thread, seed 0",
         "loss_after_epoch": {str(epoch): round(loss, 7) for epoch, loss in history.measured.items()},
     }
