@@ -19,6 +19,7 @@ from zoo import ZOO, Animal, Nested, fingerprint, mlp, output
 
 from lora_lab import (
     AdapterSet,
+    LoRALinear,
     adapter_state,
     adapters_disabled,
     add_lora,
@@ -361,6 +362,17 @@ def test_a_merged_model_follows_its_parts(name, part, change, inference):
         assert site.adapter.merged
         unmerge(model)
         assert gap(got, output(model, inputs)) < animal.tolerance
+
+
+@pytest.mark.parametrize("inference", [False, True], ids=["", "inference mode"])
+def test_one_number_of_a_large_weight_reaches_a_merged_layer(inference):
+    """Between the numbers that are sampled: torch's own count tells."""
+    layer, x = randomise(LoRALinear(nn.Linear(64, 32), 2)), torch.ones(1, 64)
+    layer.merge()
+    with torch.inference_mode(inference), torch.no_grad():
+        before = layer(x)
+        layer.base.weight[0, 1] += 1.0
+        assert layer(x)[0, 0] - before[0, 0] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_reloaded_base_reaches_a_merged_model(tmp_path):
