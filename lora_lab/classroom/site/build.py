@@ -76,11 +76,11 @@ def about(file: Path) -> dict[str, str]:
     return {**found, "description": found["question"] or found["title"]}
 
 
-def neighbours(page: Page) -> dict[str, dict | None]:
+def neighbours(page: Page) -> dict[str, dict]:
     """The pages before and after, for the links at the top."""
     at = PAGES.index(page)
-    before, after = PAGES[at - 1] if at else None, PAGES[at + 1] if at + 1 < len(PAGES) else None
-    return {"before": before and about(before.file), "after": after and about(after.file)}
+    around = {"before": PAGES[at - 1 : at], "after": PAGES[at + 1 : at + 2]}
+    return {place: about(found[0].file) for place, found in around.items() if found}
 
 
 def write(make, folder: Path, site: dict, sections: list[Section]) -> None:

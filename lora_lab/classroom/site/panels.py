@@ -31,7 +31,6 @@ MOST = 1500  # positions
 DPI = 150  # sharp on a projector; on paper and phones the picture shrinks
 COLOURS = 128  # of a picture: half the bytes, and no difference that can be seen
 PACKAGE = Path(__file__).resolve().parents[2]
-KINDS = {w.SelectionSlider: "slider", w.ToggleButtons: "buttons", w.Checkbox: "box"}
 
 
 # ---- finding a page's panels
@@ -85,7 +84,7 @@ def drawn(page: Page, folder: Path, most: int = MOST, line: int = 0) -> list[dic
     with contextlib.suppress(OSError, ValueError, KeyError):
         found = json.loads(kept.read_text(encoding="utf-8"))
         names = [name for panel in found["panels"] for name in panel["files"]]
-        if found["key"] == key and all(picture(folder, name).exists() for name in names):
+        if found["key"] == key and all((folder / "pictures" / f"{name}.webp").exists() for name in names):
             return found["panels"]
     panels = panels_of(page) if code_of(page) else []
     gc.freeze()  # what is there now stays: else the search for garbage takes half the time
@@ -138,15 +137,11 @@ def draw(panel: LiveFigure, folder: Path, most: int, bar: tqdm) -> dict:
 def keep(png: bytes, folder: Path) -> str:
     """Store a picture under its content's name, once; returns the name."""
     name = hashlib.sha256(png + bytes([COLOURS])).hexdigest()[:12]
-    path = picture(folder, name)
+    path = folder / "pictures" / f"{name}.webp"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(webp(png))
     return name
-
-
-def picture(folder: Path, name: str) -> Path:
-    return folder / "pictures" / f"{name}.webp"
 
 
 def webp(png: bytes) -> bytes:
@@ -188,8 +183,7 @@ def controls(panel: LiveFigure) -> Iterator[dict]:
         control = panel._controls[name]
         options = getattr(control, "options", ("no", "yes"))
         words = [str(option[0] if isinstance(option, tuple) else option) for option in options]
-        kind = next(kind for widget, kind in KINDS.items() if isinstance(control, widget))
-        back = put_back_by(panel, name)
+        kind, back = type(control).__name__, put_back_by(panel, name)
         yield {"label": control.description, "kind": kind, "options": words, "start": at, "back": back}
 
 

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import latex2mathml.converter
 import nbformat
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
@@ -46,10 +46,10 @@ class Renderer(IPythonRenderer):
         self.pages = pages
 
     def inline_math(self, body: str) -> str:
-        return mathml(body, "inline")
+        return convert(body.strip())
 
     def block_math(self, body: str) -> str:
-        return f'<div class="wide">{mathml(body, "block")}</div>'
+        return f'<div class="wide">{convert(body.strip(), display="block")}</div>'
 
     def heading(self, text: str, level: int, **attrs: object) -> str:
         name = re.sub(r"<[^>]+>", "", text).replace(" ", "-")
@@ -58,26 +58,18 @@ class Renderer(IPythonRenderer):
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if "://" in url or url.startswith("#"):
             return super().link(text, url, title)
-        file, _, heading = url.partition("#")
+        file, mark, heading = url.partition("#")
         name = Path(file).stem
-        if name not in self.pages:
-            return text
-        return f'<a href="{name}.html{"#" if heading else ""}{heading}">{text}</a>'
+        return f'<a href="{name}.html{mark}{heading}">{text}</a>' if name in self.pages else text
 
     def table(self, text: str) -> str:
         return f'<div class="wide"><table>\n{text}</table></div>\n'
 
 
-def mathml(latex: str, display: str) -> str:
-    """The formula for the browser itself: no script, no font to fetch."""
-    return latex2mathml.converter.convert(latex.strip(), display=display)
-
-
 def exporter(pages: set[str]) -> HTMLExporter:
     """nbconvert's, with the site's template and the Renderer above."""
     found = HTMLExporter(template_file=str(HERE / "page.html.j2"))
-    convert = MarkdownWithMath(renderer=Renderer(pages))
-    found.register_filter("markdown2html", convert.render)
+    found.register_filter("markdown2html", MarkdownWithMath(renderer=Renderer(pages)).render)
     found.register_filter("json", lambda data: json.dumps(data, ensure_ascii=False).replace("</", "<\\/"))
     found.register_filter("as_html", as_html)
     return found
