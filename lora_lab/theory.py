@@ -86,15 +86,6 @@ def break_even_rank(d_out: int, d_in: int) -> float:
     return d_out * d_in / (d_out + d_in)
 
 
-def sgd_rate(d_in: int, d_out: int, batch_size: int) -> float:
-    """The fastest constant SGD rate for y = Theta x with x ~ N(0, 1), no noise, loss averaged over outputs.
-
-    With step eta * (2 / d_out) on the batch mean, the expected squared error shrinks each step by
-    1 - 2 e + e^2 (1 + (d_in + 1) / batch), e = 2 eta / d_out; the minimum over e is at e = batch / (batch + d_in + 1).
-    """
-    return d_out / 2 * batch_size / (batch_size + d_in + 1)
-
-
 def scaling_of(alpha: float, r: int, rule: str = "alpha/r") -> float:
     """The factor s in front of BA: alpha/r (paper, section 4.1), alpha/sqrt(r) (rsLoRA), or alpha alone (no rule)."""
     if rule not in RULES:

@@ -1,4 +1,4 @@
-"""Floors, spectra and rates against brute force, competitors and simulation."""
+"""Floors and spectra against brute force and competitors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from lora_lab.theory import (
     break_even_rank,
     energy_rank,
     expected_shift_loss,
-    sgd_rate,
     shift_loss,
     spectrum,
 )
@@ -119,26 +118,6 @@ def test_break_even_rank_is_where_the_factors_are_as_big_as_the_matrix():
     for d_out, d_in in ((5, 7), (1000, 1001), (64, 512)):
         r = break_even_rank(d_out, d_in)
         assert lora_numbers(d_out, d_in, math.floor(r)) <= d_out * d_in <= lora_numbers(d_out, d_in, math.ceil(r))
-
-
-# --------------------------------------------------------------------------------------------------------- rates
-
-
-def shrinkage(rate: float, d_in: int, d_out: int, batch: int, runs: int = 4000) -> float:
-    """Mean squared error after one SGD step over the one before, by simulation of many independent runs."""
-    D = torch.ones(runs, d_out, d_in, dtype=torch.float64)
-    x = torch.randn(runs, batch, d_in, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    error = x @ D.mT  # (runs, batch, d_out)
-    gradient = 2 / (batch * d_out) * error.mT @ x  # of the mean over batch and outputs
-    return float((D - rate * gradient).square().mean())
-
-
-@pytest.mark.parametrize("d_in, d_out, batch", [(10, 3, 4), (5, 6, 20), (30, 2, 8)])
-def test_sgd_rate_contracts_as_predicted_and_no_other_rate_does_better(d_in, d_out, batch):
-    rate = sgd_rate(d_in, d_out, batch)
-    predicted = 1 - batch / (batch + d_in + 1)
-    assert shrinkage(rate, d_in, d_out, batch) == pytest.approx(predicted, rel=0.02)
-    assert all(shrinkage(c * rate, d_in, d_out, batch) > predicted * 1.02 for c in (0.5, 0.7, 1.3, 1.6))
 
 
 # ------------------------------------------------------------------------------------------------------ refusals

@@ -11,7 +11,7 @@ import torch
 import zoo
 
 from lora_lab import evaluate, published
-from lora_lab.subjects.linear_task.bases import linear_base, recorded_s1_losses, two_layer_base
+from lora_lab.subjects.linear_task.bases import linear_base, recorded_s1_losses, sgd_rate, two_layer_base
 from lora_lab.subjects.linear_task.tasks import SHIFTS, letters, linear_task, normal, s1_shifted, s1_task, shift
 from lora_lab.subjects.mini_language import language
 from lora_lab.theory import expected_shift_loss, shift_loss, spectrum
@@ -168,3 +168,20 @@ def test_data_are_drawn_on_the_cpu_and_lie_on_the_default_device():
     with torch.device("meta"):
         assert normal(2, 3, seed=0).is_meta and linear_task(torch.ones(4, 3), 6).y.is_meta
         assert language.corpus(5, seed=3) == wanted
+
+
+def shrinkage(rate: float, d_in: int, d_out: int, batch: int, runs: int = 4000) -> float:
+    """Mean squared error after one SGD step over the one before, by simulation of many independent runs."""
+    D = torch.ones(runs, d_out, d_in, dtype=torch.float64)
+    x = torch.randn(runs, batch, d_in, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    error = x @ D.mT  # (runs, batch, d_out)
+    gradient = 2 / (batch * d_out) * error.mT @ x  # of the mean over batch and outputs
+    return float((D - rate * gradient).square().mean())
+
+
+@pytest.mark.parametrize("d_in, d_out, batch", [(10, 3, 4), (5, 6, 20), (30, 2, 8)])
+def test_sgd_rate_contracts_as_predicted_and_no_other_rate_does_better(d_in, d_out, batch):
+    rate = sgd_rate(d_in, d_out, batch)
+    predicted = 1 - batch / (batch + d_in + 1)
+    assert shrinkage(rate, d_in, d_out, batch) == pytest.approx(predicted, rel=0.02)
+    assert all(shrinkage(c * rate, d_in, d_out, batch) > predicted * 1.02 for c in (0.5, 0.7, 1.3, 1.6))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab.subjects.records import read_record
-from lora_lab.theory import sgd_rate
 from lora_lab.training import History, train
 
 from .tasks import LinearTask
@@ -43,6 +42,15 @@ def exact_base(theta: Tensor) -> nn.Linear:
     base = nn.utils.skip_init(nn.Linear, d_in, d_out, bias=False, device=theta.device).requires_grad_(False)
     base.weight.copy_(theta)
     return base
+
+
+def sgd_rate(d_in: int, d_out: int, batch_size: int) -> float:
+    """The fastest constant SGD rate for y = Theta x with x ~ N(0, 1), no noise, loss averaged over outputs.
+
+    With step eta * (2 / d_out) on the batch mean, the expected squared error shrinks each step by
+    1 - 2 e + e^2 (1 + (d_in + 1) / batch), e = 2 eta / d_out; the minimum over e is at e = batch / (batch + d_in + 1).
+    """
+    return d_out / 2 * batch_size / (batch_size + d_in + 1)
 
 
 def linear_base(task: LinearTask, recipe: str = "short", seed: int = 0, **how) -> Pretrained:
