@@ -55,7 +55,7 @@ STUMBLED = re.compile("'ellipsis'|not ellipsis")  # in the message of an error o
 
 
 class NotAttempted(Exception):
-    """The answer still has a `...` in it."""
+    """The answer still has a `...` in it, or is a program as it was given; then the message says what to do."""
 
 
 class TookTooLong(BaseException):
@@ -315,8 +315,9 @@ def examine(exercise: Exercise, answer: object, number: str, seconds: float = SE
     try:
         with time_limit(seconds), torch.random.fork_rng(devices=[]):
             wrong = exercise.complaint(answer)
-    except NotAttempted:
-        return "open", f"not attempted yet. Put your answer in place of the `...` and run the cell; {again}"
+    except NotAttempted as e:
+        what = str(e) or "Put your answer in place of the `...` and run the cell"
+        return "open", f"not attempted yet. {what}; {again}"
     except TookTooLong:
         return "wrong", f"your answer ran for more than {seconds:.0f} seconds and was stopped: does a loop never end?"
     except KeyboardInterrupt:

@@ -76,10 +76,12 @@ def test_every_exercise_is_whole(number):
     e = ALL[number]
     assert len(e.hints) == 2 and all(h.endswith((".", "?")) for h in e.hints) and e.right.endswith(".")
     stub, solution = e.stub(number), e.solution(number)
-    assert "..." in stub and "..." not in solution and stub.splitlines()[-1] == solution.splitlines()[-1]
+    given_whole = type(e) is not judging.Exercise  # a program to mend
+    assert ("..." in stub or given_whole) and "..." not in solution
+    assert stub.splitlines()[-1] == solution.splitlines()[-1]
     assert all(len(line) <= 105 for line in f"{stub}\n{solution}".splitlines())
     first = ast.parse(stub).body[0]
-    if isinstance(first, ast.FunctionDef):  # nothing of the solution is in it
+    if isinstance(first, ast.FunctionDef) and not given_whole:  # nothing of the solution is in it
         assert len(first.body) == 1 + (ast.get_docstring(first) is not None)
 
 

@@ -1,17 +1,25 @@
-"""The broken-LoRA gallery: one line of difference, a symptom that differs from the correct program's, and its panel."""
+"""The broken-LoRA gallery: one line of difference, a symptom that differs from the correct program's, and its panel.
+The programs to mend: the numbers of their symptoms, what the judge says, what can be bought.
+
+Mended programs, cheats and wrong cures: tests/classroom/answers_broken.py.
+"""
 
 import difflib
+import re
 from functools import cache
 
+import pages
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lora_lab import theory
-from lora_lab.subjects.broken import gallery, panels
+from lora_lab.classroom.judging import NotAttempted, examine
+from lora_lab.subjects.broken import gallery, judge, panels, probes
 from lora_lab.subjects.broken.gallery import FAULTS, PROGRAMS, STEPS
 from lora_lab.subjects.broken.panels import ASK, Symptoms
 from lora_lab.subjects.broken.programs import change_line
+from lora_lab.subjects.broken.repairs import REPAIRS, as_function, replaced
 
 BY_CODE = {fault.code: fault for fault in FAULTS.values()}
 FLAT = {"both-zero", "optimizer-misses-adapter", "no-gradient", "factor-frozen", "hardly-moved"}
@@ -148,3 +156,122 @@ def test_the_menu_does_not_give_the_order_away_and_levels_are_words_that_no_roun
         for loss in (fault.run().losses[-1], fault.run().shipped_loss):
             assert len({symptoms.level(loss * f) for f in (0.98, 1.0, 1.02)}) == 1, loss
     assert symptoms.level(float("nan")) == "far above the base's"
+
+
+# ------------------------------------------------------------------------------------------------ programs to mend
+
+every_repair = pytest.mark.parametrize("name", REPAIRS)
+
+
+@cache
+def as_given(name: str):
+    return as_function(REPAIRS[name].given, name)
+
+
+@cache
+def given_runs(name: str) -> list[judge.Run]:
+    size = judge.MANY if name == "eleven_blocks" else {}
+    return [judge.run(as_given(name), seed, **size) for seed in range(3)]
+
+
+def shipped(name: str) -> list[float]:
+    """The loss on unseen inputs on seeds 0, 1, 2; of the second customer's program, when the second one has come."""
+    if name != "second_customer":
+        return [run.unseen for run in given_runs(name)]
+    for seed, first in enumerate(given_runs(name)):
+        second = judge.run(as_given(name), seed, base=first.base, drawn=gallery.letter().T)
+        assert first.unseen < 0.04 and second.unseen < 0.2
+    return [run.loss(judge.unseen_rows(seed), gallery.letter()) for seed, run in enumerate(given_runs(name))]
+
+
+@every_repair
+def test_the_numbers_of_the_symptoms_are_measured(name):
+    repair = REPAIRS[name]
+    losses = shipped(name)
+    assert losses == pytest.approx(list(repair.shipped), rel=0.5 if name == "climbs_back" else 0.1)
+    for seed in range(3):
+        assert judge.run(repair.reference, seed).unseen < 0.2 or repair.innocent
+    for numbers in re.findall(r"(\S+), (\S+) and (\S+) on three seeds", repair.symptom):
+        assert [float(number) for number in numbers] == pytest.approx(losses, rel=0.1)
+
+
+def test_what_the_symptoms_say_in_words():
+    def ends(name):
+        return [run.losses[-1] for run in given_runs(name)]
+
+    three, up, twelve = (given_runs(name) for name in ("stops_at_three", "climbs_back", "stops_at_twelve"))
+    assert all(2 < min(run.losses[15:]) == max(run.losses[16:]) < 3 for run in three)
+    assert all(3 < min(run.losses) < 6 and run.losses[-1] > 100 * run.losses[0] for run in up)
+    assert all(0.8 * run.losses[0] < run.losses[-1] and 11 < run.unseen < 13 for run in twelve)
+    for name in ("stops_at_three", "stops_at_twelve"):  # twice the steps
+        assert judge.run(as_given(name), 0, steps=300).unseen > 0.99 * given_runs(name)[0].unseen
+    assert all(0.2 < loss < 0.7 for loss in ends("nearly_there"))
+    assert all(run.losses[0] < 0.1 and run.losses[-1] < 5e-4 for run in given_runs("perfect_curve"))
+    assert max(ends("in_parts")) < 0.05 and max(ends("small_batches")) < 0.01 and max(ends("eleven_blocks")) < 0.4
+    assert all(4 < run.unseen < 5 and run.losses[-1] < 0.03 for run in given_runs("half_then_full"))
+    assert judge.run(as_given("eleven_blocks"), 0).unseen < 0.04, "two blocks are right"
+
+
+@every_repair
+def test_what_is_said_of_the_given_program_is_true_and_no_answer(name):
+    repair = REPAIRS[name]
+    said = judge.still_wrong(repair, as_given(name))
+    assert said.startswith("on inputs it was not trained on") != repair.innocent
+    for text in (repair.title, repair.symptom, said):
+        assert not any(line.strip() and line.strip() in text for line in "\n".join(repair.line).splitlines())
+
+
+@every_repair
+def test_as_given_nothing_trains_and_a_comment_changes_nothing(name, monkeypatch):
+    monkeypatch.setattr(judge, "run", None)
+    for text in (REPAIRS[name].given, REPAIRS[name].given.replace("\n    for ", "  # hm\n\n    for ", 1)):
+        with pytest.raises(NotAttempted, match="as it was given"):
+            REPAIRS[name].complaint(as_function(text, name))
+
+
+def test_the_judges_own_failure_is_not_blamed_on_the_learner(monkeypatch):
+    monkeypatch.setattr(judge, "correct_loss", lambda *size: 1 / 0)
+    repair = REPAIRS["climbs_back"]
+    assert "judge failed (ZeroDivisionError" in examine(repair, repair.reference, "11.2")[1]
+
+
+CLUES = {  # what to buy, and what it shows of the given program; nothing of it is in what the mended one shows
+    "stops_at_three": ("rates", ", 0 (step 15)"),
+    "climbs_back": ("gradients", "e+0"),
+    "stops_at_twelve": ("numbers", "(3, 35) stays, (35, 3) moves"),
+    "nearly_there": ("numbers", "315 numbers moved"),
+    "perfect_curve": ("unseen", "14.1 on the rows"),
+    "in_parts": ("unseen", "3.32 on the rows"),
+    "small_batches": ("rows", "; 16 different ones"),
+    "half_then_full": ("unseen", "4.36 on the rows"),
+    "second_customer": ("base", "not the same"),
+}
+
+
+@pytest.mark.parametrize("name", CLUES)
+def test_what_can_be_bought_shows_the_clue(name, capsys):
+    probe, clue = CLUES[name]
+    for program, there in ((as_given(name), True), (REPAIRS[name].reference, False)):
+        probes.buy(probe, program)
+        assert (clue in capsys.readouterr().out) == there
+    assert f"`{probe}`" in REPAIRS[name].clue
+
+
+def test_coins_add_up_and_a_program_that_fails_is_a_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(probes, "_spent", [])
+    probes.buy("rows", lambda *whatever: 1 / 0)
+    probes.buy("curve", lambda base, X, y, steps: (base, None))
+    out = capsys.readouterr().out
+    assert "raised ZeroDivisionError" in out and "(3 coins; 3 spent)" in out and "(1 coin; 4 spent)" in out
+    probes.buy()
+    out = capsys.readouterr().out
+    assert out.count("\n") == len(probes.PROBES) and all(name in out for name in probes.PROBES)
+    with pytest.raises(ValueError, match="has 2 pieces 'a'"):
+        replaced("a a", "a", "b")
+
+
+def test_the_teachers_file_has_every_line_and_clue():
+    text = (pages.NOTEBOOKS / "teaching" / "broken_lora_solutions.md").read_text(encoding="utf-8")
+    for number, repair in enumerate(REPAIRS.values(), 1):
+        assert f"## 11.{number} {repair.title}" in text and repair.clue in text
+        assert all(line.strip() in text for line in "\n".join(repair.line).splitlines())

@@ -43,13 +43,13 @@ def letter() -> Tensor:
     return F.pad(tasks.letters("R", scale=5), (5, 5))
 
 
-def new_base(seed: int = 0, tied: bool = False) -> nn.Module:
-    """The pretrained model: two orthogonal layers, blocks.0.fc and blocks.1.fc, (35, 35) each, without bias.
+def new_base(seed: int = 0, tied: bool = False, count: int = 2) -> nn.Module:
+    """The pretrained model: `count` orthogonal layers, blocks.0.fc, blocks.1.fc, ..., (35, 35) each, without bias.
 
     tied: both layers own one and the same Parameter, as the two embeddings of many language models do.
     """
     blocks = []
-    for i in range(2):
+    for i in range(count):
         weight = torch.linalg.qr(tasks.normal(WIDTH, WIDTH, seed=20 + 2 * seed + i).double())[0].float()
         fc = nn.Linear(WIDTH, WIDTH, bias=False, device="meta").to_empty(device="cpu")  # draws nothing
         fc.weight.data.copy_(weight)
