@@ -58,8 +58,8 @@ def pytest_runtest_setup(item):
 RUN_AGAIN = """
 import sys
 sys.path.append(%r)
-import course_panels
-course_panels.run_again(%r, %r)
+import in_kernel
+in_kernel.run_again(%r, %r)
 """
 
 
@@ -72,7 +72,7 @@ def pytest_runtest_call(item):
     kernel = item.parent.kernel
     for cell in pages.panel_cells(pages.read(item.path)):
         stored = pages.compared_text(cell)["text/plain"][0]
-        request = kernel.execute_cell_input(RUN_AGAIN % (str(ROOT / "tests"), cell.source, stored))
+        request = kernel.execute_cell_input(RUN_AGAIN % (str(ROOT / "tests/browser"), cell.source, stored))
         for message in iter(lambda: kernel.get_message(stream="iopub", timeout=pages.CELL_TIMEOUT), None):
             if message["parent_header"].get("msg_id") != request:
                 continue

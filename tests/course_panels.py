@@ -6,7 +6,6 @@ import ast
 import contextlib
 
 import pages
-from IPython import get_ipython
 
 from lora_lab.classroom.catching_up import quietly
 from lora_lab.figures.live import LiveFigure
@@ -47,24 +46,3 @@ def run_cell(source: str, namespace: dict) -> object:
         return None
     exec(compile(ast.Module(tree.body[:-1], []), "<page>", "exec"), namespace)
     return eval(compile(ast.Expression(last.value), "<page>", "eval"), namespace)
-
-
-def run_again(source: str, stored: str) -> None:
-    """In the kernel of a page after Run All: its cell `source` shows what is stored, and a panel that follows."""
-    run = get_ipython().run_cell(source, store_history=False)
-    run.raise_error()
-    shown = run.result._repr_mimebundle_()["text/plain"]
-    assert shown == stored, f"after Run All the panel says {shown!r}, on the page {stored!r}"
-    follow_controls(run.result)
-
-
-def follow_controls(panel: LiveFigure) -> None:
-    """Move each control, and back: caption and picture are those drawn afresh there, and one move changes something."""
-    for name, value in panel.values.items():
-        before = panel.caption, panel._picture.value
-        for position in reversed(panel.positions(name, most=4)):
-            after = panel.set(**{name: position}), panel._picture.value
-            if after != before:
-                break
-        assert after == panel.fresh() != before, f"{panel._name}: {name} changes nothing, or shows another picture"
-        panel.set(**{name: value})
