@@ -1,5 +1,5 @@
-// What moves in the web edition: panels, predictions, the presentation, light and dark. Nothing here fetches anything:
-// a picture is shown by its name, and what is known of a panel stands in the page, so that file:// is enough.
+// What moves in the web edition: panels, predictions, the presentation, light and dark. Nothing here fetches
+// anything: a picture is shown by its name, and what is known of a panel stands in the page.
 "use strict";
 
 const NOT_DRAWN = "This position is not drawn here: run the page in JupyterLab to see this one.";
@@ -7,9 +7,9 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const find = (selector, root = document) => root.querySelector(selector);
 const presenting = () => document.documentElement.classList.contains("presenting");
 
-document.documentElement.classList.add("js"); // before the page is drawn: what a prediction locks is never seen
+document.documentElement.classList.add("js"); // before the page is drawn: what is locked is never seen
 
-// ---- what is kept: the theme for ever, choices until the tab is closed; where that is not allowed, nothing is
+// ---- what is kept: the theme for ever, choices until the tab is closed; where nothing may be kept, neither
 
 function kept(place, name, value) {
   try {
@@ -73,7 +73,7 @@ function startPanel(figure) {
   // Whatever one move can reach.
   function loadAhead() {
     const here = controls.map(positionOf);
-    panel.controls.forEach((control, i) => control.options.forEach((_, position) => load(here.with(i, position))));
+    panel.controls.forEach((control, i) => control.options.forEach((_, k) => load(here.with(i, k))));
   }
 
   function show() {
@@ -133,13 +133,13 @@ function startPrediction(card) {
     kept("sessionStorage", name, chosen.join(""));
     all("[data-letter]", card).forEach((b) => b.setAttribute("aria-pressed", b.dataset.letter === letter));
     answer.innerHTML = `<p><b>You chose ${letter}.</b> ${button(letter).dataset.said}</p>`;
-    compare.hidden = false;
+    compare.hidden = card.told = false;
     open();
   }
 
   function show(text) {
     answer.innerHTML = `<p>${text}</p>`;
-    compare.hidden = true;
+    compare.hidden = card.told = true;
     open();
   }
 
@@ -210,8 +210,8 @@ function showScreen(number) {
 
 function present(on) {
   const screens = all("main > section");
-  const isAbove = (section) => section.checkVisibility() && section.getBoundingClientRect().top < innerHeight / 3;
-  const before = screens.findLastIndex(isAbove);
+  const top = (section) => (section.checkVisibility() ? section.getBoundingClientRect().top : Infinity);
+  const before = screens.findLastIndex((section) => top(section) < innerHeight / 3);
   document.documentElement.classList.toggle("presenting", on);
   document.documentElement.classList.remove("with-code");
   find("#bar").hidden = !on;
@@ -235,8 +235,7 @@ const ACTIONS = {
   PageUp: () => showScreen(screen - 1),
   Home: () => showScreen(0),
   End: () => showScreen(Infinity),
-  // The answer of the first prediction on this screen that has none yet.
-  a: () => all(".shown .predict").find((card) => !find(".answer", card).textContent)?.tell(),
+  a: () => all(".shown .predict").find((card) => !card.told)?.tell(), // the first answer not yet shown
   c: () => {
     const on = document.documentElement.classList.toggle("with-code");
     for (const folded of all("details.code")) folded.open = on;
@@ -248,12 +247,13 @@ function startPresentation() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const moves = event.target.matches("input") && key.length > 1; // arrows belong to the slider that has the focus
+    const moves = event.target.matches("input") && /^(Arrow|Home|End)/.test(key); // the slider in focus
     if (!(key in ACTIONS) || moves || !(presenting() || key === "p")) return;
     event.preventDefault();
     ACTIONS[key]();
   });
-  for (const button of all("#bar button")) button.addEventListener("click", () => ACTIONS[button.dataset.key]());
+  for (const button of all("#bar button"))
+    button.addEventListener("click", () => ACTIONS[button.dataset.key]());
   find("#present").addEventListener("click", () => present(true));
 }
 
@@ -269,7 +269,8 @@ document.addEventListener("DOMContentLoaded", () => {
   skipTo();
   addEventListener("hashchange", skipTo);
   // On a phone a picture is small: pressed, it has its own size, in a box that scrolls.
-  for (const image of all("figure img")) image.addEventListener("click", () => image.parentElement.classList.toggle("large"));
+  for (const image of all("figure img"))
+    image.addEventListener("click", () => image.parentElement.classList.toggle("large"));
   const contents = find(".contents details");
   if (contents) contents.open = matchMedia("(min-width: 75rem)").matches;
   addEventListener("beforeprint", () => all("details.code").forEach((code) => { code.open = true; }));
