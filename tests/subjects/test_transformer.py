@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 
-from lora_lab import add_lora, count_parameters, figures, published, set_scale, train
+from lora_lab import add_lora, count_parameters, figures, set_scale, train
 from lora_lab.adapter_set import AdapterSet
 from lora_lab.subjects.mini_language import language as L
 from lora_lab.subjects.records import read_record
-from lora_lab.subjects.transformer import directions, drawings, gpt, make_base, make_record, panels, record
+from lora_lab.subjects.transformer import directions, drawings, gpt, make_base, make_record, panels, published, record
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lora_lab.published import Amplification
+from .published import Amplification
 
 
 def _right_directions(A: Tensor, name: str) -> Tensor:

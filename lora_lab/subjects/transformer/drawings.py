@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from lora_lab.figures.style import COLOURS, FILLS, SHARES, array, axes_of, log_axis
-from lora_lab.published import Accuracy, Amplification
 from lora_lab.subjects.tables import Table
+
+from .published import Accuracy, Amplification
 
 LOOKS = {  # how a way to fine-tune is drawn, by where it has LoRA: colour and marker
     "q,v": (COLOURS["LoRA"], "o"),
