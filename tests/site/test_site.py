@@ -234,6 +234,7 @@ def test_every_link_leads_somewhere(site):
     texts = {file.stem: file.read_text(encoding="utf-8") for file in site.glob("*.html")}
     for text in texts.values():
         assert ".ipynb" not in re.sub("<code>.*?</code>", "", text) and 'src="http' not in text
+        assert "Run All" not in text, "there is no kernel here"
         for target, heading in re.findall(r'href="([^":#]*)\.html(?:#([^"]*))?"', text):
             assert target in names | texts.keys(), target
             assert not heading or target not in texts or f'id="{heading}"' in texts[target], heading

@@ -19,7 +19,6 @@ from lora_lab.classroom.cards import as_html
 from .panels import keep, shows_panel
 
 HERE = Path(__file__).resolve().parent
-FOR_JUPYTER = re.compile(r"^\*\*[^*]+\*\*[^\n]*Run ▸ Run All Cells.*?(?:\n\n|\Z)", re.S)  # of the kernel
 READY = "LoRA Lab, page"  # what `lora_lab.begin` prints
 
 
@@ -84,7 +83,9 @@ def sections_of(notebook: nbformat.NotebookNode, panels: list[dict], folder: Pat
     waiting = iter(panels)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            for title, text in split(FOR_JUPYTER.sub("", cell.source)):
+            # what says "Run All" is about a kernel
+            paragraphs = [text for text in cell.source.split("\n\n") if "Run All" not in text]
+            for title, text in split("\n\n".join(paragraphs)):
                 if title:
                     number = re.match(r"\d+\.\d+", title)
                     found.append(Section(title, number[0] if number else str(len(found))))
