@@ -2,19 +2,15 @@
 
 import base64
 import io
-import json
 
 import ipywidgets as w
 import matplotlib
-import nbformat
 import numpy as np
 import pages
 import pytest
 import torch
 from ipywidgets.widgets.widget import _instances
 from matplotlib.colors import to_hex
-from nbconvert import HTMLExporter
-from traitlets.config import Config
 
 from lora_lab import figures, theory
 from lora_lab.classroom.cards import Card
@@ -28,8 +24,6 @@ from lora_lab.subjects.merging import panels as merging_panels
 from lora_lab.subjects.objective.panels import cost_panel
 from lora_lab.subjects.torch_layer.panels import Film, film_panel
 from lora_lab.training import train
-
-SETTINGS = pages.ROOT / "lora_lab" / "classroom" / "jupyter"
 
 
 @pytest.fixture(autouse=True)
@@ -137,18 +131,6 @@ def test_the_stored_output_is_the_picture_under_a_line_of_text():
     above = still.shape[0] - live_picture.shape[0]
     assert above > 20 and np.array_equal(still[above:], live_picture) and still[:above].min() < 0.5
     assert panel._figure.texts == [], "the line is on the stored picture alone"
-
-
-@pytest.mark.parametrize("file", ["jupyter_nbconvert_config.json", "jupyter_server_config.d/lora-lab.json"])
-def test_a_page_saved_with_its_widgets_is_exported_with_pictures_and_questions(file):
-    """By itself nbconvert would show the saved widgets: empty boxes where there is no network."""
-    bundles = [shown._repr_mimebundle_() for shown in (simple(), Card(find("1.2")))]
-    outputs = [nbformat.v4.new_output("display_data", bundle) for bundle in bundles]
-    saved = {"widgets": {"application/vnd.jupyter.widget-state+json": w.Widget.get_manager_state()}}
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)], metadata=saved)
-    settings = Config(json.loads((SETTINGS / "etc/jupyter" / file).read_text(encoding="utf-8")))
-    page = HTMLExporter(config=settings).from_notebook_node(nb)[0]
-    assert bundles[0]["image/png"][:200] in page and "Predict 1.2: a million weights" in page
 
 
 class FakeShell:
