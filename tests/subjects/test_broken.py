@@ -195,6 +195,17 @@ def test_the_numbers_of_the_symptoms_are_measured(name):
         assert [float(number) for number in numbers] == pytest.approx(losses, rel=0.1)
 
 
+def served_once(strength: float):
+    def program(*arguments):
+        model, losses = as_given("half_then_full")(*arguments)
+        for layer in judge.layers(model):
+            layer.serve(strength)
+            layer.serve = lambda scaling: None  # the judge's customer changes it no more
+        return model, losses
+
+    return program
+
+
 def test_what_the_symptoms_say_in_words():
     def ends(name):
         return [run.losses[-1] for run in given_runs(name)]
@@ -209,6 +220,8 @@ def test_what_the_symptoms_say_in_words():
     assert all(run.losses[0] < 0.1 and run.losses[-1] < 5e-4 for run in given_runs("perfect_curve"))
     assert max(ends("in_parts")) < 0.05 and max(ends("small_batches")) < 0.01 and max(ends("eleven_blocks")) < 0.4
     assert all(4 < run.unseen < 5 and run.losses[-1] < 0.03 for run in given_runs("half_then_full"))
+    for strength, low, high in ((1.0, 4, 5), (2.0, 0, 0.04)):  # half of it; the whole straight away
+        assert all(low < judge.run(served_once(strength), seed).unseen < high for seed in range(3))
     assert judge.run(as_given("eleven_blocks"), 0).unseen < 0.04, "two blocks are right"
 
 

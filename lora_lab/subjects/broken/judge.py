@@ -176,7 +176,7 @@ def too_high(repair: Repair, loss: float, seed: int, whose: str = "what your pro
     right = correct_loss(repair.reference, seed, **size)
     if loss <= max(2 * right, repair.limit):
         return ""
-    return f"on inputs it was not trained on, {whose} has a loss of {loss:.2g}, the correct program's {right:.2g}."
+    return f"on inputs it was not trained on, {whose} has a loss of {loss:.3g}, the correct program's {right:.3g}."
 
 
 def other_than_ordered(this: Run) -> str:
