@@ -259,8 +259,10 @@ def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> st
 
 
 def _span(p: Tensor) -> tuple[int, int] | None:
-    """The bytes a tensor occupies, or None when it has none (lazy, meta, empty) or no one place (sparse)."""
-    if nn.parameter.is_lazy(p) or p.is_meta or p.numel() == 0 or p.layout != torch.strided:
+    """The bytes a tensor occupies, or None: it has none (lazy, meta, empty) or no plain ones (sparse, quantized)."""
+    if nn.parameter.is_lazy(p) or p.is_meta or not p.numel() or p.layout != torch.strided:
+        return None
+    if type(p.detach()) is not Tensor:
         return None
     extent = sum((n - 1) * s for n, s in zip(p.shape, p.stride(), strict=True)) + 1
     return p.data_ptr(), p.data_ptr() + extent * p.element_size()

@@ -356,7 +356,8 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save
 
     Raises ValueError, with nothing written: a model without adapters; factors that are not finite; anything else that
     is trainable, or was and is frozen again, or moved since add_lora (a norm's statistics), unless it is in
-    modules_to_save; a file in the folder's place. OSError when the disk refuses.
+    modules_to_save (if the base itself was replaced: keep adapter_state, remove_lora, add_lora, load_adapter_state); a
+    file in the folder's place. OSError when the disk refuses.
     """
     sites_of(model)  # or a ValueError
     whole = _what_else(model, modules_to_save)

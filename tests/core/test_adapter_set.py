@@ -60,18 +60,6 @@ def filled(name: str = "mlp", r: int = 2, **options) -> tuple[nn.Module, Adapter
 # --------------------------------------------------------------------------------------------------- load_adapter_state
 
 
-@every_animal
-def test_a_state_goes_into_another_model(animal):
-    source, target = (animal.model().eval() for _ in "ab")
-    for model in (source, target):
-        add_lora(model, 2, 3.0)
-    randomise(source)
-    merge(target)
-    load_adapter_state(target, adapter_state(source))
-    with torch.no_grad():
-        assert torch.equal(output(target, animal.inputs()), output(source, animal.inputs()))
-
-
 @pytest.mark.parametrize(
     "spoil, sentence",
     [

@@ -502,6 +502,24 @@ def test_float8_bases_get_float32_factors(dtype):
     remove_lora(model, keep_delta=True)
 
 
+class Packed(torch.Tensor):
+    """As quantized weights are: a tensor whose numbers do not lie there as bytes."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.reshape, torch.Tensor.data_ptr, torch.Tensor.stride):
+            raise NotImplementedError(func)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_weights_of_a_class_of_their_own_are_not_looked_into():
+    model, x = nn.Sequential(nn.Linear(7, 6)), torch.randn(3, 7)
+    model[0].weight = nn.Parameter(model[0].weight.detach().as_subclass(Packed), requires_grad=False)
+    wanted = model(x)
+    assert add_lora(model, R, ALPHA) == ["0"]
+    assert torch.equal(model(x), wanted)
+
+
 def kept_for_backward(model: nn.Module, x: torch.Tensor) -> int:
     """Bytes that autograd keeps, parameters not counted, each storage once."""
     own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
