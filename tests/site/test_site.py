@@ -25,12 +25,14 @@ PANELS = {}  # {"04": its panels, which the build has moved}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder."""
+    """The folder. The package is one file, which a test may change."""
     folder, find = tmp_path_factory.mktemp("site"), panels.panels_of
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(panels, "panels_of", lambda page: PANELS.setdefault(page.number, find(page)))
+        patch.setattr(panels, "PACKAGE", tmp_path_factory.mktemp("package"))
+        (panels.PACKAGE / "layers.py").write_text("# before", encoding="utf-8")
         build.build(folder, [START, MAP], MOST)
-    return folder
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ def test_buttons_and_sliders_together_and_a_position_that_is_not_drawn(site, vis
 def test_what_has_not_changed_is_not_drawn_again(site, monkeypatch):
     monkeypatch.setattr(panels, "panels_of", lambda page: pytest.fail("drawn again"))
     assert len(panels.drawn(MAP, site, MOST)[0]["states"]) > MOST
-    monkeypatch.setattr(panels, "COLOURS", 64)
+    (panels.PACKAGE / "layers.py").write_text("# after", encoding="utf-8")
     with pytest.raises(pytest.fail.Exception, match="drawn again"):
         panels.drawn(MAP, site, MOST)
 
@@ -214,8 +216,10 @@ def test_paper_has_everything_but_the_controls(visit):
     assert tab.locator("button:visible").count() == tab.locator(".choices button").count(), "only what can be ticked"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["00_start_here", "04_rank_and_alpha", "index"])
+LOOKS = [("00_start_here", "light"), ("04_rank_and_alpha", "light"), ("04_rank_and_alpha", "dark"), ("index", "dark")]
+
+
+@pytest.mark.parametrize("name, scheme", LOOKS)
 def test_axe_finds_nothing_serious(visit, name, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     tab = visit(f"{name}.html", color_scheme=scheme)
