@@ -1,4 +1,4 @@
-"""What S2 published: Rajan Ghimire, "LORA (Low Rank Adaptation): A Deeper Dive", 2023; two linear layers, in PyTorch."""
+"""What S2 published: Rajan Ghimire, "LORA (Low Rank Adaptation): A Deeper Dive", 2023; two layers, in PyTorch."""
 
 # The loss at epochs 0, 10, ..., 90, that is after 1, 11, ..., 91 passes over the data.
 S2_EPOCHS = tuple(range(1, 92, 10))
