@@ -8,6 +8,7 @@ from torch import nn
 
 from lora_lab import LoRALinear, count_parameters
 from lora_lab.costs import forward_macs, human, lora_numbers
+from lora_lab.published import PAPER_COUNTS, PAPER_FULL_GPT3
 from lora_lab.subjects.files_and_costs.activations import layer_bytes
 from lora_lab.subjects.files_and_costs.models import (
     NF4_BYTES,
@@ -22,7 +23,6 @@ from lora_lab.subjects.files_and_costs.models import (
     training_bill,
     weight_bytes,
 )
-from lora_lab.subjects.files_and_costs.published import PAPER_COUNTS, PAPER_FULL_GPT3
 from lora_lab.subjects.objective.memory import disk_bytes, full_memory, lora_memory
 
 S1 = (1000, 1001)

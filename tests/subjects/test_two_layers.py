@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lora_lab import LoRALinear, add_lora, evaluate, merge, rank_floor, remove_lora, theory, train
+from lora_lab import LoRALinear, add_lora, evaluate, merge, published, rank_floor, remove_lora, theory, train
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import TwoLayer, two_layer_base
-from lora_lab.subjects.two_layers import drawings, published
+from lora_lab.subjects.two_layers import drawings
 from lora_lab.subjects.two_layers.experiment import Experiment, find_run, recorded_runs, recorded_s2
 from lora_lab.subjects.two_layers.floors import layer_floor
 

@@ -8,11 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from lora_lab import published
 from lora_lab.figures.curves import loss_curves
 from lora_lab.figures.style import COLOURS, axes_of, log_axis
 from lora_lab.subjects.tables import Table
 
-from . import published
 from .experiment import Run
 
 LOW = 1e-3  # losses below are drawn here
