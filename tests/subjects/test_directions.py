@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lora_lab.subjects.linear_task.tasks import normal
+from lora_lab.subjects.transformer import directions
 from lora_lab.subjects.transformer.directions import amplification, random_similarity, subspace_similarity
 
 
@@ -65,3 +66,26 @@ def test_amplification_writes_to_outputs_and_reads_inputs():
 def test_questions_that_have_no_answer_are_refused_in_words(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         call()
+
+
+def test_what_moved_and_where_its_energy_is():
+    W, delta = torch.eye(4), torch.diag(torch.tensor([3.0, 1.0, 0.0, 0.0]))
+    assert directions.moved(W, delta) == pytest.approx(10**0.5 / 2)
+    assert directions.rank_of_energy(delta, 0.9) == 1 and directions.rank_of_energy(delta, 0.91) == 2
+
+
+def test_an_intruder_is_a_strong_direction_that_w_did_not_have():
+    W = torch.zeros(6, 4)
+    W[:4, :4] = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.1]))  # its left directions: the first four axes
+    outside = torch.zeros(6, 4)
+    outside[5, 3] = 10.0  # along an axis that W does not reach
+    part, count = directions.intruder_part(W, outside, k=2)
+    assert count == 1 and torch.allclose(part, outside, atol=0.2)
+    assert directions.intruders(W, 5 * W, k=3) == 0, "more of the same is no intruder"
+
+
+def test_chance_is_as_expected_on_average():
+    phi = directions.chance_similarity(2, 3, 40)
+    assert len(phi) == 2000 and float(phi.mean()) == pytest.approx(directions.random_similarity(2, 3, 40), rel=0.05)
+    ratio = directions.chance_projection(torch.randn(30, 40, generator=torch.Generator().manual_seed(0)), 4, n=500)
+    assert float(ratio.mean()) == pytest.approx(1, rel=0.05) and float(ratio.std()) > 0.02

@@ -1,16 +1,20 @@
 """The small GPT, its loss and text, the shipped checkpoint and adapters, the record, the panels and figures."""
 
+import itertools
 import math
 import shutil
 
 import pytest
 import torch
 
-from lora_lab import add_lora, count_parameters, figures, set_scale, train
+from lora_lab import add_lora, count_parameters, delta_weights, figures, published, set_scale, train
 from lora_lab.adapter_set import AdapterSet
 from lora_lab.subjects.mini_language import language as L
 from lora_lab.subjects.records import read_record
-from lora_lab.subjects.transformer import directions, drawings, gpt, make_base, make_record, panels, published, record
+from lora_lab.subjects.tables import Table
+from lora_lab.subjects.transformer import directions, drawings, gpt, make_base, make_record, panels, record
+
+RATES = make_record.RATES
 
 
 @pytest.fixture(scope="module")
@@ -111,28 +115,27 @@ def test_the_record_is_of_the_shipped_base():
     assert read_record("transformer")["base"] == gpt.record_of()["sha256"]
 
 
-@pytest.mark.parametrize("part, wanted", [("table", make_record.WAYS), ("matrices", make_record.BUDGET)])
-def test_every_way_is_there_with_its_trained_numbers_a_tuned_rate_and_three_seeds(part, wanted):
-    runs = record.runs(part)
-    assert runs.kinds("task") == list(make_record.TASKS) and runs.kinds("way") == wanted
-    for way in wanted:
-        rows = runs.where(way=way)
-        assert len(rows) == 6 and rows.kinds("seed") == list(make_record.SEEDS)
-        assert rows.kinds("trained") == [count_parameters(make_record.prepare(way))[0]]
-        assert all(math.isfinite(x) and x > -0.002 for x in rows.column("loss") + rows.column("others"))
-    for rows in read_record("transformer")[part].values():
-        for way in wanted:
-            losses, lr = {float(k): v for k, v in rows[way]["tried"].items()}, rows[way]["lr"]
-            i = make_record.RATES.index(lr)
-            for near in make_record.RATES[max(i - 1, 0) : i + 2]:  # both neighbours were tried and are not better
-                assert not losses[near] < losses[lr], way
-    if part == "matrices":
-        assert runs.kinds("trained") == [3072]
+def test_every_way_is_there_with_its_trained_numbers_a_tuned_rate_and_three_seeds_or_more():
+    runs, rows = record.tuned(), record.read_runs()
+    ways = dict.fromkeys([*make_record.WAYS, *make_record.BUDGET, *make_record.MLP_BUDGET])
+    assert set(runs.kinds("task")) == set(make_record.TASKS) and set(runs.kinds("way")) == set(ways)
+    for (task, way) in itertools.product(make_record.TASKS, ways):
+        mine = runs.where(task=task, way=way)
+        assert mine.column("seed") == list(range(len(mine))) and len(mine) >= 3 and len(mine.kinds("lr")) == 1
+        assert mine.kinds("trained") == [count_parameters(make_record.prepare(way))[0]]
+        assert all(math.isfinite(x) and x > -0.002 for x in mine.column("loss") + mine.column("others"))
+        tried = Table(run for run in rows.where(task=task, way=way, steps=600) if run.seed < 2)
+        losses, i = {lr: seeds.mean("tuned_on") for lr, seeds in tried.by("lr").items()}, RATES.index(mine[0].lr)
+        for near in RATES[max(i - 1, 0) : i + 2]:  # both neighbours were tried and are not better
+            assert not losses[near] < losses[mine[0].lr], (task, way)
+    assert {run.trained for way in make_record.BUDGET for run in runs.where(way=way)} == {3072}
 
 
 def test_biases_head_and_last_block_train_what_they_say():
     names = {way: [n for n, p in make_record.prepare(way).named_parameters() if p.requires_grad]
              for way in make_record.GUESS}  # fmt: skip
+    assert names["linears"] == [f"{name}.weight" for name in gpt.linears(gpt.load_base())]
+    assert len(names["linears"]) == 12
     assert len(names["full"]) == len(list(gpt.load_base().parameters()))
     assert names["head"] == ["head.weight", "head.bias"]
     assert all(n.endswith("bias") for n in names["biases"]) and "layers.0.norm1.bias" in names["biases"]
@@ -141,9 +144,22 @@ def test_biases_head_and_last_block_train_what_they_say():
 
 def test_a_run_repeated_ends_where_the_record_says():
     """Loosely, because training amplifies a CPU's rounding."""
-    row = record.runs().where(task="swap 8", way="q,v r=8", seed=0)[0]
-    result = make_record.run("swap 8", "q,v r=8", row.lr, seed=0)
-    assert result.task == pytest.approx(row.loss, abs=0.01) and result.voices == pytest.approx(row.others, abs=0.25)
+    row = record.read_runs().where(task="bard", way="q,v r=8", steps=150, seed=0)[0]
+    model = make_record.fine_tune("bard", "q,v r=8", row.lr, 150, seed=0)
+    assert gpt.above_floor(model, L.dialect("bard", **make_record.TEST_ON)) == pytest.approx(row.loss, rel=0.1)
+    (delta, *_), (W, *_) = make_record.updates(model, "q,v r=8").values(), gpt.linears(gpt.load_base()).values()
+    assert directions.moved(W.weight, delta) == pytest.approx(row.moved, rel=0.5)
+
+
+def test_a_cut_update_at_full_rank_is_the_update():
+    model = gpt.load_base()
+    for layer in gpt.linears(model).values():
+        generator = torch.Generator().manual_seed(0)
+        rank_one = torch.randn(len(layer.weight), 1, generator=generator) @ torch.ones(1, layer.weight.shape[1])
+        layer.weight.data += 0.02 * rank_one
+    loss = gpt.above_floor(model, L.dialect("bard", **make_record.TEST_ON))
+    cut = make_record.cut_losses("bard", model, "linears")
+    assert list(cut) == list(make_record.CUT_TO) and list(cut.values()) == pytest.approx([loss] * 5, abs=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +186,7 @@ def test_each_shipped_adapter_is_as_good_as_its_record(shipped):
 
 
 def test_ways_panel_marks_the_chosen_runs_mean():
-    runs = record.runs()
+    runs = record.tuned()
     panel = panels.ways_panel(runs)
     for task in ("bard", "swap 8"):
         caption = panel.set(task=task, where="all linears", r=2)
@@ -180,7 +196,7 @@ def test_ways_panel_marks_the_chosen_runs_mean():
         for ax, column in zip(axes, ("loss", "others"), strict=True):
             x, y = ax.lines[-1].get_data()
             assert (float(x[0]), float(y[0])) == pytest.approx((chosen[0].trained, chosen.mean(column)))
-            assert [t.get_text() for t in ax.texts] == ["full", "head", "biases", "last block"]
+            assert {t.get_text() for t in ax.texts} == {"full", "linears", "head", "biases", "last block"}
 
 
 def test_similarity_panel_shows_phi_at_the_mark_beside_chance():
@@ -229,20 +245,43 @@ def test_greedy_text_has_no_near_ties_at_any_lambda_of_the_page(shipped):
 
 
 def test_tables_of_ours_are_drawn_beside_the_published_ones():
-    budget = record.runs("matrices").where(task="bard")
+    runs = record.tuned()
+    budget = Table(run for way in published.TABLE5 for run in runs.where(task="bard", way=way))
     left, right = drawings.beside(budget, published.TABLE5)
     assert [t.get_text() for t in left.get_yticklabels()] == list(published.TABLE5)
     assert [float(line.get_xdata()[0]) for line in right.lines] == [row.wikisql for row in published.TABLE5.values()]
     assert list(left.lines[0].get_xdata()) == budget.where(way="q r=8").column("loss")
-    runs = record.runs()
     left, right = drawings.rank_lines(runs, published.TABLE6)
     first = runs.where(task="bard", where="q,v")
     assert left.lines[0].get_ydata() == pytest.approx([first.where(rank=r).mean("loss") for r in gpt.RANKS])
     assert right.lines[1].get_ydata()[-1] == 73.5
-    slower = record.forgetting()
-    assert len(slower) == 2 * 3 * 3 * 3, "tasks, ways, rates, seeds"
-    (one, _) = drawings.learned_forgotten(slower)
-    assert list(one.lines[0].get_ydata()) == slower.where(task="bard", way="full").column("others")
+
+
+def test_figures_of_the_record_show_its_rows():
+    runs, slower = record.tuned(), record.around("bard")
+    one, _ = drawings.cut_and_trained(runs)
+    assert one.get_title() == runs.kinds("task")[0] and one.get_legend_handles_labels()[1][-1] == "not cut"
+    whole = runs.where(task=one.get_title(), way="linears")
+    assert one.lines[0].get_ydata()[0] == pytest.approx(sum(run.cut[1] for run in whole) / len(whole))
+    moved, intruders, others = drawings.same_loss(slower)
+    full = slower.where(way="full")
+    assert list(moved.lines[0].get_ydata()) == full.column("moved")
+    assert list(others.lines[0].get_ydata()) == full.column("others") and intruders.get_title().startswith("intruders")
+    ax = drawings.by_chance(torch.linspace(0.5, 1.5, 50), {"ours": 3.0})
+    assert list(ax.lines[0].get_xdata()) == [3.0, 3.0] and [t.get_text() for t in ax.texts] == ["ours"]
+
+
+def test_intruders_scaled_by_one_are_the_adapter_and_the_panel_says_so(shipped):
+    shipped.use("swap")
+    deltas = delta_weights(shipped.model)
+    rows, count = panels.scale_intruders(deltas, "swap 8", scales=(0.0, 1.0))
+    lines = L.dialect("swap 8", 400, seed=8_002)
+    assert count > 0 and rows[1].task == pytest.approx(gpt.above_floor(shipped.model, lines), abs=1e-4)
+    assert rows[0].task > rows[1].task
+    panel = panels.intruder_panel({"swap": (rows, count)})
+    assert panel.values == {"adapter": "swap", "scale": 1.0} and f"{count} intruders scaled by 1" in panel.caption
+    assert figures.short(rows[0].others) in panel.set(scale=0.0)
+    assert list(panel._figure.axes[0].lines[1].get_ydata()) == [rows[0].task]
 
 
 def test_the_papers_table_7_has_its_own_random_column():

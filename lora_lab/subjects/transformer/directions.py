@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .published import Amplification
+from lora_lab.published import Amplification
 
 
 def _right_directions(A: Tensor, name: str) -> Tensor:
@@ -62,3 +62,53 @@ def amplification(W: Tensor, delta: Tensor, r: int) -> Amplification:
         norm=float(W.norm()),
         delta_norm=float(D.norm()),
     )
+
+
+def moved(W: Tensor, delta: Tensor) -> float:
+    """‖ΔW‖ / ‖W‖, Frobenius norms."""
+    return float(delta.detach().norm() / W.detach().norm())
+
+
+def rank_of_energy(delta: Tensor, share: float = 0.9) -> int:
+    """How many singular directions hold this share of ‖ΔW‖²."""
+    energy = torch.linalg.svdvals(delta.detach().cpu().double()).square().cumsum(0)
+    return int((energy < share * energy[-1]).sum()) + 1
+
+
+def intruder_part(W: Tensor, delta: Tensor, k: int = 10, below: float = 0.5) -> tuple[Tensor, int]:
+    """What W + ΔW does along its intruder dimensions, shaped like W, and how many there are.
+
+    An intruder (Shuttleworth et al., arXiv 2410.21228): one of the k strongest left singular vectors of W + ΔW whose
+    cosine with every left singular vector of W is below `below`.
+    """
+    before, now = W.detach().cpu().double(), (W + delta).detach().cpu().double()
+    known = torch.linalg.svd(before, full_matrices=False)[0]
+    U, S, Vh = torch.linalg.svd(now, full_matrices=False)
+    strange = (U[:, :k].T @ known).abs().amax(1) < below  # (k,)
+    part = (U[:, :k][:, strange] * S[:k][strange]) @ Vh[:k][strange]
+    return part.to(W), int(strange.sum())
+
+
+def intruders(W: Tensor, delta: Tensor, k: int = 10, below: float = 0.5) -> int:
+    """How many of the k strongest directions of W + ΔW are intruders."""
+    return intruder_part(W, delta, k, below)[1]
+
+
+def _random_directions(n: int, d: int, r: int, seed: int) -> Tensor:
+    """n random subspaces: (n, d, r), orthonormal columns."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(n, d, r, generator=generator, dtype=torch.float64, device="cpu")
+    return torch.linalg.qr(drawn)[0]
+
+
+def chance_similarity(i: int, j: int, d: int, n: int = 2000) -> Tensor:
+    """phi of n pairs of random subspaces, (n,): the distribution whose mean is `random_similarity`."""
+    one, two = _random_directions(n, d, i, seed=0), _random_directions(n, d, j, seed=1)
+    return (one.mT @ two).square().sum((1, 2)) / min(i, j)
+
+
+def chance_projection(W: Tensor, r: int, n: int = 2000) -> Tensor:
+    """‖UᵀWV‖ of n random updates of rank r over what it is on average, (n,): `on_delta` of chance."""
+    W = W.detach().cpu().double()
+    U, V = _random_directions(n, W.shape[0], r, seed=0), _random_directions(n, W.shape[1], r, seed=1)
+    return (U.mT @ W @ V).square().sum((1, 2)).sqrt() / (W.norm() * r / math.sqrt(W.numel()))

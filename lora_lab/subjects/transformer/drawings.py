@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from lora_lab.figures.style import COLOURS, FILLS, SHARES, array, axes_of, log_axis
+from lora_lab.published import Accuracy, Amplification
 from lora_lab.subjects.tables import Table
-
-from .published import Accuracy, Amplification
 
 LOOKS = {  # how a way to fine-tune is drawn, by where it has LoRA: colour and marker
     "q,v": (COLOURS["LoRA"], "o"),
@@ -126,19 +125,62 @@ def projections(measured: Mapping[str, Amplification], *, title: str = "") -> Ax
     return ax
 
 
-def learned_forgotten(runs: Table) -> list[Axes]:
-    """What was forgotten against what was left to learn, a panel per task, a dot per run, both axes logarithmic."""
-    by_task = runs.by("task")
-    fig, axes = plt.subplots(1, len(by_task), figsize=(11, 3.9), sharey=True)
-    for ax, (task, here) in zip(axes, by_task.items()):
-        for way, mine in here.by("way").items():
-            colour, marker = look_of(mine[0])
-            ax.plot(mine.column("loss"), mine.column("others"), marker, ms=9, alpha=0.8, color=colour, label=way)
-        ax.set_title(task)
-        log_axis(ax.xaxis, (0.008, 0.01, 0.02, 0.05, 0.1))
-        log_axis(ax.yaxis, LOSS_TICKS)
-    fig.supxlabel("above the floor on the task (left: learned more)", fontsize=12)
-    axes[0].set_ylabel("above it on other voices\n(down: forgot less)")
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+def cut_and_trained(runs: Table) -> list[Axes]:
+    """Rank that is cut against rank that is trained, a panel per task: loss above the floor over r, both logarithmic.
+
+    runs: 600 steps at the tuned rate, with the way "linears", whose rows know their loss after cutting.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True)
+    for ax, (task, here) in zip(axes, runs.by("task").items()):
+        whole, lora = here.where(way="linears"), here.where(where="all linears")
+        cut = {r: [run.cut[r] for run in whole] for r in whole[0].cut}
+        trained = {r: seeds.column("loss") for r, seeds in lora.by("rank").items() if r in cut}
+        kinds = [("cut to rank r", cut, "full", "D--"), ("LoRA of rank r", trained, "LoRA2", "s-")]
+        for label, by_rank, kind, marker in kinds:
+            means = [sum(losses) / len(losses) for losses in by_rank.values()]
+            ax.plot(list(by_rank), means, marker, color=COLOURS[kind], label=label)
+            for r, losses in by_rank.items():
+                ax.plot([r] * len(losses), losses, marker[0], ms=5, alpha=0.5, color=COLOURS[kind])
+        ax.axhline(whole.mean("loss"), lw=1, ls=":", color=COLOURS["full"], label="not cut")
+        ax.set(title=task, xlabel="rank r")
+        log_axis(ax.xaxis, list(cut))
+        log_axis(ax.yaxis, (0.005, *LOSS_TICKS))
+    axes[0].set_ylabel("nats above the floor")
+    axes[1].legend()
     fig.tight_layout()
     return list(axes)
+
+
+def same_loss(runs: Table) -> list[Axes]:
+    """How far the weights moved, how many intruders, what was forgotten: each against the loss on the task.
+
+    runs: of one task, several ways, learning rates and numbers of steps. A dot per run.
+    """
+    columns = {"moved": "‖ΔW‖ / ‖W‖", "intruders": "intruders among ten", "others": "other voices: forgotten"}
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
+    for ax, (column, label) in zip(axes, columns.items()):
+        for way, mine in runs.by("way").items():
+            colour, marker = look_of(mine[0])
+            ax.plot(mine.column("loss"), mine.column(column), marker, ms=7, alpha=0.7, color=colour, label=way)
+        ax.set(title=label, xlabel="loss above the floor")
+        log_axis(ax.xaxis, (0.005, 0.01, 0.02, 0.05, 0.1, 0.2))
+    fig.tight_layout()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3)
+    return list(axes)
+
+
+def by_chance(values: Tensor, marks: Mapping[str, float], *, title: str = "", xlabel: str = "") -> Axes:
+    """A null distribution as a histogram, and what was measured as lines with their names, on a logarithmic axis."""
+    ax = axes_of(None, (10.5, 2.8))
+    low, high = min(float(values.min()), *marks.values()) / 1.3, max(float(values.max()), *marks.values()) * 1.3
+    ax.hist(array(values), bins=np.geomspace(low, high, 70), color=COLOURS["rest"], label="2000 random ones")
+    top = ax.get_ylim()[1]
+    for k, (label, x) in enumerate(marks.items()):
+        colour = COLOURS["published" if "paper" in label else "LoRA"]
+        ax.axvline(x, color=colour, lw=2)
+        place = (x, top * (0.92 - 0.17 * (k % 5)))
+        ax.annotate(label, place, (5, 0), textcoords="offset points", color=colour, fontsize=11)
+    log_axis(ax.xaxis, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20))
+    ax.set(title=title, xlabel=xlabel, xlim=(low, high), yticks=[])
+    ax.legend(loc="upper left")
+    return ax

@@ -91,6 +91,11 @@ def new_gpt(seed: int = 0) -> GPT:
     return model
 
 
+def linears(model: nn.Module) -> dict[str, nn.Linear]:
+    """{name: layer} of the matrices that LoRA may adapt, six in each block."""
+    return {name: m for name, m in model.named_modules() if name.endswith(LINEARS)}
+
+
 # ------------------------------------------------------------------------------------------------ loss and text
 
 

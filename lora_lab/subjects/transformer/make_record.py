@@ -1,39 +1,49 @@
-"""Fine-tune the small GPT in every way that is compared: python -m lora_lab.subjects.transformer.make_record
+"""Fine-tune the small GPT in every way that is compared: python -m lora_lab.subjects.transformer.make_record [TASK …]
 
-About 20 CPU minutes on one core. Writes the shipped adapters -> adapters/NAME/ (PEFT's format), and the record:
-    table      full, head, biases, last block and LoRA at six ranks, the learning rate of each tuned, three seeds
-    matrices   the paper's Table 5 in miniature: one budget, which matrices
-    forgetting three ways at their tuned rate, half and a quarter of it: what is learned against what is forgotten
+About three CPU hours, a task on a core. Each run is a line of runs.jsonl as soon as it ends, and a run that is there
+already is not made again: stop it when you like, and start it again. In this order:
+    every way at 600 steps: the learning rate climbed to on two seeds, a third seed at the best
+    four ways with 1200 steps, two seeds: has it stopped improving? And at other rates, with 150 steps, too: what is
+    learned, how far the weights move, what is forgotten
+    every way with 1200 steps, and at 600 steps five seeds
+Then, when both tasks are there, `make_record adapters` trains the shipped adapters (PEFT's format).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
-from typing import NamedTuple
+import sys
+import time
 
 import torch
 
-from lora_lab import add_lora, count_parameters, save_adapter
+from lora_lab import add_lora, count_parameters, delta_weights, save_adapter
 from lora_lab.subjects.mini_language import language
-from lora_lab.subjects.records import write_record
+from lora_lab.subjects.records import significant, write_record
 from lora_lab.training import train
 
-from .gpt import ADAPTERS, GPT, LINEARS, RANKS, above_floor, generate, load_base, record_of, text_loss
-from .record import place
+from . import directions
+from .gpt import ADAPTERS, GPT, LINEARS, RANKS, above_floor, generate, linears, load_base, record_of, text_loss
+from .record import RUNS, Run, place, read_runs, tuned
 
 TASKS = ("bard", "swap 8")
-SEEDS = (0, 1, 2)
-HOW = {"steps": 120, "batch_size": 32, "schedule": "cosine"}
+SEEDS = (0, 1, 2, 3, 4)
+STEPS = 600
+HOW = {"batch_size": 32, "schedule": "cosine"}
 ALPHA = 16
 LINES = 4000  # of the task, to train on
 TUNE_ON = {"n": 400, "seed": 3_000}
 TEST_ON = {"n": 800, "seed": 4_000}
 VOICES = tuple(teller for teller in language.TELLERS if teller != "anon")
-RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 0.128, 0.256)
-GUESS = {"full": 1e-3, "head": 1.6e-2, "biases": 3.2e-2, "last block": 2e-3}  # where the search starts
-LORA_GUESS = 1.6e-2
+RATES = tuple(6.25e-5 * 2**i for i in range(13))  # to 0.256
+GUESS = {"full": 2.5e-4, "linears": 5e-4, "head": 8e-3, "biases": 1.6e-2, "last block": 1e-3}  # the search starts here
+LORA_GUESS = 4e-3
+COMPARED = ("full", "q,v r=8", "all linears r=8", "q,v r=1")  # in more detail
 WAYS = [*GUESS, *(f"q,v r={r}" for r in RANKS), *(f"all linears r={r}" for r in RANKS)]
 BUDGET = ["q r=8", "k r=8", "v r=8", "o r=8", "q,k r=4", "q,v r=4", "q,k,v,o r=2"]  # Table 5's rows: 3072 numbers
+MLP_BUDGET = ["up r=3", "down r=3"]  # 2880
+CUT_TO = (1, 2, 4, 8, 16)
 SHIPPED = {  # name: (task, way, seed)
     "bard": ("bard", "q,v r=8", 0),
     "bard-again": ("bard", "q,v r=8", 1),
@@ -47,15 +57,6 @@ SHIPPED = {  # name: (task, way, seed)
 }
 
 
-class Result(NamedTuple):
-    """tuned_on, task, voices: nats per token above the floor."""
-
-    model: GPT
-    tuned_on: float
-    task: float
-    voices: float
-
-
 def prepare(way: str, seed: int = 0) -> GPT:
     """A copy of the base in which only what `way` trains is trainable: "full", "head", ..., "q,v r=8"."""
     model = load_base()
@@ -66,9 +67,11 @@ def prepare(way: str, seed: int = 0) -> GPT:
             torch.manual_seed(seed)
             add_lora(model, rank, ALPHA, target_modules=targets)
         return model
+    matrices = {f"{name}.weight" for name in linears(model)}
     for name, p in model.named_parameters():
         trained = {
             "full": True,
+            "linears": name in matrices,
             "head": name.startswith("head."),
             "biases": name.endswith("bias"),
             "last block": name.startswith("layers.1."),
@@ -77,94 +80,137 @@ def prepare(way: str, seed: int = 0) -> GPT:
     return model
 
 
-def run(task: str, way: str, lr: float, seed: int) -> Result:
+def fine_tune(task: str, way: str, lr: float, steps: int, seed: int, lines: int = LINES) -> GPT:
     model = prepare(way, seed)
-    X, y = language.tensors(language.dialect(task, LINES, seed=10 + seed))
-    train(model, X, y, loss=text_loss, lr=lr, seed=seed, progress=None, **HOW)
-    return Result(
-        model,
-        above_floor(model, language.dialect(task, **TUNE_ON)),
-        above_floor(model, language.dialect(task, **TEST_ON)),
-        above_floor(model, language.corpus(**TEST_ON, tellers=VOICES)),
-    )
+    X, y = language.tensors(language.dialect(task, lines, seed=10 + seed))
+    train(model, X, y, loss=text_loss, lr=lr, seed=seed, steps=steps, progress=None, **HOW)
+    return model
 
 
-def tune(task: str, way: str) -> tuple[float, dict[float, Result]]:
-    """Climb along RATES, seed 0, from the guess to a rate whose two neighbours are worse on the tuning lines."""
-    tried: dict[float, Result] = {}
+def updates(model: GPT, way: str) -> dict[str, torch.Tensor]:
+    """{matrix: ΔW} of the linear layers that the training changed."""
+    if place(way)[1]:
+        return delta_weights(model)
+    base, tuned = linears(load_base()), linears(model)
+    found = {name: tuned[name].weight.detach() - base[name].weight.detach() for name in base}
+    return {name: delta for name, delta in found.items() if delta.any()}
+
+
+def cut_losses(task: str, model: GPT, way: str) -> dict[int, float]:
+    """Loss on the task after each matrix's ΔW is cut to its best rank-r approximation; what else trained is kept."""
+    base, tuned, found = linears(load_base()), linears(model), {}
+    pieces = {name: torch.linalg.svd(delta, full_matrices=False) for name, delta in updates(model, way).items()}
+    for r in CUT_TO:
+        for name, (U, S, Vh) in pieces.items():
+            tuned[name].weight.data = base[name].weight.data + U[:, :r] * S[:r] @ Vh[:r]
+        found[r] = round(above_floor(model, language.dialect(task, **TEST_ON)), 4)
+    return found
+
+
+def run(task: str, way: str, lr: float, steps: int, seed: int) -> Run:
+    """Train once and measure, or read the line of a run that was made before."""
+    key = (task, way, lr, steps, seed)
+    if key in DONE:
+        return DONE[key]
+    start = time.perf_counter()
+    model = fine_tune(task, way, lr, steps, seed)
+    deltas, W = updates(model, way), linears(load_base())
+    share = [directions.moved(W[name].weight, delta) for name, delta in deltas.items()]
+    strange = [directions.intruders(W[name].weight, delta) for name, delta in deltas.items()]
+    r90 = [directions.rank_of_energy(delta, 0.9) for delta in deltas.values()]
+    made = {
+        "task": task,
+        "way": way,
+        "lr": lr,
+        "steps": steps,
+        "seed": seed,
+        "trained": count_parameters(model)[0],
+        "tuned_on": round(above_floor(model, language.dialect(task, **TUNE_ON)), 4),
+        "loss": round(above_floor(model, language.dialect(task, **TEST_ON)), 4),
+        "others": round(above_floor(model, language.corpus(**TEST_ON, tellers=VOICES)), 4),
+        "moved": significant(sum(share) / len(share), 3) if share else 0.0,
+        "intruders": round(sum(strange) / len(strange), 2) if share else 0.0,
+        "r90": round(sum(r90) / len(r90), 1) if share else 0.0,
+    }
+    if way in ("full", "linears"):
+        made["cut"] = cut_losses(task, model, way)
+    made["seconds"] = round(time.perf_counter() - start, 1)
+    with RUNS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(made) + "\n")
+    print(json.dumps(made), flush=True)
+    DONE[key] = read_runs([json.dumps(made)])[0]
+    return DONE[key]
+
+
+def tune(task: str, way: str, guess: float) -> float:
+    """Climb along RATES from the guess to a rate whose neighbours are worse on the tuning lines, two seeds each."""
 
     def loss_at(i: int) -> float:
-        rate = RATES[i]
-        if rate not in tried:
-            tried[rate] = run(task, way, rate, SEEDS[0])
-        loss = tried[rate].tuned_on
+        loss = sum(run(task, way, RATES[i], STEPS, seed).tuned_on for seed in SEEDS[:2])
         return loss if loss == loss else float("inf")  # a run that diverged
 
-    best = RATES.index(GUESS.get(way, LORA_GUESS))
+    best = RATES.index(guess)
     while True:
-        around = [i for i in (best - 1, best, best + 1) if 0 <= i < len(RATES)]
+        around = [i for i in (best, best - 1, best + 1) if 0 <= i < len(RATES)]
         winner = min(around, key=loss_at)
         if winner == best:
-            return RATES[best], tried
+            return RATES[best]
         best = winner
 
 
-def measure(task: str, way: str) -> dict:
-    """Tuned, then the remaining seeds at the best rate."""
-    lr, tried = tune(task, way)
-    runs = [tried[lr], *(run(task, way, lr, seed) for seed in SEEDS[1:])]
-    row = {
-        "trained": count_parameters(runs[0].model)[0],
-        "tried": {f"{rate:g}": round(tried[rate].tuned_on, 4) for rate in sorted(tried)},
-        "lr": lr,
-        "task": [round(r.task, 4) for r in runs],
-        "voices": [round(r.voices, 4) for r in runs],
-    }
-    if way == "full":  # whose text is shown
-        records = [line.record for line in language.dialect(task, 100, seed=5_000)]
-        texts = generate(runs[0].model, records)
-        row["text"] = [" ".join(t) for t in texts[:4]]
-        row["grammatical"] = language.shares(records, texts, task).grammatical
-    print(task, way, row, flush=True)
-    return row
+def measure(task: str) -> None:
+    best, guess = {}, LORA_GUESS
+    for way in dict.fromkeys([*COMPARED, *WAYS, *BUDGET, *MLP_BUDGET]):
+        best[way] = tune(task, way, GUESS.get(way, guess))
+        guess = guess if way in GUESS else best[way]  # the next rank's rate is likely near
+        run(task, way, best[way], STEPS, SEEDS[2])
+    for way in COMPARED:
+        for seed in SEEDS[:2]:
+            run(task, way, best[way], 2 * STEPS, seed)
+        for steps in (STEPS, STEPS // 4):
+            for factor in (1, 4, 0.25, 2, 0.5):
+                for seed in SEEDS[:3]:
+                    run(task, way, best[way] * factor, steps, seed)
+    for way, lr in best.items():
+        for seed in SEEDS[:2]:
+            run(task, way, lr, 2 * STEPS, seed)
+    for way, lr in best.items():
+        for seed in SEEDS:
+            run(task, way, lr, STEPS, seed)
 
 
-def table(ways: list[str]) -> dict:
-    return {task: {way: measure(task, way) for way in ways} for task in TASKS}
-
-
-def forgetting(tuned: dict) -> dict:
-    """[task, voices] above the floor, a pair per seed."""
-    values = {}
-    for task in TASKS:
-        values[task] = {}
-        for way in ("full", "q,v r=8", "all linears r=8"):
-            best = tuned[task][way]["lr"]
-            values[task][way] = {}
-            for rate in (best / 4, best / 2, best):
-                runs = [run(task, way, rate, seed) for seed in SEEDS]
-                values[task][way][f"{rate:g}"] = [[round(r.task, 4), round(r.voices, 4)] for r in runs]
-    return values
-
-
-def adapters(tuned: dict) -> dict[str, float]:
-    """Train and ship each adapter; the loss of each, above the floor of its task."""
+def ship() -> None:
+    """Train and save each adapter; write its loss above the floor of its task, and what full fine-tuning says."""
+    best = {(run.task, run.way): run.lr for run in tuned()}
     shutil.rmtree(ADAPTERS, ignore_errors=True)
-    losses = {}
+    losses, said = {}, {}
     for name, (task, way, seed) in SHIPPED.items():
-        lr = tuned[task][way]["lr"] if task in tuned else LORA_GUESS
-        result = run(task, way, lr, seed)
-        save_adapter(result.model, ADAPTERS / name)
-        losses[name] = round(result.task, 4)
-    return losses
+        model = fine_tune(task, way, best.get((task, way), best["bard", way]), STEPS, seed)
+        save_adapter(model, ADAPTERS / name)
+        losses[name] = round(above_floor(model, language.dialect(task, **TEST_ON)), 4)
+        print(name, losses[name], flush=True)
+    for task in TASKS:
+        model = fine_tune(task, "full", best[task, "full"], STEPS, 0)
+        records = [line.record for line in language.dialect(task, 100, seed=5_000)]
+        texts = generate(model, records)
+        grammatical = language.shares(records, texts, task).grammatical
+        said[task] = {"text": [" ".join(t) for t in texts[:4]], "grammatical": grammatical}
+    write_record({"base": record_of()["sha256"], "adapters": losses, "said": said}, "transformer")
+
+
+DONE = {(row.task, row.way, row.lr, row.steps, row.seed): row for row in read_runs()}
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    tuned = table(WAYS)
-    record = {"base": record_of()["sha256"], "table": tuned, "adapters": adapters(tuned)}
-    record |= {"matrices": table(BUDGET), "forgetting": forgetting(tuned)}
-    write_record(record, "transformer")
+    parts = sys.argv[1:] or [*TASKS, "adapters"]
+    done = sum(row.seconds for row in DONE.values()) / 60
+    print(f"{len(DONE)} of about 900 runs are there, {done:.0f} CPU minutes of about 190", flush=True)
+    for part in parts:
+        if part == "adapters":
+            ship()
+        else:
+            measure(part)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from lora_lab.subjects.mini_language import language
 from lora_lab.subjects.tables import Table
 
 from . import directions, drawings
-from .gpt import RANKS, above_floor, generate
+from .gpt import RANKS, above_floor, generate, linears, load_base
 
 short = figures.short
 
@@ -155,3 +155,62 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
 
     controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 0.5)}
     return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.6), keep=True)
+
+
+# ------------------------------------------------------------------------------------------- intruders
+
+
+class Kept(NamedTuple):
+    """The model with its intruder dimensions scaled by `scale`: nats above the floor."""
+
+    scale: float
+    task: float
+    others: float
+
+
+def scale_intruders(
+    deltas: Mapping[str, Tensor], task: str, scales: Sequence[float] = (0, 0.25, 0.5, 0.75, 1.0, 1.25)
+) -> tuple[list[Kept], int]:
+    """The base with these updates, and the part of W + ΔW along its intruders scaled: losses, and how many there are.
+
+    deltas: {matrix of the base: ΔW}.
+    """
+    model = load_base()
+    layers = {name: layer for name, layer in linears(model).items() if name in deltas}
+    parts = {name: directions.intruder_part(layer.weight, deltas[name]) for name, layer in layers.items()}
+    tuned = {name: layer.weight.detach() + deltas[name] for name, layer in layers.items()}
+    lines = language.dialect(task, 400, seed=8_002)
+    others = language.corpus(400, seed=8_003, tellers=[t for t in language.TELLERS if t != "anon"])
+    found = []
+    for scale in scales:
+        for name, layer in layers.items():
+            layer.weight.data = tuned[name] + (scale - 1) * parts[name][0]
+        found.append(Kept(scale, above_floor(model, lines), above_floor(model, others)))
+    return found, sum(count for _, count in parts.values())
+
+
+def intruder_panel(measured: Mapping[str, tuple[list[Kept], int]]) -> LiveFigure:
+    """What becomes of the task and of the other voices when the intruders are turned down. measured: {adapter: from
+    `scale_intruders`}.
+    """
+    scales = [kept.scale for kept in next(iter(measured.values()))[0]]
+
+    def draw(fig: Figure, adapter: str, scale: float) -> str:
+        rows, count = measured[adapter]
+        now = rows[scales.index(scale)]
+        if not fig.axes:
+            for ax, colour in zip(fig.subplots(1, 2), ("LoRA", "other")):
+                ax.plot(scales, scales, "o-", color=figures.COLOURS[colour])
+                ax.set(xlabel="intruders scaled by", xticks=scales)
+                figures.ring(ax, 15)
+            fig.axes[0].set_ylabel("nats above the floor")
+            fig.subplots_adjust(left=0.08, right=0.98, bottom=0.17, top=0.88)
+        for ax, column, title in zip(fig.axes, ("task", "others"), ("its task", "other voices")):
+            values = [getattr(kept, column) for kept in rows]
+            ax.lines[0].set_ydata(values)
+            ax.lines[1].set_data([scale], [getattr(now, column)])
+            ax.set(title=f"{adapter}: {title}", ylim=(0, 1.15 * max(values)))
+        return f"{count} intruders scaled by {scale:g}: task {short(now.task)}, other voices {short(now.others)}"
+
+    controls = {"adapter": menu("adapter", list(measured)), "scale": choice("scaled by", scales, 1.0)}
+    return LiveFigure(draw, controls, name="intruders", figsize=(10.5, 3.4), keep=True)

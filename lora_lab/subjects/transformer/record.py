@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
+
+RUNS = Path(__file__).with_name("runs.jsonl")
 
 
 class Run(NamedTuple):
     """One training run. loss: on the task; others: on the voices that no task trains; both nats above the floor.
 
     way: how the base was fine-tuned, "full" or "q,v r=8"; of LoRA, where: "q,v", and rank: 8 (None for the other ways).
-    trained: how many numbers. lr: the learning rate, tuned for its way.
+    trained: how many numbers. lr: the learning rate. tuned_on: the loss on the lines that chose it.
+    Means over the matrices that changed: moved ‖ΔW‖/‖W‖, intruders of the ten strongest directions (arXiv 2410.21228),
+    r90, the number of directions with 90 % of ‖ΔW‖². cut: {r: the loss after ΔW was cut to rank r}, of full ΔWs.
     """
 
     task: str
@@ -21,37 +28,50 @@ class Run(NamedTuple):
     rank: int | None
     trained: int
     lr: float
+    steps: int
     seed: int
+    tuned_on: float
     loss: float
     others: float
-
-
-def runs(part: str = "table") -> Table:
-    """Every way to fine-tune at its tuned rate, three seeds: `part` "table", or "matrices", the paper's Table 5."""
-    found = Table()
-    for task, ways in read_record("transformer")[part].items():
-        for way, row in ways.items():
-            for seed, (loss, others) in enumerate(zip(row["task"], row["voices"])):
-                found.append(Run(task, way, *place(way), row["trained"], row["lr"], seed, loss, others))
-    return found
-
-
-def forgetting() -> Table:
-    """Three ways at their tuned rate, at half and at a quarter of it, three seeds."""
-    trained = {run.way: run.trained for run in runs()}
-    found = Table()
-    for task, ways in read_record("transformer")["forgetting"].items():
-        for way, by_rate in ways.items():
-            for lr, seeds in by_rate.items():
-                for seed, (loss, others) in enumerate(seeds):
-                    found.append(Run(task, way, *place(way), trained[way], float(lr), seed, loss, others))
-    return found
+    moved: float
+    intruders: float
+    r90: float
+    cut: dict[int, float]
+    seconds: float
 
 
 def place(way: str) -> tuple[str | None, int | None]:
     """Where and rank of a way: "q,v r=8" -> ("q,v", 8); (None, None) for a way that is not LoRA."""
     where, is_lora, rank = way.partition(" r=")
     return (where, int(rank)) if is_lora else (None, None)
+
+
+def read_runs(lines: Iterable[str] | None = None) -> Table:
+    """Every run on record, or those of the given lines of JSON."""
+    if lines is None:
+        lines = RUNS.read_text(encoding="utf-8").splitlines() if RUNS.is_file() else []
+    found = Table()
+    for line in lines:
+        row = json.loads(line)
+        where, rank = place(row["way"])
+        cut = {int(r): loss for r, loss in row.pop("cut", {}).items()}
+        found.append(Run(**row, where=where, rank=rank, cut=cut))
+    return found
+
+
+def tuned(steps: int = 600) -> Table:
+    """Every way at its best learning rate, a row per seed: the rate that was climbed to at 600 steps, with the lowest
+    loss on the lines that choose it, mean of two seeds, among those whose half and double were tried as well.
+    """
+    found = Table()
+    for here in read_runs().by("task").values():
+        for mine in here.by("way").values():
+            judged = Table(run for run in mine if run.steps == 600 and run.seed < 2 and run.tuned_on == run.tuned_on)
+            losses = {lr: runs.mean("tuned_on") for lr, runs in judged.by("lr").items()}
+            inner = [lr for lr in losses if {lr / 2, 2 * lr} <= set(mine.column("lr"))] or list(losses)
+            best = min(inner, key=losses.get)
+            found += (run for run in mine if (run.lr, run.steps) == (best, steps))
+    return Table(sorted(found, key=lambda run: (run.task, run.where or run.way, run.rank or 0, run.seed)))
 
 
 class Said(NamedTuple):
@@ -61,6 +81,47 @@ class Said(NamedTuple):
     grammatical: float
 
 
-def said(task: str, way: str) -> Said:
-    row = read_record("transformer")["table"][task][way]
-    return Said(row["text"], row["grammatical"])
+def said(task: str) -> Said:
+    return Said(**read_record("transformer")["said"][task])
+
+
+def around(task: str) -> Table:
+    """The ways that are compared in detail, at several learning rates and numbers of steps, three seeds."""
+    ways = ("full", "q,v r=8", "all linears r=8")
+    rows = read_runs().where(task=task)
+    return Table(run for run in rows if run.way in ways and run.steps <= 600 and run.seed < 3)
+
+
+class Relative(NamedTuple):
+    """A base and how far it is from ours, ‖W - W₀‖ / ‖W₀‖; its loss on swap 8 without the adapter, and with it, a
+    number per seed.
+    """
+
+    relative: str
+    distance: float
+    without: float
+    with_adapter: list[float]
+
+    @property
+    def mean_with(self) -> float:
+        return sum(self.with_adapter) / len(self.with_adapter)
+
+
+def kinship() -> Table:
+    rows = read_record("transformer", "kinship")["rows"]
+    return Table(Relative(row["relative"], row["distance"], row["without"], row["with"]) for row in rows)
+
+
+class Second(NamedTuple):
+    """After a first and a second task: loss above the floor on the first, the second, and both in one sentence."""
+
+    way: str
+    seed: int
+    first: float
+    second: float
+    both: float
+
+
+def sequence() -> Table:
+    rows = read_record("transformer", "sequence")["rows"]
+    return Table(Second(row["way"], row["seed"], *row["losses"].values()) for row in rows)

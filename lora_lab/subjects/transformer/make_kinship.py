@@ -1,0 +1,77 @@
+"""One adapter on relatives of its base: python -m lora_lab.subjects.transformer.make_kinship
+
+About ten CPU minutes. The adapter learns swap 8 on the base (W_q and W_v, r = 8, three seeds) and is then put on the
+base's own state half-way through its training, on the base after it was fine-tuned in full on other tasks, and on a
+stranger: the same network, recipe and data from another start.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from lora_lab import adapter_state, add_lora
+from lora_lab.adapters import load_adapter_state
+from lora_lab.subjects.mini_language import language
+from lora_lab.subjects.records import write_record
+from lora_lab.training import train
+
+from .gpt import GPT, above_floor, linears, load_base, new_gpt, text_loss
+from .make_base import LINES, RECIPE, SEED
+from .make_record import ALPHA, STEPS, TEST_ON, fine_tune
+from .record import tuned
+
+TASK, WAY, SEEDS = "swap 8", "q,v r=8", (0, 1, 2)
+
+
+def pretrained(seed: int, stop: int | None = None) -> GPT:
+    """As `make_base` trains it, from another start; or its state after `stop` steps."""
+    model = new_gpt(seed)
+    X, y = language.tensors(language.corpus(LINES, seed=SEED))
+    if stop is None:
+        train(model, X, y, loss=text_loss, seed=SEED, progress=None, **RECIPE)
+        return model
+    history = train(model, X, y, loss=text_loss, seed=SEED, progress=None, snapshot_every=stop, **RECIPE)
+    model.load_state_dict(history.snapshots[stop])
+    return model
+
+
+def distance(model: GPT) -> float:
+    """‖W - W₀‖ / ‖W₀‖ over the matrices that an adapter may touch."""
+    ours, base = linears(model), linears(load_base())
+    moved = sum(float((ours[name].weight - base[name].weight).square().sum()) for name in base)
+    return (moved / sum(float(layer.weight.square().sum()) for layer in base.values())) ** 0.5
+
+
+@torch.no_grad()
+def main() -> None:
+    torch.set_num_threads(1)
+    rates = {(run.task, run.way): run.lr for run in tuned()}
+    with torch.enable_grad():
+        states = [adapter_state(fine_tune(TASK, WAY, rates[TASK, WAY], STEPS, seed)) for seed in SEEDS]
+        relatives = {"the base": load_base()}
+        for task in ("bard", "wire"):
+            rate = rates["bard", "full"]
+            relatives[f"fine-tuned on {task}"] = fine_tune(task, "full", rate, STEPS, 0)
+        relatives["fine-tuned on bard, rate × 8"] = fine_tune("bard", "full", 8 * rates["bard", "full"], STEPS, 0)
+        relatives["half-way to the base"] = pretrained(SEED, stop=RECIPE["steps"] // 2)
+        relatives["a stranger"] = pretrained(SEED + 1)
+    rows = []
+    for name, model in relatives.items():
+        speaks = next((task for task in ("bard", "wire") if task in name), None)  # its voice stays, the names change
+        lines = language.dialect(f"{speaks} + {TASK}" if speaks else TASK, **TEST_ON)
+        row = {"relative": name, "distance": round(distance(model), 3), "without": round(above_floor(model, lines), 3)}
+        row["with"] = []
+        for state in states:
+            carrier = copy.deepcopy(model)
+            add_lora(carrier, 8, ALPHA, target_modules=["q_proj", "v_proj"])
+            load_adapter_state(carrier, state)
+            row["with"].append(round(above_floor(carrier, lines), 3))
+        rows.append(row)
+        print(row, flush=True)
+    write_record({"task": TASK, "way": WAY, "rows": rows}, "transformer", "kinship")
+
+
+if __name__ == "__main__":
+    main()

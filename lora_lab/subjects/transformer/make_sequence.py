@@ -1,0 +1,76 @@
+"""Two tasks, one after the other: python -m lora_lab.subjects.transformer.make_sequence
+
+About five CPU minutes. First bard, then swap 8, three seeds, every training as tuned in the record:
+    full, then full   the whole model trained on the first, then on the second
+    merged            LoRA on the first, merged, then LoRA on the second
+    beside            LoRA on each from the base, the two updates added
+    full + LoRA       the whole model on the first, LoRA on the second
+"""
+
+from __future__ import annotations
+
+import torch
+
+from lora_lab import adapter_state, add_lora, remove_lora
+from lora_lab.adapter_set import combine
+from lora_lab.adapters import load_adapter_state
+from lora_lab.subjects.mini_language import language
+from lora_lab.subjects.records import write_record
+from lora_lab.training import train
+
+from .gpt import GPT, above_floor, load_base, text_loss
+from .make_record import ALPHA, HOW, LINES, STEPS, TEST_ON, fine_tune
+from .record import tuned
+
+FIRST, SECOND, WAY, SEEDS = "bard", "swap 8", "q,v r=8", (0, 1, 2)
+
+
+def go_on(model: GPT, way: str, lr: float, seed: int) -> GPT:
+    """Train an already trained model on the second task."""
+    model.requires_grad_(True)
+    if way != "full":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            add_lora(model, 8, ALPHA, target_modules=["q_proj", "v_proj"])
+    X, y = language.tensors(language.dialect(SECOND, LINES, seed=10 + seed))
+    train(model, X, y, loss=text_loss, lr=lr, seed=seed, steps=STEPS, progress=None, **HOW)
+    return model
+
+
+def ways(seed: int, rates: dict[tuple[str, str], float]) -> dict[str, GPT]:
+    full = fine_tune(FIRST, "full", rates[FIRST, "full"], STEPS, seed)
+    first, second = (fine_tune(task, WAY, rates[task, WAY], STEPS, seed) for task in (FIRST, SECOND))
+    beside = load_base()
+    add_lora(beside, 16, 2 * ALPHA, target_modules=["q_proj", "v_proj"])
+    load_adapter_state(beside, combine([adapter_state(first), adapter_state(second)]))
+    remove_lora(first, keep_delta=True)
+    found = {
+        "full, then full": go_on(load_like(full), "full", rates[SECOND, "full"], seed),
+        "LoRA merged, then LoRA": go_on(first, WAY, rates[SECOND, WAY], seed),
+        "LoRA beside LoRA": beside,
+        "full, then LoRA": go_on(full, WAY, rates[SECOND, WAY], seed),
+    }
+    return found
+
+
+def load_like(model: GPT) -> GPT:
+    copy = load_base()
+    copy.load_state_dict(model.state_dict())
+    return copy
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rates = {(run.task, run.way): run.lr for run in tuned()}
+    rows = []
+    for seed in SEEDS:
+        for way, model in ways(seed, rates).items():
+            losses = {t: round(above_floor(model, language.dialect(t, **TEST_ON)), 3)
+                      for t in (FIRST, SECOND, f"{FIRST} + {SECOND}")}  # fmt: skip
+            rows.append({"way": way, "seed": seed, "losses": losses})
+            print(rows[-1], flush=True)
+    write_record({"first": FIRST, "second": SECOND, "rows": rows}, "transformer", "sequence")
+
+
+if __name__ == "__main__":
+    main()
