@@ -19,7 +19,7 @@ LOOKS = {  # how a way to fine-tune is drawn, by where it has LoRA: colour and m
     "full": (COLOURS["full"], "D"),
 }
 OTHER = (COLOURS["other"], "^")
-LOSS_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
+LOSS_TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
 RANK_TICKS = (1, 2, 4, 8, 16, 64)
 
 
@@ -41,12 +41,13 @@ def ways(runs: Table, column: str, ax: Axes, *, title: str = "") -> None:
         colour, marker = look_of(seeds[0])
         point = (seeds[0].trained, seeds.mean(column))
         ax.plot(*point, marker, ms=9, color=colour)
-        ax.annotate(way, point, (0, 9), textcoords="offset points", ha="center", fontsize=11)
+        below = way == "linears"  # which is nearly where full is
+        ax.annotate(way, point, (0, -20 if below else 9), textcoords="offset points", ha="center", fontsize=11)
     ax.set(title=title, xlabel="trained numbers")
     log_axis(ax.xaxis, (1e3, 1e4, 1e5))
     log_axis(ax.yaxis, LOSS_TICKS)
     low, high = ax.get_ylim()
-    ax.set_ylim(low, 1.5 * high)  # room for the names
+    ax.set_ylim(low / 1.25, 1.5 * high)  # room for the names
 
 
 def beside(runs: Table, published: Mapping[str, Accuracy], *, title: str = "") -> list[Axes]:
@@ -144,7 +145,7 @@ def cut_and_trained(runs: Table) -> list[Axes]:
         ax.axhline(whole.mean("loss"), lw=1, ls=":", color=COLOURS["full"], label="not cut")
         ax.set(title=task, xlabel="rank r")
         log_axis(ax.xaxis, list(cut))
-        log_axis(ax.yaxis, (0.005, *LOSS_TICKS))
+        log_axis(ax.yaxis, LOSS_TICKS)
     axes[0].set_ylabel("nats above the floor")
     axes[1].legend()
     fig.tight_layout()
@@ -163,24 +164,30 @@ def same_loss(runs: Table) -> list[Axes]:
             colour, marker = look_of(mine[0])
             ax.plot(mine.column("loss"), mine.column(column), marker, ms=7, alpha=0.7, color=colour, label=way)
         ax.set(title=label, xlabel="loss above the floor")
-        log_axis(ax.xaxis, (0.005, 0.01, 0.02, 0.05, 0.1, 0.2))
+        log_axis(ax.xaxis, (0.005, 0.02, 0.1))
     fig.tight_layout()
     fig.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3)
     return list(axes)
 
 
-def by_chance(values: Tensor, marks: Mapping[str, float], *, title: str = "", xlabel: str = "") -> Axes:
-    """A null distribution as a histogram, and what was measured as lines with their names, on a logarithmic axis."""
+def by_chance(
+    values: Tensor, marks: Mapping[str, float], *, title: str = "", xlabel: str = "", log: bool = False
+) -> Axes:
+    """A null distribution as a histogram, and what was measured as lines with their names."""
     ax = axes_of(None, (10.5, 2.8))
-    low, high = min(float(values.min()), *marks.values()) / 1.3, max(float(values.max()), *marks.values()) * 1.3
-    ax.hist(array(values), bins=np.geomspace(low, high, 70), color=COLOURS["rest"], label="2000 random ones")
+    high = max(float(values.max()), *marks.values()) * (1.3 if log else 1.05)
+    low = float(values.min()) / 1.3 if log else 0.0
+    bins = np.geomspace(low, high, 70) if log else np.linspace(low, high, 70)
+    ax.hist(array(values), bins=bins, color=COLOURS["rest"], label=f"{len(values)} random ones")
     top = ax.get_ylim()[1]
     for k, (label, x) in enumerate(marks.items()):
         colour = COLOURS["published" if "paper" in label else "LoRA"]
         ax.axvline(x, color=colour, lw=2)
-        place = (x, top * (0.92 - 0.17 * (k % 5)))
-        ax.annotate(label, place, (5, 0), textcoords="offset points", color=colour, fontsize=11)
-    log_axis(ax.xaxis, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20))
+        place, right = (x, top * (0.92 - 0.17 * (k % 5))), x > 0.7 * high
+        text = {"textcoords": "offset points", "color": colour, "fontsize": 11, "ha": "right" if right else "left"}
+        ax.annotate(label, place, (-5 if right else 5, 0), **text, bbox={"fc": FILLS["paper"], "ec": "none", "pad": 1})
+    if log:
+        log_axis(ax.xaxis, (0.5, 1, 2, 5, 10, 20))
     ax.set(title=title, xlabel=xlabel, xlim=(low, high), yticks=[])
-    ax.legend(loc="upper left")
+    ax.legend(loc="center right", bbox_to_anchor=(0.98, 0.35))
     return ax
