@@ -8,7 +8,7 @@ from lora_lab.costs import BYTES, check_positive, lora_numbers
 
 
 class Memory(NamedTuple):
-    """Bytes held while training, by purpose. Activations are not in it: LoRA does not change them much."""
+    """Bytes held while training, by purpose. Activations are not in it; page 10 measures them."""
 
     weights: int
     gradients: int
