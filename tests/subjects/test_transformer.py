@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from lora_lab import add_lora, count_parameters, delta_weights, figures, published, set_scale, train
 from lora_lab.adapter_set import AdapterSet
@@ -48,6 +49,23 @@ def test_attention_is_softmax_of_scaled_dot_products(base):
     weights = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf).softmax(-1)
     expected = layer.o_proj(torch.einsum("bhts,bshe->bthe", weights, v).flatten(2))
     assert torch.allclose(layer(x), expected, atol=1e-5)
+
+
+def test_the_model_makes_its_places_where_its_input_is():
+    """The meta device stands for any other: a tensor that was made on the CPU would be refused there."""
+    with torch.device("meta"):
+        model, ids = gpt.GPT(), torch.zeros(2, 5, dtype=torch.long)
+    made = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            made.append(result.device.type) if isinstance(result, torch.Tensor) else None
+            return result
+
+    with Watch():
+        assert model(ids).device.type == "meta"
+    assert set(made) == {"meta"}
 
 
 def test_losses_count_text_tokens_only():

@@ -69,7 +69,7 @@ class GPT(nn.Module):
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, len(VOCABULARY))
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.tokens(ids) + self.places(torch.arange(ids.shape[1]))  # (B, T, d)
+        x = self.tokens(ids) + self.places(torch.arange(ids.shape[1], device=ids.device))  # (B, T, d)
         for layer in self.layers:
             x = layer(x)
         return self.head(self.norm(x))  # (B, T, vocabulary)
@@ -110,14 +110,14 @@ def text_loss(logits: Tensor, y: Tensor) -> Tensor:
 @torch.no_grad()
 def above_floor(model: nn.Module, lines: Sequence[language.Line]) -> float:
     """Loss on these lines minus their floor, nats per token: the part of the loss that a better model could avoid."""
-    X, y = language.tensors(lines)
+    X, y = (t.to(next(model.parameters()).device) for t in language.tensors(lines))
     return float(text_loss(model(X), y)) - language.floor(lines)
 
 
 @torch.no_grad()
 def generate(model: nn.Module, records: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
     """One sentence for each record, always the likeliest next word. Stops at the END token."""
-    ids = language.prompts(records)  # (n, 8)
+    ids = language.prompts(records).to(next(model.parameters()).device)  # (n, 8)
     while ids.shape[1] < LENGTH + 1 and not (ids[:, PROMPT:] == _END).any(1).all():
         likeliest = model(ids)[:, -1].argmax(-1, keepdim=True)  # (n, 1)
         ids = torch.cat([ids, likeliest], 1)  # (n, T + 1)
