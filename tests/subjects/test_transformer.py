@@ -276,15 +276,16 @@ def test_tables_of_ours_are_drawn_beside_the_published_ones():
 
 
 def test_figures_of_the_record_show_its_rows():
+    figures.use_style()  # titles stand on the left
     runs, slower = record.tuned(), record.around("bard")
     one, _ = drawings.cut_and_trained(runs)
-    assert one.get_title() == runs.kinds("task")[0] and one.get_legend_handles_labels()[1][-1] == "not cut"
-    whole = runs.where(task=one.get_title(), way="linears")
+    assert one.get_title("left") == runs.kinds("task")[0] and one.get_legend_handles_labels()[1][-1] == "not cut"
+    whole = runs.where(task=one.get_title("left"), way="linears")
     assert one.lines[0].get_ydata()[0] == pytest.approx(sum(run.cut[1] for run in whole) / len(whole))
     moved, intruders, others = drawings.same_loss(slower)
     full = slower.where(way="full")
     assert list(moved.lines[0].get_ydata()) == full.column("moved")
-    assert list(others.lines[0].get_ydata()) == full.column("others") and intruders.get_title().startswith("intruders")
+    assert list(others.lines[0].get_ydata()) == full.column("others") and intruders.get_title("left").startswith("intruders")
     ax = drawings.by_chance(torch.linspace(0.5, 1.5, 50), {"ours": 3.0})
     assert list(ax.lines[0].get_xdata()) == [3.0, 3.0] and [t.get_text() for t in ax.texts] == ["ours"]
 
