@@ -285,7 +285,8 @@ def test_figures_of_the_record_show_its_rows():
     moved, intruders, others = drawings.same_loss(slower)
     full = slower.where(way="full")
     assert list(moved.lines[0].get_ydata()) == full.column("moved")
-    assert list(others.lines[0].get_ydata()) == full.column("others") and intruders.get_title("left").startswith("intruders")
+    assert list(others.lines[0].get_ydata()) == full.column("others")
+    assert intruders.get_title("left").startswith("intruders")
     ax = drawings.by_chance(torch.linspace(0.5, 1.5, 50), {"ours": 3.0})
     assert list(ax.lines[0].get_xdata()) == [3.0, 3.0] and [t.get_text() for t in ax.texts] == ["ours"]
 
