@@ -1,4 +1,4 @@
-"""Figures of the rank and alpha page: losses over floors, early curves side by side, and the (r, alpha) map."""
+"""Figures of the rank and alpha page: losses over floors, and the (r, alpha) map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from lora_lab import figures
-from lora_lab.figures.style import COLOURS, FILLS, LOSSES, axes_of, log_axis, shades
+from lora_lab.figures.style import COLOURS, FILLS, LOSSES, axes_of, log_axis
 from lora_lab.sweeps import Run
 
 LOW = 1e-3  # losses and floors below are drawn here
@@ -37,26 +37,6 @@ def floor_curves(runs: Mapping[str, Sequence[Run]], floors: Mapping[str, Mapping
         ax.set(title=target, xlabel="rank r", ylim=(LOW / 1.5, 2))
     axes[0].set_ylabel("loss (mean squared error)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncols=2)
-    return list(axes)
-
-
-def early_curves(groups: Mapping[str, Mapping[str, Sequence[float]]], *, at: int | None = None) -> list[Axes]:
-    """Loss curves side by side on one scale, one panel per group, from light and thick to dark and thin in each.
-
-    groups: {title: {label: losses}}. at: a step to mark, where the page compares the curves.
-    """
-    fig, axes = plt.subplots(1, len(groups), figsize=(11, 3.8), sharey=True)
-    fig.subplots_adjust(left=0.08, right=0.88, bottom=0.16, top=0.9, wspace=0.08)
-    for ax, (title, curves) in zip(axes, groups.items()):
-        widths = np.linspace(5, 1.5, len(curves))  # so that a curve is seen under one that coincides with it
-        for shade, width, (label, losses) in zip(shades(len(curves)), widths, curves.items()):
-            ax.plot(np.arange(len(losses)), losses, color=shade, lw=width, label=label)
-        if at is not None:
-            ax.axvline(at, lw=1, ls=":", color=COLOURS["base"])
-        ax.set(title=title, xlabel="step")
-        log_axis(ax.yaxis)
-    axes[0].set_ylabel("loss (mean squared error)")
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return list(axes)
 
 
