@@ -115,12 +115,15 @@ def above_floor(model: nn.Module, lines: Sequence[language.Line]) -> float:
 
 
 @torch.no_grad()
-def generate(model: nn.Module, records: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """One sentence for each record, always the likeliest next word. Stops at the END token."""
+def generate(
+    model: nn.Module, records: Sequence[Sequence[str]], draws: torch.Generator | None = None
+) -> list[tuple[str, ...]]:
+    """One sentence for each record: always the likeliest next word, or drawn with `draws`. Stops at the END token."""
     ids = language.prompts(records).to(next(model.parameters()).device)  # (n, 8)
     while ids.shape[1] < LENGTH + 1 and not (ids[:, PROMPT:] == _END).any(1).all():
-        likeliest = model(ids)[:, -1].argmax(-1, keepdim=True)  # (n, 1)
-        ids = torch.cat([ids, likeliest], 1)  # (n, T + 1)
+        p = model(ids)[:, -1].softmax(-1)  # (n, vocabulary)
+        word = torch.multinomial(p, 1, generator=draws) if draws else p.argmax(-1, keepdim=True)  # (n, 1)
+        ids = torch.cat([ids, word], 1)  # (n, T + 1)
     return [language.decode(row) for row in ids[:, PROMPT:]]
 
 

@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -80,10 +81,10 @@ def prepare(way: str, seed: int = 0) -> GPT:
     return model
 
 
-def fine_tune(task: str, way: str, lr: float, steps: int, seed: int, lines: int = LINES) -> GPT:
+def fine_tune(task: str, way: str, lr: float, steps: int, seed: int, lines: int = LINES, **how: int) -> GPT:
     model = prepare(way, seed)
     X, y = language.tensors(language.dialect(task, lines, seed=10 + seed))
-    train(model, X, y, loss=text_loss, lr=lr, seed=seed, steps=steps, progress=None, **HOW)
+    train(model, X, y, loss=text_loss, lr=lr, seed=seed, steps=steps, progress=None, **HOW | how)
     return model
 
 
@@ -142,20 +143,23 @@ def run(task: str, way: str, lr: float, steps: int, seed: int) -> Run:
     return DONE[key]
 
 
-def tune(task: str, way: str, guess: float) -> float:
-    """Climb along RATES from the guess to a rate whose neighbours are worse on the tuning lines, two seeds each."""
-
-    def loss_at(i: int) -> float:
-        loss = sum(run(task, way, RATES[i], STEPS, seed).tuned_on for seed in SEEDS[:2])
-        return loss if loss == loss else float("inf")  # a run that diverged
-
+def climb(guess: float, loss_at: Callable[[float], float]) -> float:
+    """Climb along RATES from the guess to a rate whose neighbours are worse."""
+    losses: dict[int, float] = {}
     best = RATES.index(guess)
     while True:
-        around = [i for i in (best, best - 1, best + 1) if 0 <= i < len(RATES)]
-        winner = min(around, key=loss_at)
-        if winner == best:
+        near = [i for i in (best, best - 1, best + 1) if 0 <= i < len(RATES)]
+        for i in near:
+            loss = loss_at(RATES[i])
+            losses[i] = loss if loss == loss else float("inf")  # a run that diverged
+        if best == (winner := min(near, key=losses.get)):
             return RATES[best]
         best = winner
+
+
+def tune(task: str, way: str, guess: float) -> float:
+    """The best rate on the tuning lines, two seeds each."""
+    return climb(guess, lambda lr: sum(run(task, way, lr, STEPS, seed).tuned_on for seed in SEEDS[:2]))
 
 
 def measure(task: str) -> None:

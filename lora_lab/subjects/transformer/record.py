@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
 
-RUNS = Path(__file__).with_name("runs.jsonl")
+RUNS, REWARDS, REGRET = (Path(__file__).with_name(f"{name}.jsonl") for name in ("runs", "rewards", "regret"))
 
 
 class Run(NamedTuple):
@@ -44,6 +44,10 @@ def place(way: str) -> tuple[str | None, int | None]:
     """Where and rank of a way: "q,v r=8" -> ("q,v", 8); (None, None) for a way that is not LoRA."""
     where, is_lora, rank = way.partition(" r=")
     return (where, int(rank)) if is_lora else (None, None)
+
+
+def read_lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
 
 def read_runs(lines: Iterable[str] | None = None) -> Table:
