@@ -1,0 +1,101 @@
+"""Exercises about adapting a real model."""
+
+from __future__ import annotations
+
+import torch
+
+from lora_lab.classroom.judging import exercise
+from lora_lab.subjects.linear_task.tasks import normal
+
+
+def _rounded(d_out, d_in, step, seed):
+    W, delta = normal(d_out, d_in, seed=seed), normal(d_out, d_in, seed=seed + 1, std=0.3)
+    return W, delta, ((W + delta) / step).round() * step
+
+
+@exercise(
+    title="what counts",
+    hints=(
+        "A target is the token that comes next: the first one stands behind the first token of the prompt.",
+        "len(before) - 1 times -100, then the answer and the end token, then -100 up to `length`.",
+    ),
+    right="only the answer and the end of the turn count; what the prompt says is given, and padding is nothing.",
+    cases=[
+        ([5, 6, 7], [8, 9], 2, 8),
+        ([1, 4, 2, 1, 6], [3, 8, 3], 2, 8),
+        ([1, 4, 2, 2], [9], 2, 11),
+        ([7], [4, 4, 2, 5], 2, 5),
+    ],
+    mistakes={
+        "the prompt counts, too: the model would learn to write the questions.": (
+            lambda before, after, end, n: [*before[1:], *after, end] + [-100] * (n - len(before) - len(after))
+        ),
+        "the end of the turn does not count: the model would never learn to stop.": (
+            lambda before, after, end, n: [-100] * (len(before) - 1) + after + [-100] * (n + 1 - len(before + after))
+        ),
+        "the padding counts: most of the loss would be about nothing.": (
+            lambda before, after, end, n: [-100] * (len(before) - 1) + after + [end] * (n + 1 - len(before + after))
+        ),
+        "each token is its own target; a target is the token that comes next, one place to the left.": (
+            lambda before, after, end, n: ([-100] * len(before) + [*after, end] + [-100] * n)[:n]
+        ),
+        "the first token of the answer is missing: the last token of the prompt predicts it.": (
+            lambda before, after, end, n: (
+                [-100] * len(before) + after[1:] + [end] + [-100] * (n - len(before) - len(after))
+            )
+        ),
+        "what is masked is every token equal to the padding, and so the end of the turn.": (
+            lambda before, after, end, n: [-100 if t == end else t for t in targets(before, after, end, n)]
+        ),
+    },
+)
+def targets(before, after, end, length):
+    # before: token numbers of the prompt; after: of the answer; end: the token that ends a turn, which also pads.
+    # Input are the tokens before + after, padded to `length`. Return `length` targets: -100 where no loss is wanted.
+    counted = [-100] * (len(before) - 1) + after + [end]
+    return counted + [-100] * (length - len(counted))
+
+
+@exercise(
+    title="what survives",
+    hints=(
+        "The change that arrives is rounded - W. How much of it lies along ΔW?",
+        "The inner product of the two (multiply, sum) over ‖ΔW‖².",
+    ),
+    right="1 would be all of it. The rest of the change is rounding noise, and points anywhere.",
+    cases=[
+        (torch.tensor([[1.0, 2], [3, 4]]), torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([[2.0, 2], [3, 5]])),
+        _rounded(4, 6, 0.5, 40),
+        _rounded(3, 3, 0.2, 50),
+        _rounded(6, 2, 1.0, 60),
+    ],
+    mistakes={
+        "the length of the change over that of ΔW counts the noise, too.": (
+            lambda W, delta, rounded: (rounded - W).norm() / delta.norm()
+        ),
+        "the squared lengths count the noise, too.": (
+            lambda W, delta, rounded: (rounded - W).square().sum() / delta.square().sum()
+        ),
+        "W is still in it: the change is rounded - W.": (
+            lambda W, delta, rounded: (rounded * delta).sum() / delta.square().sum()
+        ),
+        "that is the cosine; a change of half the length along ΔW is half of it.": (
+            lambda W, delta, rounded: ((rounded - W) * delta).sum() / delta.norm() / (rounded - W).norm()
+        ),
+        "divided by ‖ΔW‖; for a part of ΔW it is ‖ΔW‖².": (
+            lambda W, delta, rounded: ((rounded - W) * delta).sum() / delta.norm()
+        ),
+        "divided by the length of the change; it is the part of ΔW.": (
+            lambda W, delta, rounded: ((rounded - W) * delta).sum() / (rounded - W).square().sum()
+        ),
+        "that is the error, the part that is lost and the noise.": (
+            lambda W, delta, rounded: (rounded - W - delta).norm() / delta.norm()
+        ),
+        "the inner product is right; a share is wanted, so divide by ‖ΔW‖².": (
+            lambda W, delta, rounded: ((rounded - W) * delta).sum()
+        ),
+    },
+)
+def survives(W, delta, rounded):  # rounded = Q(W + delta): the part of delta that is still in it
+    change = rounded - W
+    return (change * delta).sum() / delta.square().sum()

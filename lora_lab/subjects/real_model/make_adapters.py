@@ -1,0 +1,168 @@
+"""What else page 13 shows of the real model: python -m lora_lab.subjects.real_model.make_adapters
+
+The untouched model, full fine-tuning's update, the three shipped adapters and what they say, merging into 4 bits, plain
+questions, memory. About 40 minutes on one core; each part is written to adapters.json as soon as it is done. Needs
+the learning rates of make_record.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import torch
+
+from lora_lab import add_lora, load_adapter, lora_parameters, remove_lora, save_adapter, set_scale, train
+from lora_lab.subjects.records import SUBJECTS, significant, write_record
+from lora_lab.subjects.transformer import directions
+
+from . import four_bits, task
+from .make_record import ALPHA, BATCH, EXAMPLES, SEEDS, STEPS, Bench, arithmetic
+from .record import ADAPTERS, FULL, LORA, PLACES, best_rate, place
+
+SHIPPED = {"all, r = 3": ("all r=3", EXAMPLES), "all, r = 1": ("all r=1", EXAMPLES), "16 examples": ("all r=3", 16)}
+LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+CUT_TO = (1, 2, 8, 32)
+LAYERS = (0, 9, 19, 29)  # where directions are compared: a singular value decomposition of W takes its time
+SHOWN = [example for group in task.test_examples(2).values() for example in group]
+QUESTIONS = (
+    "What is the capital of France?",
+    "How many days are in a week?",
+    "What color is the sky on a clear day?",
+    "Name three fruits.",
+    "What is 2 + 3?",
+    "Who wrote Romeo and Juliet?",
+    "What do bees make?",
+    "What is the opposite of hot?",
+    "Translate 'good morning' to French.",
+    "What language is spoken in Brazil?",
+    "What is water made of?",
+    "Write one sentence about the sea.",
+)
+
+
+def plain_answers(bench: Bench) -> list[str]:
+    asked = [[{"role": "user", "content": question}] for question in QUESTIONS]
+    with arithmetic():
+        return [answer.strip() for answer in task.answers(bench.chat, asked, longest=24)]
+
+
+def before(bench: Bench) -> dict:
+    """The untouched model: asked directly, and after three answered examples."""
+    shots = task.examples(3, seed=10)
+    few = bench.measured(shots)["scores"]
+    with arithmetic():
+        said = task.answers(bench.chat, [task.messages(e.sentence) for e in SHOWN])
+    return bench.measured() | {"few-shot": few, "said": said, "plain": plain_answers(bench)}
+
+
+def tokens(bench: Bench) -> list:
+    """One batch of three as the model sees it: rows of (token, is it counted in the loss)."""
+    tokenizer = bench.chat.tokenizer
+    ids, labels = task.as_labels(*task.task_tensors(tokenizer, SHOWN[:3]), tokenizer.eos_token_id)
+    counted = labels != -100
+    return [[[tokenizer.decode(i), bool(c)] for i, c in zip(*rows)] for rows in zip(ids.tolist(), counted.tolist())]
+
+
+def updates(bench: Bench, way: str, seed: int) -> dict:
+    """How ΔW lies in its matrices, and what is left of full fine-tuning's when each is cut to rank r."""
+    with bench.trained(way, best_rate(way), STEPS, seed, EXAMPLES, None):
+        deltas, found, cut = bench.updates(), {}, {}
+        W = {name: bench.start[f"{name}.weight"] for name in deltas}
+        for name, delta in deltas.items():
+            _, _, layer, _, matrix = name.split(".")
+            strange = directions.intruders(W[name], delta) if int(layer) in LAYERS else None
+            moved = significant(directions.moved(W[name], delta), 3)
+            found.setdefault(matrix, []).append([moved, directions.rank_of_energy(delta), strange])
+        made = {"matrices": found, "plain": plain_answers(bench)}
+        if way == FULL:
+            layers = dict(bench.chat.model.named_modules())
+            pieces = {name: torch.linalg.svd(delta, full_matrices=False) for name, delta in deltas.items()}
+            for r in CUT_TO:
+                for name, (U, S, Vh) in pieces.items():
+                    layers[name].weight.data.copy_(W[name] + U[:, :r] * S[:r] @ Vh[:r])
+                with arithmetic():
+                    cut[r] = round(task.loss_on(bench.chat.model, *bench.test_on), 4)
+            made |= {"cut": cut, "four bits": four_bits.merged(bench, deltas)}
+    return made
+
+
+def ship(bench: Bench, name: str) -> dict:
+    """Train one adapter and save it in bfloat16; what it says of the shown sentences at every λ, and its losses."""
+    model, (way, examples) = bench.chat.model, SHIPPED[name]
+    where, rank = place(way)
+    torch.manual_seed(0)
+    add_lora(model, rank, ALPHA, target_modules=PLACES[where])
+    X, y = task.task_tensors(bench.chat.tokenizer, task.examples(examples, seed=10))
+    how = {"lr": best_rate(LORA), "steps": STEPS, "batch_size": BATCH, "schedule": "cosine", "progress": None}
+    with arithmetic():
+        losses = train(model, X, y, loss=task.answer_loss, **how).losses
+    for p in lora_parameters(model):
+        p.data = p.data.bfloat16()
+    folder = ADAPTERS / name.replace(", ", "-").replace(" = ", "").replace(" ", "-")
+    shutil.rmtree(folder, ignore_errors=True)
+    save_adapter(model, folder)
+    remove_lora(model)
+    load_adapter(model, folder, check_base=False)
+    said = {}
+    with arithmetic():
+        for lam in LAMS:
+            set_scale(model, lam)
+            said[lam] = task.answers(bench.chat, [task.messages(e.sentence) for e in SHOWN])
+    set_scale(model, 1.0)
+    deltas = bench.updates()
+    remove_lora(model)
+    bits = four_bits.merged(bench, deltas)
+    return {"folder": folder.name, "losses": [significant(x, 3) for x in losses], "said": said, "four bits": bits}
+
+
+def cost(way: str) -> None:
+    """In a process of its own: gigabytes at the peak and seconds a step, float32, 8 sentences."""
+    import resource
+    import time
+
+    torch.set_num_threads(1)
+    bench = Bench()
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    X, y = task.task_tensors(bench.chat.tokenizer, task.examples(8, seed=10))
+    bench.start.clear()
+    where, rank = place(way)
+    if rank:
+        add_lora(bench.chat.model, rank, ALPHA, target_modules=PLACES[where])
+    begun = time.perf_counter()
+    train(bench.chat.model, X, y, loss=task.answer_loss, lr=1e-5, steps=3, batch_size=8, progress=None)
+    step = (time.perf_counter() - begun) / 3
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"loaded": round(loaded, 2), "peak": round(peak, 2), "step": round(step, 1)}))
+
+
+def costs() -> dict:
+    command = [sys.executable, "-m", "lora_lab.subjects.real_model.make_adapters"]
+    return {
+        way: json.loads(subprocess.run([*command, way], check=True, capture_output=True, text=True).stdout)
+        for way in (FULL, LORA, "q,v r=8")
+    }
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        return cost(sys.argv[1])
+    torch.set_num_threads(1)
+    file = SUBJECTS / "real_model" / "adapters.json"
+    made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    bench = Bench()
+    parts = {"before": lambda: before(bench), "tokens": lambda: tokens(bench)}
+    parts |= {name: lambda name=name: ship(bench, name) for name in SHIPPED}
+    for way, seed in ((FULL, 0), (LORA, 0), *((FULL, seed) for seed in SEEDS[1:])):
+        parts[f"{way}, seed {seed}"] = lambda way=way, seed=seed: updates(bench, way, seed)
+    parts["costs"] = costs
+    for name, part in parts.items():
+        if name not in made:
+            made[name] = part()
+            write_record({key: made[key] for key in parts if key in made}, "real_model", "adapters")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Fine-tune SmolLM2-135M in every way that page 13 compares: python -m lora_lab.subjects.real_model.make_record
+
+Some fifty runs of 40 steps, two minutes each on one core with bfloat16 arithmetic, so about two hours. A run is a line
+of runs.jsonl as soon as it ends, and one that is there is not made again: stop it when you like, and start it again.
+The learning rate of LoRA and of full fine-tuning is climbed to on two seeds; then one factor at a time is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from lora_lab import add_lora, count_parameters, delta_weights, remove_lora, train
+from lora_lab.subjects.records import significant
+
+from . import checkpoint, task
+from .record import FULL, LORA, PLACES, RUNS, Run, place, read_runs
+
+STEPS, BATCH, EXAMPLES, ALPHA = 40, 8, 480, 16
+SEEDS = (0, 1, 2)
+RATES = tuple(1.25e-5 * 2**i for i in range(11))  # to 0.0128
+GUESS = {FULL: 5e-5, LORA: 1.6e-3}
+RANKS = ("all r=1", "all r=32", "all r=2")
+WHERE = ("q,v r=16", "attention r=8", "MLP r=5", "all r=3")  # 0.92 to 0.95 million numbers each
+
+
+def arithmetic() -> torch.autocast:
+    """bfloat16 matrix products over float32 weights, as fine-tuning is usually run. No cache of cast weights: it would
+    outlive an optimizer step.
+    """
+    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
+
+
+def plain_text() -> str:
+    """Text that nobody here wrote: the help topics that this Python brings along."""
+    from pydoc_data.topics import topics
+
+    return "\n".join(topics[name] for name in sorted(topics))[:12_000]
+
+
+def text_tensors(tokenizer, chunks: int = 16, T: int = 128) -> tuple[Tensor, Tensor]:
+    """The plain text as (chunks, T) inputs and targets."""
+    ids = torch.tensor(tokenizer(plain_text()).input_ids[: chunks * (T + 1)]).view(chunks, T + 1)
+    return ids[:, :-1], ids[:, 1:]
+
+
+class Bench:
+    """The model, read once, and what every run is measured on."""
+
+    def __init__(self) -> None:
+        self.chat = checkpoint.load()
+        tokenizer = self.chat.tokenizer
+        self.tune_on = task.task_tensors(tokenizer, [e for g in task.test_examples(8, 3_000).values() for e in g])
+        self.groups = task.test_examples()
+        self.test_on = task.task_tensors(tokenizer, [e for group in self.groups.values() for e in group])
+        self.text = text_tensors(tokenizer)
+        self.start = {name: p.detach().clone() for name, p in self.chat.model.named_parameters()}
+
+    @contextmanager
+    def trained(self, way: str, lr: float, steps: int, seed: int, examples: int, mistake: str | None) -> Iterator[dict]:
+        """The model after this run; afterwards it is the base again, bit for bit."""
+        model, (where, rank) = self.chat.model, place(way)
+        torch.manual_seed(seed)
+        if rank:
+            add_lora(model, rank, ALPHA, target_modules=PLACES[where])
+        else:
+            model.requires_grad_(True)
+        given = task.examples(examples, seed=10 + seed)
+        X, y = task.task_tensors(self.chat.tokenizer, given, mistake)
+        how = {"lr": lr, "steps": steps, "batch_size": BATCH, "seed": seed, "schedule": "cosine", "progress": None}
+        begun = time.perf_counter()
+        with arithmetic():
+            train(model, X, y, loss=task.answer_loss, **how)
+        try:
+            yield {"trained": count_parameters(model)[0], "step": round((time.perf_counter() - begun) / steps, 2)}
+        finally:
+            if rank:
+                remove_lora(model)
+            with torch.no_grad():
+                for name, p in model.named_parameters():
+                    p.copy_(self.start[name])
+
+    def updates(self) -> dict[str, Tensor]:
+        """{matrix: ΔW} of the linear layers that the training changed."""
+        model = self.chat.model
+        if any(name.endswith("lora_B") for name, _ in model.named_parameters()):
+            return delta_weights(model)
+        layers = {name[: -len(".weight")]: p.detach() for name, p in model.named_parameters() if "_proj." in name}
+        found = {name: W - self.start[f"{name}.weight"] for name, W in layers.items()}
+        return {name: delta for name, delta in found.items() if delta.any()}
+
+    def measured(self, shots: Sequence[task.Example] = ()) -> dict:
+        """Losses in nats per token, and {kind: counts} of the graded answers."""
+        with arithmetic():
+            return {
+                "tuned_on": round(task.loss_on(self.chat.model, *self.tune_on), 4),
+                "loss": round(task.loss_on(self.chat.model, *self.test_on), 4),
+                "text": round(task.loss_on(self.chat.model, *self.text), 4),
+                "scores": task.test(self.chat, self.groups, shots),
+            }
+
+
+def run(bench: Bench, way: str, lr: float, steps=STEPS, seed=0, examples=EXAMPLES, mistake: str | None = None) -> Run:
+    """Train once and measure, or read the line of a run that was made before."""
+    key = (way, lr, steps, seed, examples, mistake)
+    if key not in DONE:
+        start = time.perf_counter()
+        with bench.trained(*key) as cost:
+            share = [float(d.norm() / bench.start[f"{n}.weight"].norm()) for n, d in bench.updates().items()]
+            made = dict(zip(("way", "lr", "steps", "seed", "examples", "mistake"), key)) | cost | bench.measured()
+            made["moved"] = significant(sum(share) / len(share), 3)
+        made["seconds"] = round(time.perf_counter() - start, 1)
+        write(made)
+        DONE[key] = read_runs([json.dumps(made)])[0]
+    return DONE[key]
+
+
+def write(line: dict) -> None:
+    with RUNS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def tune(bench: Bench, way: str) -> float:
+    """Climb along RATES from the guess to a rate whose neighbours are worse on the tuning sentences, two seeds each."""
+    best = RATES.index(GUESS[way])
+    while True:
+        around = [i for i in (best, best - 1, best + 1) if 0 <= i < len(RATES)]
+        losses = {i: sum(run(bench, way, RATES[i], seed=seed).tuned_on for seed in SEEDS[:2]) for i in around}
+        winner = min(losses, key=lambda i: losses[i] if losses[i] == losses[i] else float("inf"))
+        if winner == best:
+            return RATES[best]
+        best = winner
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    seconds = sum(made.seconds for made in DONE.values())
+    print(f"{len(DONE)} of about 60 runs are there, {seconds / 60:.0f} minutes of about 130", flush=True)
+    bench = Bench()
+    best = {way: tune(bench, way) for way in (LORA, FULL)}
+    for seed in SEEDS:
+        for way in best:
+            run(bench, way, best[way], seed=seed)
+    rate = best[LORA]
+    for way in (*RANKS[:2], *WHERE):
+        for seed in SEEDS:
+            run(bench, way, rate, seed=seed)
+    for seed in SEEDS:
+        for way in best:
+            run(bench, way, best[way], seed=seed, examples=16)
+    for way in best:
+        run(bench, way, best[way], 2 * STEPS)
+    for mistake in task.MISTAKES:
+        run(bench, LORA, rate, mistake=mistake)
+    for way in best:
+        run(bench, way, best[way], 2 * STEPS, seed=1)
+    for seed in SEEDS:
+        run(bench, RANKS[2], rate, seed=seed)
+        for way in best:
+            run(bench, way, best[way], seed=seed, examples=64)
+
+
+DONE = {(r.way, r.lr, r.steps, r.seed, r.examples, r.mistake): r for r in read_runs()}
+
+if __name__ == "__main__":
+    main()
