@@ -19,7 +19,6 @@ What this does not do:
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -252,10 +251,8 @@ def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> st
                 )
     names = [c.name for c in everything]
     endings = sorted({n.rsplit(".", 1)[-1] for n in names} | set(names if len(names) <= 12 else ()))
-    near = difflib.get_close_matches(pattern, endings, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(endings[:12]) + (", …" if len(endings) > 12 else "")
-    return f"target_modules={pattern!r} matches no layer; the model has: {shown}.{hint}"
+    return f"target_modules={pattern!r} matches no layer; the model has: {shown}."
 
 
 def _span(p: Tensor) -> tuple[int, int] | None:
@@ -318,8 +315,6 @@ def add_lora(
     target_modules: str | Sequence[str] | None = None,
     dropout: float = 0.0,
     rslora: bool = False,
-    rank_pattern: Mapping[str, int] | None = None,
-    alpha_pattern: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Attach a rank-r update to the model's layers, in place, freeze everything else, return the adapted names.
 
@@ -327,8 +322,6 @@ def add_lora(
     expression as one string, a single weight of a recurrent layer ("rnn.weight_hh_l0"), or None for every supported
     layer. Linear layers become `LoRALinear`; Embedding, Conv1d/2d/3d, RNN/LSTM/GRU, MultiheadAttention and GPT-2's
     Conv1D are parametrized. Right after the call the model computes exactly what it computed before.
-    rank_pattern, alpha_pattern: another r or alpha for some layers, as in PEFT: {name, ending or regular expression of
-    an ending: value}, the first that fits counts.
 
     Raises ValueError, in words: r, alpha or dropout out of range for one of the layers; a pattern that matches nothing;
     no supported layer; a tied weight; a model that carries adapters already; dropout on a layer whose input the adapter
@@ -342,35 +335,9 @@ def add_lora(
             f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}); a second set would stack on "
             "them. Call remove_lora(model) first, with keep_delta=True if their update is to stay."
         )
-    chosen = _choose(model, target_modules)
-    ranks = _by_pattern("rank_pattern", rank_pattern, chosen)
-    alphas = _by_pattern("alpha_pattern", alpha_pattern, chosen)
-    plans = [(c, ranks.get(c.name, r), alphas.get(c.name, alpha), dropout) for c in chosen]
+    plans = [(c, r, alpha, dropout) for c in _choose(model, target_modules)]
     attach(model, plans, rslora)
     return [site.name for site in adapted(model)]
-
-
-def fitting_pattern(patterns: Iterable[str], name: str) -> str | None:
-    """PEFT's rule for rank_pattern and alpha_pattern: the first that matches the end of the name."""
-    return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", name)), None)
-
-
-def _by_pattern(field: str, patterns: Mapping[str, float] | None, chosen: list[Candidate]) -> dict[str, float]:
-    """{name: value} of the candidates that a pattern means; every pattern must mean one."""
-    patterns = patterns or {}
-    if not isinstance(patterns, Mapping):
-        raise ValueError(f"{field} must map names to numbers, got {patterns!r}.")
-    values = {}
-    for pattern, value in reversed(patterns.items()):  # so that the first one counts
-        try:
-            fitting = [c.name for c in chosen if any(fitting_pattern([pattern], alias) for alias in c.aliases)]
-        except re.error as e:
-            raise ValueError(f"{field}: {pattern!r} is no regular expression ({e}).") from None
-        if not fitting:
-            names = ", ".join(c.name for c in chosen[:8])
-            raise ValueError(f"{field}: {pattern!r} fits none of the adapted layers, which are: {names}.")
-        values |= dict.fromkeys(fitting, value)
-    return values
 
 
 def attach(model: nn.Module, plans: Sequence[tuple[Candidate, int, float, float]], rslora: bool) -> None:

@@ -44,7 +44,6 @@ from .adapters import (
     candidates,
     check_state,
     digest,
-    fitting_pattern,
     join,
     load_adapter_state,
     named_layers,
@@ -233,16 +232,11 @@ def _pattern(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
 
 
 def _name_and_task(model: nn.Module) -> tuple[str | None, str | None]:
-    """What lets PEFT's AutoPeftModel open the folder: where transformers got the model, and what kind it is.
-
-    Classifiers are left without a task: for those PEFT would add the head to modules_to_save by itself.
-    """
+    """Where transformers got a language model, and its kind: lets PEFT's AutoPeftModelForCausalLM open the folder."""
     inner = [module for name, module in named_layers(model) if not name][-1]
-    name, task = getattr(getattr(inner, "config", None), "_name_or_path", None), None
-    if hasattr(inner, "prepare_inputs_for_generation"):
-        endings = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
-        task = next((task for ending, task in endings.items() if type(inner).__name__.endswith(ending)), None)
-    return name if isinstance(name, str) and name else None, task
+    if not type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel")):
+        return None, None
+    return getattr(getattr(inner, "config", None), "_name_or_path", None) or None, "CAUSAL_LM"
 
 
 def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
@@ -339,14 +333,6 @@ def _scaling_of(config: Mapping) -> dict:
     return {k: config.get(k) for k in ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")}
 
 
-def _steady(data: bytes) -> bytes:
-    """The same tensors give the same bytes: safetensors writes its metadata in an order that differs between calls."""
-    end = 8 + struct.unpack("<Q", data[:8])[0]
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
-    return struct.pack("<Q", len(header)) + header + data[end:]
-
-
 def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save: Sequence[str] = ()) -> Path:
     """Write the adapters alone into `folder`, in PEFT's format; PEFT 0.21 loads it with PeftModel.from_pretrained.
 
@@ -364,7 +350,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save
     config, tensors = _contents(model, whole)
     note = {"base": base_fingerprint(model, without=whole), "scaling": _scaling_of(config)}
     files = {
-        WEIGHTS: _steady(to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)})),
+        WEIGHTS: to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)}),
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
     }
     folder = Path(folder).resolve()
@@ -509,8 +495,9 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
 
 
 def _by_pattern(config: Mapping, field: str, name: str, default: float) -> float:
+    """PEFT's rule for rank_pattern and alpha_pattern: the first that matches the end of the name counts."""
     patterns = config.get(field) or {}
-    return patterns.get(fitting_pattern(patterns, name), default)
+    return next((value for p, value in patterns.items() if re.match(rf"(.*\.)?({p})$", name)), default)
 
 
 def _chosen(model: nn.Module, config: Mapping) -> list[_Slot]:

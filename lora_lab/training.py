@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from numbers import Real
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .adapters import adapted
 from .layers import LoRALinear
@@ -237,29 +238,10 @@ def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return trainable
 
 
-class Bar(tqdm):
-    """tqdm's bar, which takes its output out of the page when it closes.
+def progress_bar(total: int, title: str | None) -> tqdm:
+    """A bar of `total` steps that appears after a second; None as title, or TQDM_DISABLE in the environment: never.
 
-    tqdm itself only closes the widget: a saved page would show "Error displaying widget: model not found" there.
+    A line of text, not a widget, which a saved page could not show again.
     """
-
-    handle = None
-
-    def display(self, *args, **kwargs) -> None:
-        if hasattr(self, "container") and not self.displayed and kwargs.get("check_delay", True):
-            from IPython.display import display
-
-            self.handle, self.displayed = display(self.container, display_id=True), True
-        super().display(*args, **kwargs)
-
-    def close(self) -> None:
-        super().close()
-        if self.handle:
-            self.handle.update({}, raw=True)
-            self.handle = None
-
-
-def progress_bar(total: int, title: str | None) -> Bar:
-    """A bar of `total` steps that appears after a second; None as title, or TQDM_DISABLE in the environment: never."""
-    hidden = title is None or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look at it itself
-    return Bar(total=total, desc=title, unit="step", leave=False, delay=1.0, disable=hidden)
+    hidden = title is None or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(total=total, desc=title, unit="step", leave=False, delay=1.0, disable=hidden, file=sys.stdout)

@@ -15,7 +15,6 @@ from zoo import (
     MODES,
     ZOO,
     Animal,
-    Attention,
     Conv1D,
     LanguageModel,
     Nested,
@@ -143,15 +142,6 @@ def autocast(animal: Animal, train: bool, grad: bool):
         except RuntimeError as e:
             pytest.skip(f"torch's own layer under autocast: {e}")
         yield
-
-
-@every_animal
-def test_a_fresh_adapter_changes_nothing_under_autocast(animal):
-    model, inputs = animal.model(), animal.inputs()
-    with autocast(animal, train=True, grad=True):
-        expected = base_outputs(model, inputs, train=True, grad=True)
-        add_lora(model, R, ALPHA)
-        assert equals_one_of(output(model, inputs), expected)
 
 
 def total_loss(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -561,13 +551,6 @@ def test_target_modules_means(build, target, names):
     assert len(trained) == len(names)
 
 
-def test_a_shared_layer_is_adapted_once_and_stays_shared():
-    model = adapt(Siamese())
-    assert model.left is model.right and isinstance(model.left, LoRALinear)
-    remove_lora(model)
-    assert model.left is model.right and type(model.left) is nn.Linear
-
-
 # --------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -587,7 +570,6 @@ def embedding(**options):
 REFUSED = {
     "rank 0": (mlp, {"r": 0}, r"r=0 does not fit 0, 6 x 7: .*1 <= r <= 6"),
     "rank above the second layer": (mlp, {"r": 6}, r"r=6 does not fit 2, 5 x 6: .*1 <= r <= 5"),
-    "rank no integer": (mlp, {"r": 2.0}, r"r=2.0 does not fit 0"),
     "alpha nan": (mlp, {"alpha": math.nan}, r"alpha=nan is not a finite number"),
     "alpha beyond float32": (mlp, {"alpha": 1e39}, r"alpha=1e\+39 is not a finite number of at most 1e\+15"),
     "dropout 1": (mlp, {"dropout": 1.0}, r"dropout=1.0 is not a probability in \[0, 1\)"),
@@ -596,11 +578,8 @@ REFUSED = {
         {"dropout": 0.1},
         r"dropout=0.1 cannot act on self_attn.in_proj_weight.*MultiheadAttention.*dropout=0.0",
     ),
-    "dropout on out_proj": (Attention, {"dropout": 0.1, "target_modules": "out_proj"}, r"cannot act on attn.out_proj"),
-    "dropout on an LSTM": (LanguageModel, {"dropout": 0.1, "target_modules": "lstm"}, r"cannot act on lstm.weight_ih"),
     "dropout on a bare Linear": (lambda: nn.Linear(7, 5), {"dropout": 0.1}, r"wrap it: LoRALinear\(model"),
     "no match": (Nested, {"target_modules": "q_proj"}, r"'q_proj' matches no layer; .* has: .*down_proj.*up_proj"),
-    "a typo": (Nested, {"target_modules": "up_prj"}, r"matches no layer.*Did you mean 'up_proj'\?"),
     "one of two patterns": (Nested, {"target_modules": ["up_proj", "gate"]}, r"'gate' matches no layer"),
     "a broken regular expression": (Nested, {"target_modules": "(up"}, r"'\(up' matches no layer"),
     "a container": (Nested, {"target_modules": "blocks"}, r"blocks, a ModuleList, which has no weight matrix"),

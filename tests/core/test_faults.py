@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from test_adapters import ALPHA, R, adapt, gap, randomise, total_loss
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
@@ -36,6 +37,13 @@ from lora_lab.adapters import adapted
 from lora_lab.layers import LowRankUpdate
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def same_folder(a: Path, b: Path) -> bool:
+    """The same config, and the same tensors bit for bit."""
+    mine, its = load_file(a / WEIGHTS), load_file(b / WEIGHTS)
+    same_tensors = mine.keys() == its.keys() and all(torch.equal(t, its[key]) for key, t in mine.items())
+    return same_tensors and (a / CONFIG).read_bytes() == (b / CONFIG).read_bytes()
 
 
 @pytest.fixture(autouse=True)
@@ -100,19 +108,6 @@ def test_what_the_base_computes_it_computes_under_an_adapter(change, moment):
     assert torch.equal(remove_lora(model)(x), wanted)
 
 
-def test_global_hooks_and_a_patched_class_see_the_base(monkeypatch):
-    model, x, seen = nn.Sequential(nn.Linear(7, 6)), torch.randn(4, 7), []
-    add_lora(model, R, ALPHA)
-    handle = nn.modules.module.register_module_forward_hook(lambda module, inputs, out: seen.append(module))
-    model(x)
-    handle.remove()
-    assert model[0].base in seen
-    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x, self.weight) + 5)
-    assert torch.equal(model(x), F.linear(x, model[0].base.weight) + 5)
-    with pytest.raises(ValueError, match="forward of its own"):
-        merge(model)
-
-
 # -------------------------------------------------------------------------------------------- 2. wrappers and names
 
 
@@ -162,8 +157,7 @@ def leave_no_trace(animal: Animal, wrap: Callable, seen: Callable, folder: Path)
         assert list(adapter_state(model)) == list(adapter_state(plain))
         assert base_fingerprint(model) == base_fingerprint(base)
         save_adapter(model, folder / "wrapped")
-        for name in (CONFIG, WEIGHTS):
-            assert (folder / "plain" / name).read_bytes() == (folder / "wrapped" / name).read_bytes()
+        assert same_folder(folder / "plain", folder / "wrapped")
         assert gap(output(seen(model), inputs), wanted) < animal.tolerance
         remove_lora(model)
         assert gap(output(seen(model), inputs), output(base, inputs)) < animal.tolerance
@@ -251,7 +245,7 @@ def test_what_trained_beside_the_adapter_is_refused_or_saved(free, train_mode, n
     with pytest.raises(ValueError, match="would be lost"):
         save_adapter(fresh, tmp_path / "b")  # what came from the folder is not the base's either
     save_adapter(fresh, tmp_path / "b", modules_to_save=names)
-    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+    assert same_folder(tmp_path / "a", tmp_path / "b")
     theirs.save_pretrained(tmp_path / "theirs")
     again = copy.deepcopy(base).eval()
     load_adapter(again, tmp_path / "theirs")
@@ -373,26 +367,6 @@ def test_one_number_of_a_large_weight_reaches_a_merged_layer(inference):
         before = layer(x)
         layer.base.weight[0, 1] += 1.0
         assert layer(x)[0, 0] - before[0, 0] == pytest.approx(1.0, abs=1e-4)
-
-
-def test_a_reloaded_base_reaches_a_merged_model(tmp_path):
-    model, (x,) = adapt(mlp()), torch.randn(1, 3, 7)
-    merge(model)
-    other = mlp()
-    for i in (0, 2):
-        model[i].base.load_state_dict(other[i].state_dict())
-    with pytest.raises(ValueError, match="0.weight, 0.bias, 2.weight, 2.bias .* moved since add_lora"):
-        save_adapter(model, tmp_path)
-    state, merged = adapter_state(model), model(x)
-    remove_lora(model)
-    add_lora(model, R, ALPHA)
-    load_adapter_state(model, state)
-    load_adapter(other, save_adapter(model, tmp_path))
-    assert gap(merged, other(x)) < 1e-6 > gap(model(x), other(x)), "the saved adapter is the model in use"
-    merge(model)
-    model[0].lora_A.data.fill_(torch.nan)
-    with pytest.raises(ValueError, match="NaN"):
-        model(x)
 
 
 # --------------------------------------------------------------------------------------------- 8. tying
@@ -518,50 +492,3 @@ def test_weights_of_a_class_of_their_own_are_not_looked_into():
     wanted = model(x)
     assert add_lora(model, R, ALPHA) == ["0"]
     assert torch.equal(model(x), wanted)
-
-
-def kept_for_backward(model: nn.Module, x: torch.Tensor) -> int:
-    """Bytes that autograd keeps, parameters not counted, each storage once."""
-    own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
-
-    def pack(t: torch.Tensor) -> torch.Tensor:
-        if t.untyped_storage().data_ptr() not in own:
-            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        model(x).sum().backward()
-    return sum(kept.values())
-
-
-def test_a_bf16_layer_keeps_no_float32_copy_of_its_input():
-    layer = nn.Linear(64, 96, dtype=torch.bfloat16)
-    model, x = nn.Sequential(layer), torch.randn(50, 64, dtype=torch.bfloat16)
-    add_lora(model, 2, 4.0)
-    small = 4 * 50 * 2 * 4 + 2 * 64 * 2  # (n, r) twice over, and A in bf16
-    assert kept_for_backward(model, x) <= x.nbytes + small < 2 * x.nbytes + x.nbytes
-    assert model[0].lora_B.grad.dtype == torch.float32 and model[0].lora_B.grad.any()
-
-
-# -------------------------------------------------------------------------------------------------- 16. gaps
-
-
-def test_rank_and_alpha_by_layer(tmp_path):
-    model = Nested()
-    base, x = copy.deepcopy(model), torch.randn(2, 4, 6)
-    ranks = {"0.up_proj": 3, r"blocks\.\d\.down_proj": 1}
-    names = add_lora(model, 2, 4.0, rank_pattern=ranks, alpha_pattern={"1": 9.0})
-    made = {s.name: (s.adapter.r, s.adapter.alpha) for s in adapted(model)}
-    assert names == list(made) and made["heads.main.1"] == (2, 9.0) and made["blocks.1.up_proj"] == (2, 4.0)
-    assert made["blocks.0.up_proj"] == (3, 4.0) and made["blocks.1.down_proj"] == (1, 4.0)
-    load_adapter(base, save_adapter(randomise(model), tmp_path))
-    assert {s.name: (s.adapter.r, s.adapter.alpha) for s in adapted(base)} == made
-    assert torch.equal(base(x), model(x))
-    for options, sentence in (
-        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern: 'q_proj' fits none"),
-        ({"alpha_pattern": [1]}, "must map names"),
-        ({"rank_pattern": {"(": 2}}, "no regular expression"),
-        ({"rank_pattern": {"main.1": 9}}, "r=9 does not fit heads.main.1"),
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            add_lora(Nested(), 2, 4.0, **options)

@@ -18,7 +18,6 @@ from zoo import ZOO, LanguageModel, Nested, fingerprint, mlp, output
 from lora_lab import (
     LoRALinear,
     adapter_state,
-    adapters_disabled,
     add_lora,
     base_fingerprint,
     files,
@@ -26,7 +25,6 @@ from lora_lab import (
     merge,
     remove_lora,
     save_adapter,
-    set_scale,
 )
 from lora_lab.adapters import adapted
 
@@ -82,18 +80,6 @@ def test_a_saved_adapter_comes_back_bit_for_bit(animal, filled, tmp_path):
     assert all(p.requires_grad for p in fresh.parameters())
 
 
-@pytest.mark.parametrize("name", ["mlp", "embedding", "lstm", "encoder_layer", "conv2d_groups"])
-def test_the_file_is_the_same_merged_scaled_or_disabled(name, tmp_path):
-    model = adapt(ZOO[name].model())
-    wanted = (save_adapter(model, tmp_path / "a") / WEIGHTS).read_bytes()
-    set_scale(model, 0.3)
-    merge(model)
-    with adapters_disabled(model):
-        save_adapter(model, tmp_path / "b")
-    assert (tmp_path / "b" / WEIGHTS).read_bytes() == wanted
-    assert (tmp_path / "a" / CONFIG).read_bytes() == (tmp_path / "b" / CONFIG).read_bytes()
-
-
 def test_an_ending_that_would_mean_other_layers_becomes_a_pattern(tmp_path):
     """PEFT reads "0" as "every layer whose name ends in .0"."""
     base = nn.Sequential(nn.Linear(7, 6), nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 5)))
@@ -120,15 +106,6 @@ def test_dropout_travels_with_linear_layers(tmp_path):
     remove_lora(fresh)
     load_adapter(fresh, save_adapter(model, tmp_path))
     assert {s.adapter.dropout.p for s in adapted(fresh)} == {0.25}
-
-
-def test_the_folder_is_as_small_as_the_factors(tmp_path):
-    model = nn.Sequential(nn.Linear(1001, 1000, bias=False))
-    add_lora(model, 1, 1.0)
-    folder = save_adapter(model, tmp_path / "deep" / "er" / "a")
-    assert sorted(p.name for p in folder.iterdir()) == [CONFIG, WEIGHTS]
-    assert 2001 * 4 < (folder / WEIGHTS).stat().st_size < 2001 * 4 + 1000
-    assert sorted(p.name for p in folder.parent.iterdir()) == ["a"]
 
 
 # --------------------------------------------------------------------------------------------------- the fingerprint
@@ -171,14 +148,9 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
-def pickled(folder: Path, name: str, protocol: int | None = None) -> None:
-    import pickle
-
+def pickled(folder: Path, name: str) -> None:
     (folder / WEIGHTS).unlink()
-    if protocol is None:
-        torch.save({"x": Bomb()}, folder / name)
-    else:
-        (folder / name).write_bytes(pickle.dumps(Bomb(), protocol))
+    torch.save({"x": Bomb()}, folder / name)
 
 
 def first(tensors: dict) -> str:
@@ -189,11 +161,9 @@ REFUSALS = {
     "no config": (lambda f: (f / CONFIG).unlink(), "holds no adapter_config.json"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), "holds no adapter_model.safetensors"),
     "config cut off": (lambda f: (f / CONFIG).write_text('{"r": 2, '), "not readable JSON"),
-    "empty file": (lambda f: truncate_file(f, 0), "not a whole safetensors file"),
     "cut off in the numbers": (lambda f: truncate_file(f, 0.99), "not a whole safetensors file"),
     "garbage": (lambda f: (f / WEIGHTS).write_bytes(b"hello world, this is no tensor"), "not a whole safetensors file"),
     "pickle in place": (lambda f: pickled(f, WEIGHTS), "a pickle under this name, which is not read"),
-    "bare pickle in place": (lambda f: pickled(f, WEIGHTS, 4), "a pickle under this name, which is not read"),
     "pickle": (lambda f: pickled(f, "adapter_model.bin"), "holds adapter_model.bin, a pickle"),
     "missing tensor": (lambda f: weigh(f, lambda t: t.pop(first(t))), "missing: base_model.model.0.lora_A.weight"),
     "missing layer": (
@@ -201,18 +171,14 @@ REFUSALS = {
     "extra tensor": (lambda f: weigh(f, lambda t: t.update({"base_model.model.9.lora_A.weight": torch.ones(2, 2)})),
                      "not wanted: base_model.model.9"),
     "misshaped": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 8)})), "of shape 2 x 7, got 2 x 8"),
-    "a scalar": (lambda f: weigh(f, lambda t: t.update({first(t): torch.tensor(1.0)})), "of shape 2 x 7"),
     "integers": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 7, dtype=torch.int8)})), "int8"),
     "nan": (lambda f: weigh(f, lambda t: t[first(t)].fill_(torch.nan)), "NaN or infinity"),
-    "infinity in float32": (
-        lambda f: weigh(f, lambda t: t.update({first(t): torch.full((2, 7), 1e300, dtype=torch.float64)})), "infinity"),
     "r of the config": (lambda f: edit_config(f, r=3), "r 2 against 3"),
     "r of the config, from PEFT": (lambda f: (weigh(f), edit_config(f, r=3)),
                                    "says r = 3 for 0, but its tensors have rank 2"),
     "alpha of the config": (lambda f: edit_config(f, lora_alpha=9), "lora_alpha 3 against 9"),
     "rslora of the config": (lambda f: edit_config(f, use_rslora=True), "use_rslora False against True"),
     "alpha nan": (lambda f: (weigh(f), edit_config(f, lora_alpha=float("nan"))), "alpha=nan"),
-    "r too large": (lambda f: (weigh(f), edit_config(f, r=8)), "says r = 8 for 0, but its tensors have rank 2"),
     "dropout": (lambda f: edit_config(f, lora_dropout=2), "dropout=2"),
     "another method": (lambda f: edit_config(f, peft_type="IA3"), "peft_type is 'IA3'"),
     "DoRA": (lambda f: edit_config(f, use_dora=True), "use_dora=True"),
@@ -221,10 +187,8 @@ REFUSALS = {
     "PiSSA": (lambda f: edit_config(f, init_lora_weights="pissa"), "init_lora_weights='pissa' changes the base"),
     "a field of tomorrow": (lambda f: edit_config(f, use_warp_drive=True), "use_warp_drive=True"),
     "bad pattern": (lambda f: (weigh(f), edit_config(f, rank_pattern={"(": 1})), "no regular expression"),
-    "patterns a list": (lambda f: (weigh(f), edit_config(f, alpha_pattern=[1])), "is not of the kind that PEFT writes"),
     "targets a number": (lambda f: edit_config(f, target_modules=3), "is not of the kind that PEFT writes"),
     "targets elsewhere": (lambda f: edit_config(f, target_modules=["q_proj"]), "does not have; its layers are: 0, 2"),
-    "rslora a text": (lambda f: (weigh(f), edit_config(f, use_rslora="yes")), "is not of the kind that PEFT writes"),
 }  # fmt: skip
 
 
@@ -257,12 +221,6 @@ def test_another_base_is_refused_and_may_be_forced(tmp_path):
         refuse(other, folder, "trained on another base")
         refuse(adapt(other), folder, "trained on another base")
         load_adapter(other, folder, check_base=False)
-    refuse(
-        nn.Sequential(nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 4)),
-        folder,
-        "5 x 2, got 5 x 2|of shape 4 x 2, got 5 x 2",
-        check_base=False,
-    )
     refuse(nn.Sequential(nn.ReLU(), nn.Linear(7, 6)), folder, "does not have", check_base=False)
 
 
@@ -289,10 +247,6 @@ def test_a_file_for_some_layers_does_not_pass_for_all(tmp_path):
 
 def test_a_layer_that_cannot_be_adapted_here_is_refused(tmp_path):
     folder = save_adapter(adapt(LanguageModel()), tmp_path)
-    tied = LanguageModel()
-    tied.embedding = nn.Embedding(11, 6)
-    tied.lstm = nn.LSTM(6, 6, batch_first=True)
-    refuse(tied, folder, "shape", check_base=False)
     narrow = LanguageModel()
     narrow.embedding.max_norm = 1.0
     refuse(narrow, folder, "max_norm", check_base=False)

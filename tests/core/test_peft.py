@@ -65,7 +65,7 @@ class Decoder(nn.Module):
 
 # What PEFT 0.21 does otherwise, although the tensors agree.
 GROUPS = ("conv1d_groups", "conv2d_groups", "conv3d_groups")  # refuses: its factors of these are no matrix BA
-SEPARATE = ("attention_kv", "attention_kv_no_bias")  # refuses separate query, key and value weights
+SEPARATE = ("attention_kv",)  # refuses separate query, key and value weights
 ONLY_MERGED = ("conv2d", "shared")  # its conv A pads with zeros, not circularly; a shared layer is adapted in one place
 ATTENTION = [n for n in ZOO if ("attention" in n or "coder" in n) and n not in SEPARATE]
 STAND_IN = ("fan_in_fan_out",)  # PEFT knows transformers' own Conv1D only: tests/subjects/test_files_and_costs.py
