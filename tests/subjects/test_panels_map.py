@@ -1,17 +1,15 @@
-"""The (r, alpha) map: what it shows (without widgets), its sliders, and the button that trains a point live."""
+"""The (r, alpha) map: what it shows (without widgets), and its sliders."""
 
 from __future__ import annotations
-
-import threading
 
 import numpy as np
 import pytest
 import torch
 
-from lora_lab import LoRALinear, evaluate, figures, theory, train
+from lora_lab import figures, theory
 from lora_lab.subjects.linear_task.bases import exact_base
 from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
-from lora_lab.subjects.rank_and_alpha.panels import LiveRun, MapPanel, RankAlphaMap, map_panel
+from lora_lab.subjects.rank_and_alpha.panels import RankAlphaMap, map_panel
 from lora_lab.sweeps import Sweep, sweep
 
 THETA = normal(6, 9, seed=3)
@@ -28,11 +26,6 @@ def run(kind: str, **options) -> Sweep:
 @pytest.fixture(scope="module")
 def sweeps() -> dict[str, Sweep]:
     return {kind: run(kind) for kind in KINDS}
-
-
-@pytest.fixture
-def panel(sweeps) -> MapPanel:
-    return map_panel(sweeps)
 
 
 # ---- what it shows, without widgets
@@ -71,73 +64,28 @@ def test_captions(sweeps):
     caption = (
         f"r = 2, α = 4, scaling 2, learning rate 0.05: loss {loss}, floor {figures.short(m.floors['decaying'][2])}"
     )
-    live = LiveRun(7, 0.123, [])
-    assert m.caption("decaying", 2, 4, 0.05, live) == caption + "; trained live with seed 7: loss 0.12"
+    assert m.caption("decaying", 2, 4, 0.05) == caption
     assert m.caption("decaying", 1, 256.0, 0.2).endswith("learning rate 0.2: diverged")
-
-
-def test_a_live_run_is_the_single_run_of_its_seed(sweeps):
-    _, X, y = sweeps["decaying"].data
-    layer = LoRALinear(BASE, 2, 4)
-    layer.reset_lora(generator=torch.Generator().manual_seed(5))
-    alone = train(layer, X, y, lr=0.05, seed=5, optimizer="sgd", steps=40, batch_size=20, progress=None)
-    live = RankAlphaMap(sweeps).train_point("decaying", 2, 4, 0.05, seed=5)
-    assert live.seed == 5 and live.losses == pytest.approx(alone.losses, rel=1e-4)
-    assert live.loss == pytest.approx(evaluate(layer, X, y), rel=1e-4)
 
 
 # ---- sliders
 
 
-def test_positions_draw_and_say_their_own_numbers(panel):
+def test_positions_draw_and_say_their_own_numbers(sweeps):
+    m, panel = RankAlphaMap(sweeps), map_panel(sweeps)
     left, middle, right = panel._figure.axes[:3]
     for kind in KINDS:
         for lr in GRID["lr"]:
             panel.set(target=kind, lr=lr)
-            losses = panel.map.losses(kind, lr)
+            losses = m.losses(kind, lr)
             x, y = left.lines[0].get_data()
             assert sorted(zip(y, x)) == sorted(map(tuple, np.argwhere(np.isinf(losses)))), "× where diverged"
             for r, alpha in ((1, 256.0), (2, 16), (4, 1)):
-                point, circle = panel.map.run(kind, r, alpha, lr), (GRID["r"].index(r), GRID["alpha"].index(alpha))
-                assert panel.set(r=r, alpha=alpha) == panel.map.caption(kind, r, alpha, lr)
-                assert tuple(v[0] for v in left.lines[2].get_data()) == circle
+                point, circle = m.run(kind, r, alpha, lr), (GRID["r"].index(r), GRID["alpha"].index(alpha))
+                assert panel.set(r=r, alpha=alpha) == m.caption(kind, r, alpha, lr)
+                assert tuple(v[0] for v in left.lines[1].get_data()) == circle
                 np.testing.assert_allclose(middle.lines[0].get_ydata(), point.losses, rtol=1e-6)
                 if point.diverged:
                     assert not right.images[0].get_array().any()
                 else:
                     np.testing.assert_allclose(right.images[0].get_array(), point.delta, rtol=1e-6)
-
-
-# ---- the button
-
-
-def test_the_button_trains_the_point_and_pins_it(panel):
-    panel.set(target="decaying", r=2, alpha=4, lr=0.05)
-    key, plain = ("decaying", 2, 4, 0.05), panel.caption
-    left, middle = panel._figure.axes[:2]
-    panel.button.click()
-    live = panel.map.train_point(*key, seed=1)
-    assert panel.error is None and not panel.button.disabled and panel.pins == {key: live}
-    assert panel.caption == f"{plain}; trained live with seed 1: loss {figures.short(live.loss)}"
-    assert [tuple(v) for v in left.lines[1].get_data()] == [(1,), (1,)]
-    assert list(middle.lines[1].get_ydata()) == live.losses
-    assert "seed 2" in panel.train_now() and panel.pins[key].seed == 2
-    panel.set(r=4)  # elsewhere: the star stays, the second curve goes
-    assert len(left.lines[1].get_xdata()) == 1 and len(middle.lines[1].get_xdata()) == 0
-    assert panel.caption == panel.map.caption("decaying", 4, 4, 0.05)
-    panel.set(target="rank-1")
-    assert len(left.lines[1].get_xdata()) == 0, "the star belongs to its target"
-    panel.set(target="decaying", r=1, alpha=256.0, lr=0.2)
-    assert panel.train_now().endswith("diverged; trained live with seed 1: diverged")
-
-
-def test_training_changes_neither_map_nor_random_state_and_works_in_a_thread(panel):
-    panel.set(target="decaying", r=2, alpha=4, lr=0.05)
-    losses, state = panel.map.losses("decaying", 0.05), torch.get_rng_state()
-    thread = threading.Thread(target=panel.button.click)  # ipykernel 7 calls back in other threads
-    with torch.no_grad():
-        thread.start()
-        thread.join()
-        assert panel.train_now().count("trained live") == 1 and not torch.is_grad_enabled()
-    assert panel.error is None and panel.pins["decaying", 2, 4, 0.05].seed == 2
-    assert np.array_equal(losses, panel.map.losses("decaying", 0.05)) and torch.equal(state, torch.get_rng_state())

@@ -1,17 +1,17 @@
-"""S2's two layers: the floors of one layer against brute force, the base, the record against a re-run, the figures."""
+"""S2's two layers: the floors of one layer against brute force, the record against a re-run, the figures, the panel."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
-from lora_lab import LoRALinear, add_lora, evaluate, merge, published, rank_floor, remove_lora, theory, train
+from lora_lab import LoRALinear, figures, published, rank_floor, theory, train
 from lora_lab.subjects.linear_task import tasks
-from lora_lab.subjects.linear_task.bases import TwoLayer, two_layer_base
+from lora_lab.subjects.linear_task.bases import TwoLayer
 from lora_lab.subjects.two_layers import drawings
 from lora_lab.subjects.two_layers.experiment import Experiment, find_run, recorded_runs, recorded_s2
 from lora_lab.subjects.two_layers.floors import layer_floor
+from lora_lab.subjects.two_layers.panels import layer_panel
 
 # --------------------------------------------------------------------------------------------- floors of one layer
 
@@ -76,59 +76,15 @@ def test_wrong_shapes_get_a_sentence(given, words):
         layer_floor(tasks.normal(6, 9, seed=1), **{"r": 1, **given})
 
 
-# -------------------------------------------------------------------------------------------------------- the base
-
-
-def test_two_layers_learn():
-    task = tasks.linear_task(tasks.normal(12, 14, seed=1), n=1280, seed=0)
-    state = torch.random.get_rng_state()
-    model, history = two_layer_base(task, hidden=13, epochs=20, progress=None)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert evaluate(model, task.X, task.y) < 0.2 * history.losses[0]
-
-
-def test_merging_two_layers_counts_each_update_once():
-    model = TwoLayer(9, 8, 7)
-    add_lora(model, r=2)
-    for layer in (model.first, model.second):
-        nn.init.normal_(layer.lora_B)
-    x = tasks.normal(5, 9, seed=1)
-    wanted = model(x).detach()
-    torch.testing.assert_close(x @ model.end_to_end().T, wanted, rtol=1e-4, atol=1e-4)
-    merge(model)
-    merge(model)
-    torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-5)
-    W1, W2 = (layer.base.weight + 2 * layer.delta_weight() for layer in (model.first, model.second))
-    assert not torch.allclose(x @ (W2 @ W1).T, wanted, rtol=0.1, atol=0.1)  # S2's double count is something else
-    remove_lora(model, keep_delta=True)
-    assert type(model.first) is nn.Linear
-    torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_lora_stops_where_its_base_stopped(seed):
-    old = tasks.linear_task(tasks.normal(100, 101, seed=1000 + seed), n=2000, seed=seed)
-    new = tasks.linear_task(old.theta + 1, n=2000, seed=seed + 1)
-    model, _ = two_layer_base(old, hidden=100, epochs=10, seed=seed, progress=None)
-    residual = evaluate(model, new.X, new.X @ old.theta.T)
-    before = model.end_to_end()
-    floor = rank_floor(new.theta - before, 2, new.X)
-    torch.manual_seed(seed)
-    add_lora(model, r=1, alpha=1)
-    train(model, new.X, new.y, epochs=20, lr=0.1, schedule="cosine", progress=None)
-    loss = evaluate(model, new.X, new.y)
-    assert floor < loss and 0.7 < loss / residual < 1.3
-    s = theory.spectrum(model.end_to_end() - before)
-    assert s[2] < 1e-3 * s[1] and s[0] > 20 * s[1]
-
-
 # ------------------------------------------------------------------------------------- the experiment, its record
 
 
-def test_an_experiment_is_the_same_twice_and_knows_its_floors():
+def test_an_experiment_is_the_same_twice():
+    state = torch.random.get_rng_state()
     a, b = Experiment("narrowing", "ones", 3), Experiment("narrowing", "ones", 3)
     assert a.train("layer 2", 1) == b.train("layer 2", 1)
     assert not isinstance(a.base.first, LoRALinear)  # the base is left alone
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_the_record_is_whole_and_obeys_the_floors():
@@ -136,7 +92,7 @@ def test_the_record_is_whole_and_obeys_the_floors():
     assert len(runs) == 3 * 2 * 4 * 3  # models, changes, ranks, choices
     for run in runs:
         assert find_run(run.model, run.layers, run.change, run.r) is run
-        assert len(run.loss) == len(run.floor) == len(run.before) == 5 and len(run.curve) == 20
+        assert len(run.loss) == len(run.floor) == len(run.before) == 5
         for loss, floor in zip(run.loss, run.floor):
             assert loss >= 0.999 * floor or loss == 1e-8, run
 
@@ -149,7 +105,7 @@ def test_a_recorded_run_comes_out_again(model, layers, change, r):
     run, experiment = find_run(model, layers, change, r), Experiment(model, change, seed=2)
     assert experiment.before == pytest.approx(run.before[2], rel=0.01)
     assert experiment.floor(layers, r) == pytest.approx(run.floor[2], rel=0.01)
-    assert experiment.train(layers, r).loss == pytest.approx(run.loss[2], rel=0.05)
+    assert experiment.train(layers, r) == pytest.approx(run.loss[2], rel=0.05)
 
 
 def test_the_full_recipe_is_near_the_published_figures_and_begins_as_recorded():
@@ -173,9 +129,17 @@ def test_the_figures_draw_what_they_are_given():
     left, right = drawings.two_phases(s2)
     assert list(left.lines[0].get_ydata()) == s2.base and list(right.lines[1].get_ydata()) == list(published.S2_LORA)
     assert right.lines[2].get_linestyle() == "--" and right.lines[2].get_ydata()[0] == s2.floor_of_both
-    ax = drawings.stops_at_the_base([1, 10], [1.1, 9], [0.5, 8])
-    assert list(ax.lines[2].get_ydata()) == [1.1, 9]
     axes = drawings.layer_choices(recorded_runs().where(model="widening", change="ones", r=1))
     assert len(axes) == 1
     dots, floors = (line.get_ydata() for line in axes[0].lines[3:5])  # of layer 2, whose losses are below 0.001
     assert list(dots) == list(floors) == [1e-3] * 5
+
+
+def test_the_panel_says_and_draws_the_runs_of_its_change_and_rank():
+    panel = layer_panel()
+    text = panel.set(change="rank-4", r=4)
+    runs = recorded_runs().where(change="rank-4", r=4)
+    widening = [figures.short(max(run.loss)) for run in runs.where(model="widening")]
+    assert text.endswith(f"widening {' / '.join(widening)}")
+    for ax, run in zip(panel._figure.axes, runs.where(layers="both")):
+        assert list(ax.lines[5].get_ydata()) == [max(loss, 1e-3) for loss in run.loss]

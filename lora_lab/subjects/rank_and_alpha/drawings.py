@@ -78,31 +78,24 @@ def update_loss_map(ax: Axes, losses: np.ndarray) -> None:
 
 
 def map_and_run(fig: Figure, ranks: Sequence[int], alphas: Sequence[float], run: Run, *, high: float) -> None:
-    """The slider panel: a map with stars and a circle, a run's curve, its ΔW. `update_map`, `update_run` fill them."""
+    """The slider panel: a map with a ring, a run's curve, its ΔW. `update_map` and `update_run` fill them."""
     place = {"left": 0.06, "right": 0.985, "bottom": 0.17, "top": 0.89, "wspace": 0.5, "width_ratios": (1.25, 0.95, 1)}
     left, middle, right = fig.subplots(1, 3, gridspec_kw=place)
     loss_map(ranks, alphas, np.full((len(alphas), len(ranks)), high), left, high=high)
-    left.plot([], [], "*", ms=9, color=FILLS["paper"], mec=COLOURS["chosen"])
     figures.ring(left, 17)
-    figures.loss_curves({"map": run.losses}, middle, colours={"map": COLOURS["LoRA"]})
-    middle.plot([], [], color=COLOURS["other"], lw=1.5, label="live")
-    middle.plot([], [], ls="--", lw=1.5, color=COLOURS["floor"], label="floor")
-    middle.legend(loc="upper right", ncols=3, fontsize=9, columnspacing=0.8, handlelength=1)
-    middle.set(xlim=(0, len(run.losses)), ylim=(0.5e-3 * high, 20 * high), title="its loss", ylabel="")
+    figures.loss_curves({"LoRA": run.losses}, middle, floor=high)
+    middle.get_legend().remove()  # the title says what is dashed
+    middle.set(title="its loss, floor dashed", ylabel="", xlim=(0, len(run.losses)), ylim=(0.5e-3 * high, 20 * high))
     figures.heatmap(run.delta, right, colorbar=False)
 
 
-def update_map(
-    ax: Axes, losses: np.ndarray, stars: Sequence[tuple[int, int]], circle: tuple[int, int], title: str
-) -> None:
+def update_map(ax: Axes, losses: np.ndarray, place: tuple[int, int], title: str) -> None:
     update_loss_map(ax, losses)
     ax.set_title(title)
-    ax.lines[1].set_data([x for x, _ in stars], [y for _, y in stars])
-    ax.lines[2].set_data(circle[:1], circle[1:])
+    ax.lines[1].set_data(place[:1], place[1:])
 
 
-def update_run(ax: Axes, losses: Sequence[float], live: Sequence[float], floor: float) -> None:
+def update_run(ax: Axes, losses: Sequence[float], floor: float) -> None:
     ax.lines[0].set_data(range(len(losses)), losses)
-    ax.lines[1].set_data(range(len(live)), live)
     lowest = 1.2 * ax.get_ylim()[0]  # a floor of 0 is drawn at the bottom
-    ax.lines[2].set_data(ax.get_xlim(), [max(floor, lowest)] * 2)
+    ax.lines[1].set_ydata([max(floor, lowest)] * 2)

@@ -1,4 +1,4 @@
-"""Figures of the two-layer model: S2's two phases, where it stops, and which layer carries the adapter."""
+"""Figures of the two-layer model: S2's two phases, and which layer carries the adapter."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lora_lab import published
 from lora_lab.figures.curves import loss_curves
-from lora_lab.figures.style import COLOURS, axes_of, log_axis
+from lora_lab.figures.style import COLOURS, log_axis
 from lora_lab.subjects.tables import Table
 
 from .experiment import Run
@@ -33,21 +34,6 @@ def two_phases(s2) -> list[Axes]:
     return [left, right]
 
 
-def stops_at_the_base(residuals: Sequence[float], reached: Sequence[float], floors: Sequence[float]) -> Axes:
-    """Where LoRA ends (dots) against the residual of the base it started from; on the line, the two are equal."""
-    ax = axes_of(None, (6.5, 4.4))
-    low, high = min(*floors, *residuals) / 2, max(*reached, *residuals) * 2
-    ax.plot([low, high], [low, high], lw=1.2, color=COLOURS["base"], label="the base's own residual")
-    ax.plot(residuals, floors, "_", ms=26, mew=2, color=COLOURS["floor"], label="floor of both layers, r = 1")
-    ax.plot(residuals, reached, "o", ms=9, color=COLOURS["LoRA"], label="LoRA, r = 1 on both layers")
-    log_axis(ax.xaxis)
-    log_axis(ax.yaxis)
-    ax.set(xlim=(low, high), ylim=(low, high), title="LoRA stops where its base stopped")
-    ax.set(xlabel="residual of the base on its own task", ylabel="loss on the new task")
-    ax.legend(loc="upper left")
-    return ax
-
-
 def loss_dots(ax: Axes, runs: Sequence[Run]) -> None:
     """Loss by choice of layers: a dot per seed and each seed's floor as a dash. Drawn from 0.001 up."""
     for x, run in enumerate(runs):
@@ -62,15 +48,19 @@ def loss_dots(ax: Axes, runs: Sequence[Run]) -> None:
     ax.tick_params(axis="x", length=0)
 
 
-def layer_choices(runs: Table) -> list[Axes]:
-    """`loss_dots` for each model of these runs, side by side; a line at the loss without an adapter."""
+def layer_choices(runs: Table, fig: Figure | None = None) -> list[Axes]:
+    """`loss_dots` for each model of these runs, side by side; a line at the loss without an adapter.
+
+    fig: an empty figure that exists already, such as a slider panel's.
+    """
     models = runs.by("model")
-    fig, axes = plt.subplots(1, len(models), figsize=(11, 3.9), sharey=True, squeeze=False)
+    fig = fig or plt.figure(figsize=(11, 3.9))
+    axes = fig.subplots(1, len(models), sharey=True, squeeze=False)
     fig.subplots_adjust(left=0.08, right=0.98, bottom=0.11, top=0.78, wspace=0.08)
     for ax, (model, here) in zip(axes[0], models.items()):
         ax.axhline(here[0].before[0], lw=1.2, color=COLOURS["base"], label="without an adapter")
         loss_dots(ax, here)
         ax.set_title(model)
     axes[0, 0].set_ylabel("loss (from 0.001 up)")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 1), ncols=3)
     return list(axes[0])

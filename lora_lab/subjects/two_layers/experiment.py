@@ -21,7 +21,7 @@ from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import two_layer_base
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
-from lora_lab.training import History, evaluate, train
+from lora_lab.training import evaluate, train
 
 from .floors import layer_floor
 
@@ -30,23 +30,6 @@ CHANGES = ("ones", "rank-4")
 RANKS = (1, 2, 4, 8)
 CHOICES = {"layer 1": ["first"], "layer 2": ["second"], "both": ["first", "second"]}
 EPOCHS, RATE = 20, 0.1
-
-
-class Result(NamedTuple):
-    """One training: the loss on all data after each epoch, and its seed."""
-
-    curve: list[float]
-    seed: int
-
-    @property
-    def loss(self) -> float:
-        return self.curve[-1]
-
-
-def stop_if_interrupted(history: History) -> None:
-    """Every number of a half-trained model would be wrong."""
-    if history.interrupted:
-        raise KeyboardInterrupt
 
 
 class Experiment:
@@ -59,8 +42,7 @@ class Experiment:
         d_in, hidden, d_out = MODELS[model]
         self.seed = seed
         old = tasks.linear_task(tasks.normal(d_out, d_in, seed=1000 + seed), 2000, seed)
-        self.base, history = two_layer_base(old, hidden, seed=seed, progress=None)
-        stop_if_interrupted(history)
+        self.base, _ = two_layer_base(old, hidden, seed=seed, progress=None)
         self.task = tasks.linear_task(old.theta + tasks.shift(change, d_out, d_in, seed), 2000, seed + 1)
         self.wanted = self.task.theta - self.base.end_to_end()  # (d_out, d_in), the base's own residual included
         self.before = evaluate(self.base, self.task.X, self.task.y)
@@ -73,23 +55,19 @@ class Experiment:
             return layer_floor(self.wanted, r, self.task.X, below=self.base.first.weight)
         return theory.rank_floor(self.wanted, min(2 * r, *self.wanted.shape), self.task.X)
 
-    def train(self, layers: str, r: int) -> Result:
-        """Train rank-r adapters (alpha = r) on the chosen layers of a copy of the base."""
+    def train(self, layers: str, r: int) -> float:
+        """Train rank-r adapters (alpha = r) on the chosen layers of a copy of the base; the loss that they reach."""
         model = copy.deepcopy(self.base)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # the start of A
             add_lora(model, r=r, alpha=r, target_modules=CHOICES[layers])
-        how = {"epochs": EPOCHS, "lr": RATE, "schedule": "cosine", "measure_every": 1, "progress": None}
-        history = train(model, self.task.X, self.task.y, seed=self.seed, **how)
-        stop_if_interrupted(history)
-        return Result(list(history.measured.values()), self.seed)
+        how = {"epochs": EPOCHS, "lr": RATE, "schedule": "cosine", "progress": None}
+        train(model, self.task.X, self.task.y, seed=self.seed, **how)
+        return evaluate(model, self.task.X, self.task.y)
 
 
 class Run(NamedTuple):
-    """One recorded choice of layers: the loss before, its floor and the loss reached, a number for each of five seeds.
-
-    curve: the first seed's loss after each epoch.
-    """
+    """One recorded choice of layers: the loss before, its floor and the loss reached; a number for each seed."""
 
     model: str
     change: str
@@ -98,7 +76,6 @@ class Run(NamedTuple):
     before: list[float]
     floor: list[float]
     loss: list[float]
-    curve: list[float]
 
 
 @cache

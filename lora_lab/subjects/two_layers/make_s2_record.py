@@ -25,7 +25,6 @@ if __name__ == "__main__":
     model, pretraining = two_layer_base(task, 1000, "published", seed=0, measure_every=1, progress=None)
     W1, W2, before = model.first.weight.clone(), model.second.weight.clone(), model.end_to_end()
     record = {
-        "command": "python -m lora_lab.subjects.two_layers.make_s2_record",
         "recipe": "Adam, lr 1e-3, batch 128, 100 epochs, 10000 examples, 1001 -> 1000 -> 1000, float32, one thread; "
         "LoRA r = 1, alpha = 1, A ~ N(0, 1)",
         "losses": "mean squared error on all data after epochs 1, 2, 3, …",
