@@ -1,4 +1,4 @@
-"""The room's JupyterHub configuration, without a hub; tests/tools/hub.py starts a real one."""
+"""The room's JupyterHub configuration, without a hub."""
 
 import os
 import re

@@ -3,35 +3,26 @@
 64 configurations (8 ranks x 8 alphas) x 500 steps at 64 x 64, 2000 examples, batch 128, Adam, one thread. Three ways:
 the sweep; a loop over `train(..., cache_base=True)`, the fastest single run of the course; and the loop without that
 cache. A loop repeats the same work 64 times, so each round times 8 of its 64 points (one per rank) and counts them
-eightfold. The ways take turns; medians over the rounds. Writes tests/benchmarks/sweep.json. No test compares times.
+eightfold. The ways take turns; medians of CPU seconds over the rounds.
 """
 
-import json
-import platform
 import statistics
 import time
-from datetime import date
-from pathlib import Path
 
 import torch
+from machine import machine, print_head, print_row
 from torch import nn
 
 from lora_lab import LoRALinear, train
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.sweeps import sweep
 
-OUT = Path(__file__).with_suffix(".json")
 RANKS = {"r 1-64": (1, 2, 4, 8, 16, 32, 48, 64), "r 1-16": (1, 2, 3, 4, 6, 8, 12, 16)}
 ALPHAS, D, N, STEPS, LR, ROUNDS = (1, 2, 4, 8, 16, 32, 64, 128), 64, 2000, 500, 3e-3, 3
 
 
-def seconds(work) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def measure(ranks: tuple[int, ...]) -> dict:
+def measure(ranks: tuple[int, ...]) -> tuple[dict[str, float], float]:
+    """({way: seconds for all 64}, how far apart the losses of all ways are, relative)."""
     theta = tasks.normal(D, D, seed=1)
     task = tasks.linear_task(theta + tasks.shift("decaying", D, D) / D**0.5, N, seed=2)
     base = nn.Linear(D, D, bias=False)
@@ -48,55 +39,25 @@ def measure(ranks: tuple[int, ...]) -> dict:
             layer.reset_lora(generator=torch.Generator().manual_seed(0))
             found[r, alpha] = train(layer, task.X, task.y, lr=LR, cache_base=cache_base, **how).losses
 
-    def cached() -> None:
-        loop(cache_base=True)
-
-    def plain() -> None:
-        loop(cache_base=False)
-
-    ways = {"sweep": (whole, 1), "loop, base cached": (cached, 8), "loop": (plain, 8)}
+    ways = {"sweep": (whole, 1), "loop, base cached": (lambda: loop(True), 8), "loop": (lambda: loop(False), 8)}
     times = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, (work, share) in ways.items():
-            times[name].append([share * s for s in seconds(work)])
+            start = time.process_time()
+            work()
+            times[name].append(share * (time.process_time() - start))
     grid = found.pop("sweep")
-    apart = max(
-        (grid.run(r=r, alpha=alpha).losses / torch.tensor(losses) - 1).abs().max().item()
-        for (r, alpha), losses in found.items()
-    )
-    medians = {name: [statistics.median(t[i] for t in ts) for i in (0, 1)] for name, ts in times.items()}
-    best = medians["loop, base cached"]
-    return {
-        "ranks": ranks,
-        "wall_s": {name: round(m[0], 2) for name, m in medians.items()},
-        "cpu_s": {name: round(m[1], 2) for name, m in medians.items()},
-        "times_faster_than_best_loop": {
-            "wall": round(best[0] / medians["sweep"][0], 1),
-            "cpu": round(best[1] / medians["sweep"][1], 1),
-        },
-        "largest_relative_loss_difference": float(f"{apart:.1g}"),
-    }
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    apart = 0.0
+    for (r, alpha), losses in found.items():
+        apart = max(apart, (grid.run(r=r, alpha=alpha).losses / torch.tensor(losses) - 1).abs().max().item())
+    return {name: statistics.median(seconds) for name, seconds in times.items()}, apart
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    record = {
-        "command": "python tests/benchmarks/sweep.py",
-        "what": f"{len(ALPHAS) * 8} configurations x {STEPS} steps, {D} x {D}, n = {N}, batch 128, Adam, float32",
-        "rounds": ROUNDS,
-        "results": {name: measure(ranks) for name, ranks in RANKS.items()},
-        "machine": f"{processor()}, one thread, {platform.system()}; shared with other work during the measurement",
-        "torch": torch.__version__.split("+")[0],
-        "date": date.today().isoformat(),
-    }
-    text = json.dumps(record, indent=1)
-    OUT.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(machine())
+    print_head("ranks", "sweep, CPU s", "loop, base cached", "loop", "best loop over sweep", "losses apart")
+    for name, ranks in RANKS.items():
+        seconds, apart = measure(ranks)
+        best = seconds["loop, base cached"] / seconds["sweep"]
+        print_row(name, *[f"{s:.1f}" for s in seconds.values()], f"{best:.1f}", f"{apart:.1g}")

@@ -20,15 +20,6 @@ from lora_lab.classroom.pages import PAGES, find_page
 NUMBERS = {page.subject: page.number for page in PAGES}
 WHOLE = os.environ.get("LAB_PAGES", "").split() or [NUMBERS["start_here"], NUMBERS["broken"]]
 CARDS = [predictions.find(number) for number in ("1.2", "5.3")]
-BAR = """
-from lora_lab.training import progress_bar
-import time
-
-bar = progress_bar(2, "slow")
-time.sleep(1.1)
-bar.update()
-bar.close()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +44,12 @@ def opened(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others(opened):
-    """Cards of predictions, a progress bar and the digits' panels, in one kernel that runs from now on."""
-    sources = [f"lora_lab.predict({card.number!r})" for card in CARDS] + [BAR]
-    sources += [f"display(*course_panels.panels_of({NUMBERS['digits']!r}))"]
+    """Cards of predictions and the digits' panels, in one kernel that runs from now on."""
+    sources = ["import lora_lab", *(f"lora_lab.predict({card.number!r})" for card in CARDS)]
+    sources += ["from lora_lab.classroom.pages import find_page\nfrom lora_lab.classroom.site.panels import panels_of"]
+    sources += [f"display(*panels_of(find_page({NUMBERS['digits']!r})))"]
     nb = nbformat.v4.new_notebook(metadata={"kernelspec": pages.KERNELSPEC})
-    nb.cells = [nbformat.v4.new_code_cell(source) for source in ["import course_panels, lora_lab", *sources]]
+    nb.cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nb, opened.root / "others.ipynb")
     return opened("others.ipynb")
 
@@ -114,15 +106,6 @@ def test_run_all_ends_without_an_error(page):
 
 def test_every_control_of_a_page_moves_its_picture(page):
     every_control_moves_its_picture(page)
-
-
-def test_a_slider_is_dragged_with_the_mouse(page):
-    panel = page.panels()[0]
-    before = panel.settle()
-    label = next(label for label in panel.about()["labels"] if panel.slider(label).count())
-    panel.drag(label)
-    after = panel.settle()
-    assert after["positions"] != before["positions"] and after["picture"] != before["picture"]
 
 
 @pytest.mark.parametrize("page", WHOLE[:1], indirect=True)

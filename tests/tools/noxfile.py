@@ -66,24 +66,19 @@ def pages(session: nox.Session, threads: str, kernels: str) -> None:
     run_tests(session, "notebooks", env={"OMP_NUM_THREADS": threads, "ATEN_CPU_CAPABILITY": kernels})
 
 
-@nox.session(python=False)
-@nox.parametrize("hash_seed", ["0", "1", "12345"])
-def sets(session: nox.Session, hash_seed: str) -> None:
-    """Another order of sets."""
-    run_tests(session, *SURROUNDINGS, env={"PYTHONHASHSEED": hash_seed})
+CIRCUMSTANCES = {
+    "another order of sets": {"PYTHONHASHSEED": "12345"},
+    "without UTF-8": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "a decimal comma": {"LC_ALL": "de_DE.UTF-8"},
+    "no home": {"HOME": str(ROOT / "there is no such folder")},
+}
 
 
 @nox.session(python=False)
-@nox.parametrize("locale", ["C", "de_DE.UTF-8"])
-def locales(session: nox.Session, locale: str) -> None:
-    """Without UTF-8, and with a decimal comma."""
-    run_tests(session, *SURROUNDINGS, env={"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
-
-
-@nox.session(python=False)
-def home(session: nox.Session) -> None:
-    """There is no home directory."""
-    run_tests(session, *SURROUNDINGS, env={"HOME": str(ROOT / "there is no such folder")})
+@nox.parametrize("circumstance", list(CIRCUMSTANCES))
+def circumstances(session: nox.Session, circumstance: str) -> None:
+    """What a machine may have set or lack."""
+    run_tests(session, *SURROUNDINGS, env=CIRCUMSTANCES[circumstance])
 
 
 @nox.session(python=False)
