@@ -21,14 +21,11 @@ def same(x: float | None, y: float) -> bool:
 
 
 def scaling(e: Evidence, a: Adapter) -> Iterator[Finding]:
-    if not a.alpha or a.make == "peft":
+    if not a.alpha or a.make != "own":
         return
-    right = a.alpha / (math.sqrt(a.r) if a.rslora else a.r)
+    right = a.alpha / a.r
     values = {"alpha": a.alpha, "r": a.r, "right": right, "scale": a.scale}
-    if a.make == "lora_lab":
-        if not same(a.scale, right):
-            yield finding("scaling-outdated", a.where, **values)
-    elif a.r > 1 and same(a.scale, a.alpha):
+    if a.r > 1 and same(a.scale, a.alpha):
         yield finding("scaling-without-r", a.where, **values)
     elif same(a.scale, right**2) and not same(right, 1):
         yield finding("scaling-squared", a.where, **values)
@@ -127,8 +124,6 @@ def _left_out_by_sgd(e: Evidence, a: Adapter, held: dict[str, Held]) -> dict[str
     """Of factors whose optimizer keeps nothing (plain SGD): only the last gradients and the zeros can tell."""
     without = {name: one for name, one in held.items() if one.p.grad is None}
     others_move = any(one.p.grad is not None and one.p.grad.any() for one in e.optimizers.values())
-    if e.adapter is None:  # else the other layers' numbers may be loaded ones
-        others_move = others_move or any(b.readable and b.A.any() and b.B.any() for b in e.active)
     trained_before = len(without) == len(held) and a.A.any() and a.B.any()
     return without if others_move and not trained_before else {}
 

@@ -17,7 +17,6 @@ from .reading import Adapter, is_readable, plain_name
 
 LONG = 100  # steps after which something should be seen
 HARDLY_MOVED = 0.02  # of the other factor's size
-NEGLIGIBLE = 1e-5  # of the weight's size
 
 
 def tied_weight(e: Evidence) -> Iterator[Finding]:
@@ -102,7 +101,7 @@ def base_trains(e: Evidence) -> Iterator[Finding]:
 
 def movement(e: Evidence) -> Iterator[Finding]:
     """After a hundred steps the factor that started at zero should be of the other's size, give or take."""
-    moved, sizes, fewest = {}, [], math.inf
+    moved, fewest = {}, math.inf
     for a in e.active:
         held = list(e.held(a).values())
         if len(held) == 2 and a.readable and all(one.steps for one in held):
@@ -110,13 +109,9 @@ def movement(e: Evidence) -> Iterator[Finding]:
             if high.p.any() and (low.p.any() or low.moved):  # else it had no gradient
                 fewest = min(fewest, low.steps, high.steps)
                 moved[a.where] = float(low.p.float().abs().max() / high.p.float().square().mean().sqrt())
-                sizes.append(a.relative_size())
     largest = max(moved.values(), default=1.0)
     if largest < HARDLY_MOVED and fewest >= (LONG if largest else FEW_STEPS):
         yield finding("hardly-moved", *moved, steps=fewest, percent=100 * largest, lr=e.optimizers.rates())
-    elif moved and fewest >= LONG and None not in sizes and max(sizes) < NEGLIGIBLE:
-        scale = e.active[0].scale or 1.0
-        yield finding("update-negligible", *moved, steps=fewest, ratio=max(sizes), scale=scale)
 
 
 def weights(e: Evidence) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """Find the low-rank adapters of any model, whoever wrote them: this package's, PEFT's, or layers of one's own.
 
-PEFT is not imported for that: a layer counts as LoRA by the factors it carries. (loralib's layers are read like those
-of one's own, whose form is theirs.)
+PEFT is not imported for that: a layer counts as LoRA by the factors it carries.
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ class Adapter:
     active: bool = True
     plain: bool = True  # False for DoRA, whose update is not scaling * B A
     moves_base: bool = False  # starts such as PiSSA's take B A out of the weight
-    rslora: bool = False
     slider: float = 1.0  # what the update is multiplied by beside the scaling
     name: str = ""  # of one adapter among several in a layer (PEFT)
     measured: float | None = None
@@ -80,8 +78,6 @@ class Adapter:
 
     def delta(self) -> Tensor | None:
         """B A in the weight's orientation, without scaling."""
-        if hasattr(self.host, "merge_AB"):  # loralib's MergedLinear, whose update is more than one product
-            return self.host.merge_AB().detach()
         return self.product and self.product[0] @ self.product[1]
 
     def relative_size(self) -> float | None:
@@ -101,7 +97,7 @@ def read(model: nn.Module) -> list[Adapter]:
         found.append(Adapter(
             path=site.name, make="lora_lab", host=site.module, A=a.lora_A, B=a.lora_B, r=a.r, alpha=a.alpha,
             product=orient(a.lora_A, a.lora_B, weight), scaling=a.scaling, weight=weight, tensor=site.tensor,
-            merged=a.merged, enabled=a.enabled, rslora=a.rslora, slider=a.lam,
+            merged=a.merged, enabled=a.enabled, slider=a.lam,
         ))  # fmt: skip
     for path, module in model.named_modules():
         if isinstance(module, LowRankUpdate):
@@ -158,11 +154,11 @@ def _from_own(model: nn.Module, path: str, module: nn.Module) -> Iterator[Adapte
             continue
         place, host, tensor, weight = _host(model, path, module, A, B)
         product = orient(A, B, weight, flipped)
-        if names == ("A", "B") and weight is None or product is None and not hasattr(module, "merge_AB"):
+        if names == ("A", "B") and weight is None or product is None:
             continue
         both = (host, module)
         yield Adapter(
-            path=place, make="own", host=host, A=A, B=B, product=product, r=len(product[1]) if product else module.r,
+            path=place, make="own", host=host, A=A, B=B, product=product, r=len(product[1]),
             alpha=_number(both, "alpha", "lora_alpha"), scaling=_number(both, "scaling", "scale"),
             weight=weight, tensor=tensor, names=names, merged=any(getattr(m, "merged", False) is True for m in both),
             enabled=all(getattr(m, "enabled", True) is not False for m in both),
@@ -176,7 +172,7 @@ def _host(
     """The layer that adds the update (path, module), and the weight it belongs to (name, tensor). The weight is in the
     module itself, or it is parametrized by it, or in a child, or in a sibling (a Linear beside a module of factors)."""
     own = module._parameters.get("weight")
-    if own is not None and (hasattr(module, "merge_AB") or orient(A, B, own)):
+    if own is not None and orient(A, B, own):
         return path, module, "weight", own
     parametrized = re.fullmatch(r"(?:(.*)\.)?parametrizations\.(\w+)\.\d+", path)
     if parametrized:

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 import lora_lab
@@ -110,29 +109,6 @@ class ConvNet(nn.Module):
         return self.head(torch.relu(self.bn(self.conv(x))).mean((2, 3)))
 
 
-class TokenModel(nn.Module):
-    """Embedding, one causal attention head, logits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.head = nn.Embedding(12, 16), nn.Linear(16, 12)
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed(tokens)
-        a = F.scaled_dot_product_attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), is_causal=True)
-        return self.head(x + a)
-
-
-class Recurrent(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.rnn, self.head = nn.Embedding(12, 8), nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 12)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.head(self.rnn(self.embed(tokens))[0])
-
-
 def vectors() -> tuple[Tensor, Tensor]:
     X = torch.randn(64, 8)
     return X, torch.tanh(X @ torch.randn(8, 4))
@@ -146,16 +122,6 @@ def vectors_in_bfloat16() -> tuple[Tensor, Tensor]:
 def images() -> tuple[Tensor, Tensor]:
     X = torch.randn(32, 1, 8, 8) + 0.5
     return X, X.mean((1, 2, 3))[:, None] * torch.tensor([[1.0, -2.0, 3.0]])
-
-
-def sentences() -> tuple[Tensor, Tensor]:
-    """Each token is followed by the third after it."""
-    tokens = (torch.randint(12, (16, 1)) + 3 * torch.arange(9)) % 12
-    return tokens[:, :-1], tokens[:, 1:]
-
-
-def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
@@ -217,12 +183,6 @@ def reentrant_checkpointing():
     return trained(adapted(Blocks(reentrant=True)))
 
 
-@fault("side")
-def branch_never_used():
-    """The side path has an adapter, and the forward leaves it out."""
-    return trained(adapted(TwoPaths(weight=0)))
-
-
 @fault("aux")
 def output_never_in_the_loss():
     """The auxiliary head's output is returned, and the loss reads the first output only."""
@@ -252,37 +212,6 @@ def detach():
     model = adapted(Detached())
     model.load_state_dict(first.state_dict())
     return trained(model)
-
-
-@fault("fc1")
-def no_grad_around_the_backbone():
-    """no_grad around the adapted layers; the head, trained along without an adapter, learns alone."""
-
-    class Frozen(MLP):
-        def forward(self, x):
-            with torch.no_grad():
-                h = torch.relu(self.fc2(torch.relu(self.fc1(x))))
-            return self.head(h)
-
-    model = adapted(Frozen(), target_modules=["fc1", "fc2"])
-    model.head.requires_grad_(True)
-    return trained(model, kind=SGD, lr=0.1)
-
-
-@fault("proj")
-def cached_weight():
-    """The forward multiplies by a weight that the model kept for speed, so proj's adapter is passed by."""
-
-    class Cached(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.proj, self.head = nn.Linear(8, 16), nn.Linear(16, 4)
-            self.kept = [self.proj.weight]
-
-        def forward(self, x):
-            return self.head(torch.tanh(F.linear(x, self.kept[0])))
-
-    return trained(adapted(Cached(), alpha=4))
 
 
 @fault("fc1", "lora_A")
@@ -370,12 +299,6 @@ def optimizer_holds_A_only():
     return trained(adapted_mlp(), only="lora_A")
 
 
-@fault("optimizer", "lora_a|a is|every a|all a")
-def optimizer_holds_B_only():
-    """The filter of names asks for lora_B, although A requires a gradient as well."""
-    return trained(adapted_mlp(), kind=SGD, lr=0.1, only="lora_B")
-
-
 @fault("optimizer", "blocks.0")
 def optimizer_misses_a_block():
     """The list of parameters starts at the second block."""
@@ -437,21 +360,6 @@ def factors_in_bfloat16():
     return trained(adapted_mlp().bfloat16(), vectors_in_bfloat16, lr=1e-4, steps=150)
 
 
-@fault("alpha|α|scal")
-def alpha_tiny():
-    """alpha was taken for a learning rate: 1e-6."""
-    return trained(adapted_mlp(alpha=1e-6), lr=1e-3, steps=150)
-
-
-@fault("alpha|α|scal")
-def alpha_set_afterwards():
-    """`layer.alpha = 64` after training: the layers' scaling was computed once and stays alpha/r of the old alpha."""
-    model, optimizer = trained(adapted_mlp())
-    for layer in (model.fc1, model.fc2, model.head):
-        layer.alpha = 64
-    return model, optimizer
-
-
 @fault("scale|lam|λ")
 def slider_left_at_zero():
     """set_scale(model, 0) from a look at the base; training then has no effect, all gradients are zero."""
@@ -468,15 +376,6 @@ def merged_while_training():
     fit(model, optimizer, X, y, steps=30)
     lora_lab.merge(model)
     return fit(model, optimizer, X, y, steps=30)
-
-
-@fault("disabled|enabled|switched off")
-def disabled_while_training():
-    """The adapters were switched off to measure the base and stayed off."""
-    model = adapted_backbone()
-    for layer in (model.fc1, model.fc2):
-        layer.enabled = False
-    return trained(model)
 
 
 # ------------------------------------------------------------------------------------------- faults: loading
@@ -564,16 +463,12 @@ HEALTHY |= {
     "rank_one_at_a_low_learning_rate": lambda: trained(adapted_mlp(r=1, alpha=1), lr=1e-4, steps=150),
     # r as large as the layer allows, alpha / sqrt(r).
     "full_rank_rslora": lambda: trained(adapted_mlp(r=16, alpha=16, rslora=True, target_modules="fc2"), lr=3e-3),
-    # alpha = 256 at r = 4 with a learning rate that suits it.
-    "high_alpha": lambda: trained(adapted_mlp(alpha=256), lr=3e-4),
     # The side path counts a thousandth, with SGD: its adapter moves little beside the others.
     "branch_with_tiny_gradients": lambda: trained(adapted(TwoPaths(weight=1e-3)), kind=SGD, lr=0.1),
     # After one step of Adam B has moved; A has not, because its first gradient is zero.
     "one_step": lambda: trained(adapted_mlp(), lr=1e-3, options={"weight_decay": 0}, steps=1),
     # The schedule ended at a learning rate of 0, after a good run.
     "cosine_has_ended": lambda: trained(adapted_mlp(), schedule=lambda optimizer: CosineAnnealingLR(optimizer, 60)),
-    # use_reentrant=False: every block's adapters get their gradient.
-    "checkpointing_without_reentry": lambda: trained(adapted(Blocks(reentrant=False))),
     # PEFT with dropout, and the head in modules_to_save.
     "peft_with_a_trained_head": lambda: trained(with_peft(modules_to_save=["head"], lora_dropout=0.1)),
 }
@@ -587,44 +482,6 @@ def mlp():
     """The ordinary case, with all of the model's parameters in the optimizer: the frozen ones have no gradient."""
     model = adapted_mlp()
     return fit(model, AdamW(model.parameters(), lr=1e-2), *vectors())
-
-
-@healthy
-def transformer_layer():
-    """torch's encoder layer with dropout, AdamW with weight decay; attention's in_proj and out_proj adapted."""
-    model = adapted(nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True), r=2, alpha=4)
-    X = torch.randn(16, 6, 16)
-    return fit(model, AdamW(trainable(model), lr=3e-3, weight_decay=0.1), X, X.flip(-1))
-
-
-@healthy
-def embedding_with_tokens_never_seen():
-    """The embedding is adapted, and the data hold six of twelve tokens."""
-    model, (X, y) = adapted(TokenModel(), target_modules=["embed", "head"]), sentences()
-    return trained(model, lambda: (X // 2, y // 2), loss=next_token_loss)
-
-
-@healthy
-def lstm():
-    """Both weight matrices of an LSTM, and the embedding, with SGD and momentum."""
-    model, (X, y) = adapted(Recurrent(), r=2, alpha=8), sentences()
-    return fit(model, SGD(trainable(model), lr=0.1, momentum=0.9), X, y, loss=next_token_loss, steps=100)
-
-
-@healthy
-def convolution_with_a_held_norm():
-    """A convolution; the frozen BatchNorm is in eval mode, so its statistics stay."""
-    model = ConvNet()
-    base = copy.deepcopy(model)
-    model.bn.eval()
-    return *trained(adapted(model, r=2, alpha=4), images), {"base": base}
-
-
-@healthy
-def one_block_used_three_times():
-    """A shared block, as in a universal transformer."""
-    block = Block(8)
-    return trained(adapted(nn.Sequential(block, block, block, nn.Linear(8, 4))))
 
 
 @healthy
@@ -645,20 +502,6 @@ def expert_used_by_few_rows():
 
 
 # ------------------------------------------------------------------------- healthy: numbers, ranks, sizes of updates
-
-
-@healthy
-def autocast():
-    """Mixed precision: the forward under torch.autocast."""
-    model, (X, y) = adapted_mlp(), vectors()
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    for _ in range(60):
-        optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = F.mse_loss(model(X).float(), y)
-        value.backward()
-        optimizer.step()
-    return model, optimizer
 
 
 @healthy
@@ -713,25 +556,6 @@ def after_load_adapter():
     return model, AdamW(trainable(model), lr=1e-3), {"base": base, "adapter": folder}
 
 
-@healthy
-def resumed():
-    """Half of the training, saved; loaded into the same base with the optimizer's state; the other half."""
-    base, (X, y) = MLP(), vectors()
-    first, before = trained(adapted(copy.deepcopy(base)), lambda: (X, y))
-    lora_lab.load_adapter(base, saved(first))
-    optimizer = AdamW(trainable(base), lr=1e-2)
-    optimizer.load_state_dict(before.state_dict())
-    return fit(base, optimizer, X, y)
-
-
-@healthy
-def merged_for_use():
-    """Trained, then merged to be used; there is no optimizer any more."""
-    model, _ = trained(adapted_mlp())
-    lora_lab.merge(model.eval())
-    return model, None
-
-
 # ----------------------------------------------------------------------------------------- healthy: ways to train
 
 
@@ -749,35 +573,6 @@ def head_trained_along():
     model.head.requires_grad_(True)
     groups = [{"params": lora_parameters(model)}, {"params": model.head.parameters(), "lr": 1e-3}]
     return fit(model, AdamW(groups, lr=1e-2, weight_decay=0.05), *vectors())
-
-
-@healthy
-def dropout_and_eval():
-    """LoRA's dropout in training, then model.eval() for the measurement."""
-    model, optimizer = trained(adapted_mlp(dropout=0.2))
-    return model.eval(), optimizer
-
-
-@healthy
-def moving_average_put_in():
-    """The exponential moving average of the factors is copied into the model at the end."""
-    model, (X, y) = adapted_mlp(), vectors()
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    for _ in range(60):
-        fit(model, optimizer, X, y, steps=1)
-        average.update_parameters(model)
-    model.load_state_dict(average.module.state_dict())
-    return model, optimizer
-
-
-@healthy
-def lora_plus():
-    """B learns sixteen times faster than A (LoRA+)."""
-    model = adapted_mlp()
-    A = [p for name, p in model.named_parameters() if "lora_A" in name]
-    B = [p for name, p in model.named_parameters() if "lora_B" in name]
-    return fit(model, AdamW([{"params": A}, {"params": B, "lr": 1.6e-2}], lr=1e-3), *vectors())
 
 
 @healthy
@@ -808,27 +603,6 @@ def lbfgs():
     for _ in range(5):
         optimizer.step(closure)
     return model, optimizer
-
-
-@healthy
-def accumulated_gradients():
-    """Four batches to a step, and the course's own loop for the second half."""
-    model, (X, y) = adapted_mlp(), vectors()
-    optimizer = AdamW(trainable(model), lr=1e-2)
-    for _ in range(40):
-        optimizer.zero_grad()
-        for rows in torch.arange(64).split(16):
-            (F.mse_loss(model(X[rows]), y[rows]) / 4).backward()
-        optimizer.step()
-    lora_lab.train(model, X, y, steps=20, lr=1e-2, progress=None)
-    return model, optimizer
-
-
-@healthy
-def compiled():
-    """torch.compile's wrapper around a model in training."""
-    model, optimizer = trained(adapted_mlp())
-    return torch.compile(model, backend="eager"), optimizer
 
 
 @healthy
