@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -253,7 +252,8 @@ class AdapterSet:
         together; only the low-rank part differs by row. Equal to one row at a time, in eval mode. The model itself is
         not changed. Not for two threads at once. Every adapted layer must be a Linear whose inputs are batch first.
 
-        Raises ValueError in train mode, for a wrong number of rows, and for a layer that cannot multiply row by row.
+        Raises ValueError in train mode, for a wrong number of rows, for a layer that cannot multiply row by row, and
+        where an adapter is merged, disabled or scaled.
         """
         if self.model.training:
             raise ValueError(
@@ -270,14 +270,18 @@ class AdapterSet:
                     f"serve gives rows their own updates in LoRALinear layers; the {s.tensor} of this {kind}, "
                     f"{s.name}, is read as one weight for all rows. Use each adapter in turn on its rows."
                 )
-        with _bare(sites):
-            try:
-                for s in sites:
-                    s.adapter.update = _update_by_row(s, [self._folded(e, s) for e in entries])  # in the method's place
-                return self.model(x, **inputs)
-            finally:
-                for s in sites:
-                    vars(s.adapter).pop("update", None)
+            if s.adapter.merged or not s.adapter.enabled or s.adapter.lam != 1:
+                raise ValueError(
+                    f"{s.name} is merged, disabled or scaled: unmerge(model), leave adapters_disabled, or "
+                    "set_scale(model, 1) before serve."
+                )
+        try:
+            for s in sites:
+                s.adapter.update = _update_by_row(s, [self._folded(e, s) for e in entries])  # in the method's place
+            return self.model(x, **inputs)
+        finally:
+            for s in sites:
+                vars(s.adapter).pop("update", None)
 
 
 def _update_by_row(site: Site, pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
@@ -294,16 +298,3 @@ def _update_by_row(site: Site, pairs: Sequence[tuple[Tensor, Tensor]]) -> Callab
         return (z @ B.to(x.dtype).mT).reshape(*x.shape[:-1], -1)
 
     return update
-
-
-@contextmanager
-def _bare(sites: Sequence[Site]) -> Iterator[None]:
-    """Every adapter enabled, unmerged and with lam = 1, for the time of one call."""
-    before = [(s.adapter, s.adapter.enabled, s.adapter.merged_parts, s.adapter.lam) for s in sites]
-    try:
-        for adapter, *_ in before:
-            adapter.enabled, adapter.merged_parts, adapter.lam = True, None, 1.0
-        yield
-    finally:
-        for adapter, *values in before:
-            adapter.enabled, adapter.merged_parts, adapter.lam = values

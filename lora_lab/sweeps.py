@@ -32,7 +32,7 @@ class Run:
 
     scaling: alpha, divided as the rule says. losses (steps,): the minibatch loss before each step's update, NaN from a
     divergence on. loss: on all data after the last step, inf where diverged. diverged_at: the step whose loss was not
-    finite, or None. delta (d_out, d_in): the update s B A after the last step, or before the one that diverged.
+    finite, or None. delta (d_out, d_in): the update s B A after the last step; of no use where diverged.
     """
 
     r: int
@@ -132,10 +132,6 @@ def _train_all(result: Sweep, progress: str | None) -> None:
         """Views of M (S, R, width), one for each rank: (S, k, r, width)."""
         return [part.unflatten(1, (k, r)) for part, r in zip(M.split([k * r for r in ranks], 1), ranks)]
 
-    def factors(s: int, i: int) -> tuple[Tensor, Tensor]:
-        """A and Bᵀ of the s-th seed in the i-th of all ranks times choices, as they are now."""
-        return by_rank(A)[i // k][s, i % k], by_rank(B)[i // k][s, i % k]
-
     A, B = X.new_zeros(len(seeds), R, X.shape[1]), X.new_zeros(len(seeds), R, y.shape[1])  # B: the columns of lora_B
     rate, scaling = X.new_zeros(1, R, 1), X.new_zeros(1, R, 1)
     std = 1 / math.sqrt(X.shape[1]) if std is None else std
@@ -147,7 +143,6 @@ def _train_all(result: Sweep, progress: str | None) -> None:
             its_rate[:, j], its_scaling[:, j] = lr, scaling_of(alpha, r, rule)
     moments = [(torch.zeros_like(P), torch.zeros_like(P)) for P in (A, B)]  # Adam's
     all_losses: list[Tensor] = []  # of every step, (S, ranks * k)
-    stopped: dict[tuple[int, int], tuple] = {}  # where diverged: at which step, with which A and B
 
     rows_of_seeds = zip(*(batches(len(X), batch_size, seed) for seed in seeds))
     with progress_bar(steps, progress) as bar:
@@ -155,9 +150,6 @@ def _train_all(result: Sweep, progress: str | None) -> None:
             rows = torch.stack(rows).to(X.device)  # (S, m)
             x, wanted = X[rows], residual[rows].mT.unsqueeze(1)  # (S, m, d_in), (S, 1, d_out, m)
             losses, *gradients = _losses_and_gradients(A, B, scaling, x, wanted, by_rank)
-            for s, i in (~losses.isfinite()).nonzero().tolist():  # the others go on: none reads another's rows
-                if (s, i) not in stopped:
-                    stopped[s, i] = (step, *(M.clone() for M in factors(s, i)))
             decay = (1 + math.cos(math.pi * step / steps)) / 2 if schedule == "cosine" else 1.0
             for M, gradient, (m, v) in zip((A, B), gradients, moments):
                 if optimizer == "adam":
@@ -169,12 +161,13 @@ def _train_all(result: Sweep, progress: str | None) -> None:
     curves = torch.stack(all_losses)  # (steps, S, ranks * k)
     for i, (r, (alpha, lr, rule)) in enumerate(product(ranks, choices)):
         for s, seed in enumerate(seeds):
-            end, a, b = stopped.get((s, i), (None, *factors(s, i)))
-            its_scaling, losses = scaling_of(alpha, r, rule), curves[:, s, i].clone()
+            a, b = (by_rank(M)[i // k][s, i % k] for M in (A, B))
+            its_scaling, losses, end = scaling_of(alpha, r, rule), curves[:, s, i].clone(), None
             delta = (its_scaling * b.T) @ a
-            if end is None:
-                loss = (X @ delta.T).sub_(residual).square_().mean().item()
-            else:
+            loss = (X @ delta.T).sub_(residual).square_().mean().item()
+            not_finite = (~losses.isfinite()).nonzero()
+            if len(not_finite):  # the others went on: none reads another's rows
+                end = int(not_finite[0])
                 loss, losses[end:] = math.inf, math.nan
             result._runs.append(Run(r, alpha, lr, rule, seed, its_scaling, loss, end, losses, delta))
 

@@ -108,6 +108,15 @@ def test_what_the_base_computes_it_computes_under_an_adapter(change, moment):
     assert torch.equal(remove_lora(model)(x), wanted)
 
 
+def test_a_patched_class_is_seen(monkeypatch):
+    model, x = nn.Sequential(nn.Linear(7, 6)), torch.randn(4, 7)
+    add_lora(model, R, ALPHA)
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x, self.weight) + 5)
+    assert torch.equal(model(x), F.linear(x, model[0].base.weight) + 5)
+    with pytest.raises(ValueError, match="forward of its own"):
+        merge(model)
+
+
 # -------------------------------------------------------------------------------------------- 2. wrappers and names
 
 

@@ -89,7 +89,6 @@ def test_a_diverged_run_is_kept_and_marked_and_harms_nobody():
     assert {run.lr for run in bad} == {40.0} and f"{len(bad)} diverged" in repr(mixed)
     for run in bad:
         assert run.loss == math.inf and run.losses[: run.diverged_at].isfinite().all()
-        assert run.delta.norm() > 10, "as it was before the step that was not finite"
     for calm in swept(lr=0.02, seed=[0, 1], **how).runs():
         beside = mixed.run(r=calm.r, alpha=calm.alpha, lr=0.02, seed=calm.seed)
         torch.testing.assert_close(calm.losses, beside.losses, rtol=1e-4, atol=1e-6)
