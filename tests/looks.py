@@ -53,12 +53,6 @@ def contrast(one: object, other: object = "white") -> float:
     return float((light + 0.05) / (dark + 0.05))
 
 
-def simulated(picture: np.ndarray, sight: str) -> np.ndarray:
-    """A picture (h, w, 3), sRGB from 0 to 1, as a person with this sight sees it."""
-    rgb = np.clip(linear(picture) @ SIGHT[sight].T, 0, 1)
-    return np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
-
-
 def _texts(figure: Figure) -> list[Text]:
     """All texts that are drawn. A tick outside the axis' range has a text, too, but shows none."""
     drawn = [t for part in (figure, *figure.subfigs) for t in (*part.texts, part._suptitle, part._supxlabel) if t]

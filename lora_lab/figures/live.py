@@ -8,13 +8,12 @@ compares that line.
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import io
 import math
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as w
 import torch
@@ -140,18 +139,13 @@ class LiveFigure(w.VBox):
         return self._text
 
     def _moved(self, _change: Mapping | None) -> None:
-        with self._errors_shown("Interrupted while drawing: this picture is of an earlier position. Move a control."):
-            self._redraw()
-
-    @contextlib.contextmanager
-    def _errors_shown(self, interrupted: str) -> Iterator[None]:
-        """What goes wrong inside is kept in `error` and shown in place of the caption, an interrupt as a sentence."""
+        """What goes wrong is kept in `error` and shown in place of the caption, an interrupt as a sentence."""
         self.error = None
         try:
-            yield
+            self._redraw()
         except KeyboardInterrupt as e:  # Kernel > Interrupt
             self.error = e
-            self._say(interrupted)
+            self._say("Interrupted while drawing: this picture is of an earlier position. Move a control.")
         except Exception as e:
             self.error = e
             shown = html.escape(traceback.format_exc(limit=-2))
@@ -198,47 +192,6 @@ class LiveFigure(w.VBox):
             picture = png_of(self._figure, bbox_inches=Bbox.from_extents(0, 0, width, top))
             text.remove()
         return picture
-
-
-class TrainingFigure(LiveFigure):
-    """A LiveFigure with a button that trains for real: `train_now` does the work and returns the caption.
-
-    A second press while it trains does nothing. What the training raises is shown as an error in the drawing is; the
-    panel stays usable. pins: {point: result} of what has been trained here; the drawing shows them.
-    """
-
-    def __init__(self, *args, label: str, tooltip: str, **kwargs) -> None:
-        self._busy, self._label = False, label
-        self.pins: dict = {}
-        self.button = w.Button(description=label, tooltip=tooltip)
-        self.button.on_click(self._pressed)
-        super().__init__(*args, **kwargs)
-        self.children[0].children += (self.button,)
-
-    def train_now(self) -> str:
-        raise NotImplementedError
-
-    def _pin(self, key: object, result: object) -> str:
-        """Keep a result and show it; returns the caption. Interrupted while drawing, it is not kept."""
-        before = dict(self.pins)
-        self.pins[key] = result
-        self.error = None
-        try:
-            self._redraw()
-        except BaseException:
-            self.pins = before
-            raise
-        return self._text
-
-    def _pressed(self, _button: w.Button) -> None:
-        if self._busy:
-            return
-        try:
-            with self._errors_shown(f"Interrupted: this run was not kept. {self._text}"):
-                self._busy, self.button.disabled, self.button.description = True, True, "training …"
-                self.train_now()
-        finally:
-            self._busy, self.button.disabled, self.button.description = False, False, self._label
 
 
 # ---- controls
