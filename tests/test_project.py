@@ -56,18 +56,6 @@ def test_the_two_commands_and_what_ci_runs():
     assert subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")]).returncode == 0 or os.name == "nt"
 
 
-@pytest.mark.parametrize("name", ["README.md", "tests/README.md", "tests/benchmarks/README.md"])
-def test_links_and_named_files_exist(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    headings = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        file, _, anchor = target.partition("#")
-        assert "://" in target or (ROOT / name).parent.joinpath(file).exists(), target
-        assert file or anchor in headings, target
-    for file in re.findall(r"(?:lora_lab|tests|notebooks|teaching)/[\w/]+\.\w+", text):
-        assert (ROOT / file).exists(), file
-
-
 def test_the_readmes_table_of_pages():
     """Title, minutes and seconds of each page; the seconds within a factor of two of those recorded."""
     recorded = json.loads((ROOT / "lora_lab" / "classroom" / "run_times.json").read_text(encoding="utf-8"))["pages"]

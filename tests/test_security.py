@@ -91,7 +91,9 @@ def dangers(source: str) -> set[str]:
 
 def test_neither_the_package_nor_a_page_nor_a_test_unpickles_and_nothing_fetches():
     for path in sorted((ROOT / "lora_lab").rglob("*.py")):
-        assert not dangers(path.read_text(encoding="utf-8")), path
+        source = path.read_text(encoding="utf-8")
+        from_disk = {"from_pretrained"} if '"HF_HUB_OFFLINE", "1"' in source else set()
+        assert dangers(source) <= from_disk, path
     for path in pages.page_files():
         written_before = {"from_pretrained"} if "files_and_costs" in path.name else set()  # folders of the page's own
         for cell in pages.code_cells(pages.read(path)):

@@ -131,12 +131,14 @@ def broken_links(file: Path, text: str) -> list[str]:
     return found
 
 
-FILES = [ROOT / "README.md", CHEATSHEET, CHEATSHEET.with_name("QUESTIONS.md"), *sorted(minutes.TEACHING.glob("*.md"))]
+FILES = [ROOT / "README.md", *(ROOT / "tests").rglob("README.md"), *(ROOT / "notebooks").rglob("*.md")]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_links_lead_to_files_and_headings(file):
-    assert not broken_links(file, file.read_text(encoding="utf-8"))
+def test_links_lead_to_files_and_headings_and_named_files_are_there(file):
+    text = file.read_text(encoding="utf-8")
+    assert not broken_links(file, text)
+    assert not [name for name in re.findall(r"\b(?:lora_lab|tests)/[\w/]+\.\w+", text) if not (ROOT / name).exists()]
 
 
 def test_broken_links_are_found():
