@@ -6,9 +6,10 @@ import copy
 
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from torch import nn
 
-from lora_lab import adapters_disabled, count_parameters, delta_weights
+from lora_lab import adapters_disabled, count_parameters, delta_weights, figures
 from lora_lab.subjects.language_model import drawings, lstm, sentences
 from lora_lab.subjects.language_model.lstm import Way, WordLM, adapt, loss_on, prepare, write
 from lora_lab.subjects.language_model.record import Run, find_run, longest_rows, recorded_runs
@@ -95,15 +96,6 @@ def test_what_the_source_never_writes_is_not_allowed(bad):
 # ----------------------------------------------------------------------------------------------------------- the model
 
 
-def test_memoryless_means_one_word_at_a_time(base):
-    data = Source().sample(30, seed=4)
-    with torch.no_grad():
-        alone = torch.stack([base(data.inputs[:, t : t + 1])[:, 0] for t in range(LONGEST)], 1)
-    there = data.targets != PAD
-    by_hand = -alone.log_softmax(-1)[there].gather(1, data.targets[there][:, None]).mean()
-    assert lstm.memoryless_loss(base, data) == pytest.approx(float(by_hand), rel=1e-4)
-
-
 def test_no_model_loses_less_than_the_source_and_the_future_is_hidden(base):
     test = Source().sample(3000, seed=8)
     assert 0 < loss_on(base, test) - test.source_loss < 0.4
@@ -147,16 +139,6 @@ def test_a_way_depends_on_its_seed_alone(base):
     runs = [adapt(base, data, Way("all", 4), lr=1e-2, steps=3, seed=s)[1].losses for s in (3, 3, 4)]
     assert torch.equal(torch.random.get_rng_state(), state)
     assert runs[0] == runs[1] != runs[2]
-
-
-def test_swapping_rows_by_hand_learns_the_swapped_dialect_exactly(base):
-    dialect = Source(SWAPS)
-    by_hand = frozen(base)
-    for p in (by_hand.embedding.weight, by_hand.head.weight, by_hand.head.bias):
-        p.copy_(p[dialect.meaning].clone())
-    plain, swapped = Source().sample(500, 3), dialect.sample(500, 3)
-    assert loss_on(by_hand, swapped) == pytest.approx(loss_on(base, plain), rel=1e-5)
-    assert torch.linalg.matrix_rank(by_hand.embedding.weight - base.embedding.weight, atol=1e-4) == len(SWAPS)
 
 
 class Fixed(nn.Module):
@@ -204,11 +186,9 @@ def test_the_figures_draw_what_they_are_given():
     assert list(axes[0].lines[1].get_xdata()) == [1, 2]
     delta = torch.zeros(5, 3)
     delta[3], delta[1] = 2.0, -1.0
-    left, right = drawings.words_that_moved(delta, list("abcde"), ["b"])
-    assert [t.get_text() for t in left.get_yticklabels()][:2] == ["d", "b"]
-    assert [t.get_fontweight() for t in left.get_yticklabels()][:2] == ["normal", "bold"]
-    assert right.patches[0].get_height() == pytest.approx(2 * 3**0.5)
-    columns = {"before": ["the fox ."], "after": ["bad", "the cat ."]}
-    axes = drawings.written_sentences(columns, ["fox"], lambda text: text != "bad")
-    assert [t.get_text() for t in axes[0].texts] == ["the", "fox", "."]
-    assert [t.get_text() for t in axes[1].texts] == ["×", "bad", "the", "cat", "."]
+    ax = drawings.words_that_moved(delta, list("abcde"), ["b"])
+    assert ax.patches[0].get_height() == pytest.approx(2 * 3**0.5)
+    marked = [to_hex(bar.get_facecolor()) == figures.COLOURS["marked"].lower() for bar in ax.patches]
+    assert marked == [False, True, False, False, False]
+    axes = drawings.written_sentences({"before": ["the fox ."], "after": ["bad", "ok"]}, lambda text: text != "bad")
+    assert [t.get_text() for ax in axes for t in ax.texts] == ["  the fox .", "× bad", "  ok"]

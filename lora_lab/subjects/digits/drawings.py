@@ -1,4 +1,4 @@
-"""Digits as pictures, errors per digit, who is taken for whom, and repairs compared over seeds."""
+"""Digits as pictures, errors per digit, and repairs compared over seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lora_lab.figures.style import COLOURS, COUNTS, FILLS, INK, array, kind_of, log_axis, plt
+from lora_lab.figures.style import COLOURS, FILLS, INK, array, kind_of, log_axis, plt
 
 from .record import Result, find
 from .repair import Push
@@ -75,26 +75,6 @@ def before_and_after(groups: Mapping[str, tuple[Sequence[int], Sequence[int], Se
     return list(axes[0])
 
 
-def confusions(tables: Mapping[str, Tensor]) -> list[Axes]:
-    """10 x 10 counts: row the true digit, column the answer; right answers left blank. {title: (10, 10)}"""
-    fig, axes = plt.subplots(1, len(tables), figsize=(5.1 * len(tables), 4.9), squeeze=False)
-    fig.subplots_adjust(left=0.06, right=0.99, bottom=0.12, top=0.92, wspace=0.14)
-    wrong = {title: array(table) * (1 - np.eye(10)) for title, table in tables.items()}
-    highest = max(table.max() for table in wrong.values()) or 1
-    for ax, (title, table) in zip(axes[0], wrong.items()):
-        ax.imshow(table, cmap=COUNTS, vmin=0, vmax=highest)
-        for row, column in zip(*table.nonzero()):
-            n = int(table[row, column])
-            colour = FILLS["paper"] if n > highest / 2 else COLOURS["floor"]
-            ax.text(column, row, n, ha="center", va="center", fontsize=11, color=colour)
-        ax.plot(range(10), range(10), "s", ms=4, color=FILLS["frame"])
-        ax.set(title=title, xlabel="answer", xticks=range(10), yticks=range(10))
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(True)
-    axes[0, 0].set_ylabel("true digit")
-    return list(axes[0])
-
-
 def repair_dots(results: Mapping[str, Result], *, title: str = "") -> Axes:
     """A row per repair, a dot per seed: errors on the whole test half. The base's range is a grey band."""
     fig, ax = plt.subplots(figsize=(9, 0.32 * len(results) + 1.2))
@@ -153,14 +133,4 @@ def margins(pushes: Sequence[Push]) -> Axes:
     ax.set(title="A digit is lost where the push exceeds its lead (red: lost)", xlabel="digit", ylabel="logits")
     ax.set_ylim(0, 1.35 * max(leads + shifts))
     ax.legend(loc="upper right", ncols=2)
-    return ax
-
-
-def class_shifts(shifts: Mapping[str, Sequence[float]]) -> Axes:
-    """The mean change of each class's logit, {label: ten numbers}, for two LoRAs and full."""
-    ax = plt.subplots(figsize=(9.5, 3.8))[1]
-    grouped_bars(ax, shifts, ("LoRA", "LoRA2", "full"))
-    ax.axhline(0, color=COLOURS["floor"], lw=1)
-    ax.set(title="Mean change of the scores on images of other digits", xlabel="class", ylabel="logits")
-    ax.legend(loc="upper left")
     return ax

@@ -91,7 +91,8 @@ def run(v: Variant, seeds: list[int]) -> dict[str, object]:
         errors.append(repair.errors(scores, digits_and_base(seed)[0].test_y))
         if choice is not None:
             chosen.append(choice)
-    return {"variant": v.settings(), "errors": errors, "chosen": chosen}
+    different = {name: value for name, value in v._asdict().items() if value != Variant._field_defaults[name]}
+    return {"variant": {"method": v.method} | different, "errors": errors, "chosen": chosen}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Errors per digit under three sliders, one image's probabilities under λ, and a digit to draw yourself."""
+"""Errors per digit under three sliders, and a digit to choose or to draw, with its probabilities under λ."""
 
 from __future__ import annotations
 
@@ -52,44 +52,6 @@ def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, fl
     return LiveFigure(draw, controls, name="errors per digit", figsize=(9, 4))
 
 
-def probabilities(base: nn.Module, image: Tensor, update: Update, lam: float) -> Tensor:
-    """What base + λ · update says about one image (64,): ten probabilities."""
-    return logits(base, image[None], update, lam)[0].softmax(0)
-
-
-def draw_answer(fig: Figure, image: Tensor, before: Tensor, now: Tensor, title: str) -> str:
-    """The image on the left, on the right ten bars, the base's grey, the adapted model's blue; both answers in words.
-
-    A probability has one digit, because page texts are compared between machines."""
-    margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28, "width_ratios": (1, 2.1)}
-    left, right = fig.subplots(1, 2, gridspec_kw=margins)
-    drawings.ink(left, image).set_title(title)
-    right.bar(range(10), before.tolist(), 0.8, color=figures.COLOURS["base"], label="base")
-    right.bar(range(10), now.tolist(), 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
-    right.set(ylim=(0, 1.18), xlabel="digit", ylabel="probability")
-    right.set_xticks(range(10), range(10))
-    right.legend(loc="upper left", ncols=2)
-    right.set_title(f"base says {int(before.argmax())}, adapted {int(now.argmax())}")
-    said, says = (f"{int(p.argmax())} (probability {float(p.max()):.1f})" for p in (before, now))
-    return f"base says {said}, with the adapter {says}; nine now has {float(now[9]):.1f}"
-
-
-def picture_panel(base: nn.Module, update: Update, images: Mapping[str, Tensor], nine: Tensor) -> LiveFigure:
-    """One test image, and what base + λ · update says about it; a slider lays a nine over it. images: {name: (64,)}."""
-
-    def draw(fig: Figure, image: str, lam: float, mix: float) -> str:
-        shown = (1 - mix) * images[image] + mix * nine
-        before, now = (probabilities(base, shown, update, x) for x in (0.0, lam))
-        return draw_answer(fig, shown, before, now, image + (f", {100 * mix:.0f} % nine" if mix else ""))
-
-    controls = {
-        "image": menu("image", list(images)),
-        "lam": choice("λ", LAMS, 1.0),
-        "mix": choice("lay a nine over it", LAMS),
-    }
-    return LiveFigure(draw, controls, name="what it says", figsize=(9, 3.8))
-
-
 class DrawPanel(LiveFigure):
     """A digit to draw: 64 buttons, each a click from white over grey to black, and what base + λ · update says.
 
@@ -111,8 +73,18 @@ class DrawPanel(LiveFigure):
 
         def draw(fig: Figure, start: str, lam: float) -> str:
             ink = self.ink if start == self.values["start"] else self._starts[start]
-            before, now = (probabilities(base, ink, update, x) for x in (0.0, lam))
-            return draw_answer(fig, ink, before, now, "your digit")
+            said, says = (logits(base, ink[None], update, x)[0].softmax(0) for x in (0.0, lam))
+            margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28}
+            left, right = fig.subplots(1, 2, gridspec_kw={**margins, "width_ratios": (1, 2.1)})
+            drawings.ink(left, ink).set_title("your digit")
+            right.bar(range(10), said.tolist(), 0.8, color=figures.COLOURS["base"], label="base")
+            right.bar(range(10), says.tolist(), 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
+            right.set(ylim=(0, 1.18), xlabel="digit", ylabel="probability", xticks=range(10))
+            right.legend(loc="upper left", ncols=2)
+            right.set_title(f"base says {int(said.argmax())}, adapted {int(says.argmax())}")
+            # one digit of a probability, because page texts are compared between machines
+            words = [f"{int(p.argmax())} (probability {float(p.max()):.1f})" for p in (said, says)]
+            return f"base says {words[0]}, with the adapter {words[1]}; nine now has {float(says[9]):.1f}"
 
         controls = {"start": menu("start from", list(self._starts)), "lam": choice("λ", LAMS, 1.0)}
         super().__init__(draw, controls, name="your digit", figsize=(6.6, 3.2))

@@ -29,14 +29,6 @@ class Variant(NamedTuple):
     lam: float | str = 1.0  # the update times lam; "chosen" on the training half
     kept: int | None = None  # replay from so many different images of each digit; None: from all
 
-    def settings(self) -> dict[str, object]:
-        """The method and what differs from S3's protocol."""
-        return {k: v for k, v in self._asdict().items() if k == "method" or v != self._field_defaults[k]}
-
-    def __str__(self) -> str:
-        """ "LoRA, replay=0.5, r=8" """
-        return ", ".join(v if k == "method" else f"{k}={v!r}" for k, v in self.settings().items())
-
 
 class Result(NamedTuple):
     """errors: a row per seed, the wrong test images of each digit. chosen: the lam or constant chosen, per seed."""
@@ -80,8 +72,7 @@ def find(method: str = "LoRA", **settings: object) -> Result:
     """The result of a variant, named by what differs from S3's protocol: find(replay=0.5, r=8)."""
     variant = Variant(method, **settings)
     if variant not in results():
-        there = "; ".join(str(v) for v in results() if v.method == method) or "no such method"
-        raise ValueError(f"{variant} is not recorded; there are: {there}.")
+        raise ValueError(f"{variant} is not recorded; `record.results()` holds what is.")
     return results()[variant]
 
 

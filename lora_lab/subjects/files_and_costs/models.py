@@ -164,28 +164,24 @@ class Bill(NamedTuple):
         return sum(self)
 
 
-STATE_BYTES = {"Adam": 8, "8-bit Adam": 2, "SGD": 0}  # of a trained number
-
-
 def training_bill(
-    shape: Shape, r: int | None, targets: str = "q, v", dtype="bfloat16", optimizer="Adam", tokens: int = 2048,
-    checkpointing: bool = False,
-) -> Bill:  # fmt: skip
-    """Bytes while training one model; r None is full fine-tuning.
+    shape: Shape, r: int | None, targets: str = "q, v", dtype="bfloat16", tokens: int = 2048, checkpointing=False
+) -> Bill:
+    """Bytes while training one model with Adam; r None is full fine-tuning.
 
-    LoRA: the frozen base in `dtype`, factors, their gradients and the optimizer's state in float32. Full fine-tuning:
+    LoRA: the frozen base in `dtype`, factors, their gradients and Adam's two moments in float32. Full fine-tuning:
     weights and gradients in `dtype`; in 16 bits a float32 master copy too, counted with the optimizer's state (mixed
-    precision as in ZeRO, arXiv 1910.02054: 16 bytes a weight with Adam). It cannot train 4-bit weights: ValueError.
+    precision as in ZeRO, arXiv 1910.02054: 16 bytes a weight). It cannot train 4-bit weights: ValueError.
     """
     activations = activation_bytes(shape, tokens, dtype, None if r is None else targets, checkpointing)
     if r is not None:
         n = adapter_numbers(shape, r, targets)
-        return Bill(weight_bytes(shape, dtype) + 4 * n, 4 * n, STATE_BYTES[optimizer] * n, activations)
+        return Bill(weight_bytes(shape, dtype) + 4 * n, 4 * n, 8 * n, activations)
     if dtype == "nf4":
         raise ValueError("dtype='nf4': 4-bit weights cannot be trained; full fine-tuning needs bfloat16 or wider.")
     weights = round(shape.total * parameter_bytes(dtype))
     master = 0 if dtype == "float32" else 4
-    return Bill(weights, weights, shape.total * (STATE_BYTES[optimizer] + master), activations)
+    return Bill(weights, weights, shape.total * (8 + master), activations)
 
 
 def adapters_beside(shape: Shape, r: int, targets: str, dtype: str, memory: float, tokens: int = 0) -> int:

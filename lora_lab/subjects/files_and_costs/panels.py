@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 
 from lora_lab.costs import human
 from lora_lab.figures.live import LiveFigure, choice, menu
+from lora_lab.figures.style import COLOURS
 
 from . import drawings, models
 
+GB = 1e9
 DTYPES = {"bfloat16": "bfloat16", "float32": "float32", "4 bits (NF4)": "nf4"}
 TOKENS = {"1 × 512": 512, "1 × 2048": 2048, "8 × 512": 4096, "8 × 2048": 16384, "32 × 512": 16384, "32 × 2048": 65536}
 
@@ -34,7 +36,7 @@ class Estimate(NamedTuple):
 
     def caption(self) -> str:
         lora = self.lora
-        fits = "fits" if lora.total <= self.card * 1e9 else "does not fit"
+        fits = "fits" if lora.total <= self.card * GB else "does not fit"
         beside = f"{self.beside:,} adapters" if self.beside else "no adapter: they alone do not fit"
         return (
             f"{self.trained:,} trained numbers ({self.share:.2g} %). Training {human(lora.total)}, in full "
@@ -47,9 +49,8 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    model: str, r: int, targets: str, dtype="bfloat16", optimizer="Adam", batch="1 × 2048", card: int = 80,
-    checkpointing: bool = False,
-) -> Estimate:  # fmt: skip
+    model: str, r: int, targets: str, dtype="bfloat16", batch="1 × 2048", card: int = 80, checkpointing: bool = False
+) -> Estimate:
     """All numbers of the calculator. Beside a 4-bit base, full fine-tuning is counted in bfloat16."""
     shape, kind, tokens = models.SHAPES[model], DTYPES[dtype], TOKENS[batch]
     trained = models.adapter_numbers(shape, r, targets)
@@ -57,12 +58,12 @@ def estimate(
     return Estimate(
         trained=trained,
         share=100 * trained / shape.total,
-        lora=models.training_bill(shape, r, targets, kind, optimizer, tokens, checkpointing),
-        full=models.training_bill(shape, None, targets, trainable, optimizer, tokens, checkpointing),
+        lora=models.training_bill(shape, r, targets, kind, tokens, checkpointing),
+        full=models.training_bill(shape, None, targets, trainable, tokens, checkpointing),
         file=2 * trained,
         full_file=2 * shape.total,
         card=card,
-        beside=models.adapters_beside(shape, r, targets, kind, card * 1e9, tokens),
+        beside=models.adapters_beside(shape, r, targets, kind, card * GB, tokens),
         batch=batch,
     )
 
@@ -74,9 +75,14 @@ def calculator_panel() -> LiveFigure:
         found = estimate(**values)
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
-            drawings.bill_bars(["full", "LoRA"], ax)
-        drawings.update_bills(fig.axes[0], [found.full, found.lora], values["card"])
-        fig.axes[0].set_title(f"while training {values['model']}")
+            ax.axvline(0, color=COLOURS["chosen"], lw=1.5, label="the card")
+            drawings.memory_bars(["full", "LoRA"], models.Bill._fields, ax)
+        ax, bills = fig.axes[0], [found.full, found.lora]
+        drawings.update_memory_bars(ax, bills, GB)
+        ax.lines[0].set_xdata([found.card, found.card])
+        longest = max(bill.total / GB for bill in bills)
+        ax.set_xlim(0, 1.05 * max(longest, found.card if found.card < 2 * longest else 0))
+        ax.set(title=f"while training {values['model']}", xlabel="GB")
         return found.caption()
 
     controls = {
@@ -84,7 +90,6 @@ def calculator_panel() -> LiveFigure:
         "r": choice("rank r", (1, 2, 4, 8, 16, 32, 64, 128, 256), 8),
         "targets": menu("matrices", list(models.TARGETS), "q, v"),
         "dtype": menu("base in", list(DTYPES)),
-        "optimizer": menu("optimizer", list(models.STATE_BYTES)),
         "batch": choice("batch × length", list(TOKENS), "1 × 2048"),
         "checkpointing": w.Checkbox(description="gradient checkpointing", indent=False),
         "card": choice("card, GB", (8, 16, 24, 48, 80, 141), 24),

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from lora_lab.figures.style import COLOURS, DIVERGING, FILLS, array, kind_of, limit_of, log_axis
+from lora_lab.figures.style import COLOURS, FILLS, array, axes_of, kind_of, log_axis
 from lora_lab.subjects.tables import Table
 
 
@@ -38,52 +38,31 @@ def ways_compared(runs: Table) -> list[Axes]:
     return list(axes[0])
 
 
-def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str]) -> list[Axes]:
-    """An embedding's update (words, width): its 18 longest rows as a heatmap, and the length of every row.
-
-    changed: the words the dialect changed; their names and bars are violet.
-    """
-    norms, limit = array(delta.norm(dim=1)), limit_of(delta)
+def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str]) -> Axes:
+    """The length of each word's row in a layer's update (words, width), longest first; `changed` words are violet."""
+    ax = axes_of(None, (9, 3.6))
+    norms = array(delta.norm(dim=1))
     order = np.argsort(-norms)
-    longest = order[:18]
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5), gridspec_kw={"width_ratios": (1.1, 1)})
-    fig.subplots_adjust(left=0.1, right=0.98, bottom=0.12, top=0.92, wspace=0.25)
-    image = left.imshow(array(delta)[longest], cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
-    fig.colorbar(image, ax=left, fraction=0.046, pad=0.03)
-    left.set_yticks(range(len(longest)), [words[i] for i in longest])
-    for label in left.get_yticklabels():
-        if label.get_text() in changed:
-            label.set(color=COLOURS["marked"], fontweight="bold")
-    left.set(title=f"ΔW of the embedding, {len(longest)} longest rows", xlabel="embedding dimension")
-    left.tick_params(length=0)
-    colours = [COLOURS["marked"] if words[i] in changed else FILLS["weights"] for i in order]
-    right.bar(range(len(order)), norms[order], width=1, color=colours)
-    right.plot([], [], "s", ms=9, color=COLOURS["marked"], label="the dialect changed it")
-    right.plot([], [], "s", ms=9, color=FILLS["weights"], label="it did not")
-    right.set(title="length of each word's row", xlabel="word, longest first", ylabel="‖row‖")
-    right.legend()
-    return [left, right]
+    looks = {"the dialect changed it": COLOURS["marked"], "it did not": FILLS["weights"]}
+    yes, no = looks.values()
+    ax.bar(range(len(order)), norms[order], width=1, color=[yes if words[i] in changed else no for i in order])
+    for label, colour in looks.items():
+        ax.plot([], [], "s", ms=9, color=colour, label=label)
+    ax.set(title="length of each word's row in ΔW", xlabel="word, longest first", ylabel="‖row‖")
+    ax.legend()
+    return ax
 
 
-def written_sentences(
-    columns: Mapping[str, Sequence[str]], changed: Sequence[str], allowed: Callable[[str], bool]
-) -> list[Axes]:
-    """Sentences side by side, {title: sentences}; words of `changed` in violet, × before what is not allowed."""
+def written_sentences(columns: Mapping[str, Sequence[str]], allowed: Callable[[str], bool]) -> list[Axes]:
+    """Sentences side by side, {title: sentences}; red and with a × what is not allowed."""
     longest = max(len(texts) for texts in columns.values())
-    width, height, size = 12.5, 0.34 * longest + 0.6, 11  # inches, inches, points
-    fig, axes = plt.subplots(1, len(columns), figsize=(width, height), squeeze=False)
+    height = 0.34 * longest + 0.6  # inches
+    fig, axes = plt.subplots(1, len(columns), figsize=(12.5, height), squeeze=False)
     fig.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.5 / height, wspace=0.02)
-    letter = 0.602 * size / 72 / (axes[0, 0].get_position().width * width)  # its width, as a share of the panel's
     for ax, (title, texts) in zip(axes[0], columns.items()):
         ax.set(xlim=(0, 1), ylim=(longest - 0.3, -0.6), title=title)
         ax.axis("off")
-        look = {"family": "monospace", "fontsize": size}
         for y, text in enumerate(texts):
-            if not allowed(text):
-                ax.text(0, y, "×", color=COLOURS["bad"], weight="bold", **look)
-            column = 2
-            for word in text.split():
-                marked = {"color": COLOURS["marked"], "weight": "bold"} if word in changed else {}
-                ax.text(column * letter, y, word, **marked, **look)
-                column += len(word) + 1
+            mark, colour = (" ", "floor") if allowed(text) else ("×", "bad")
+            ax.text(0, y, f"{mark} {text}", family="monospace", fontsize=11, color=COLOURS[colour])
     return list(axes[0])

@@ -13,6 +13,8 @@ from lora_lab.training import History, train
 
 from .tasks import LinearTask
 
+PUBLISHED = {"epochs": 100, "lr": 1e-3, "optimizer": "adam", "schedule": "constant"}  # S1's and S2's own recipe
+
 
 class Pretrained(NamedTuple):
     model: nn.Module
@@ -53,43 +55,34 @@ def sgd_rate(d_in: int, d_out: int, batch_size: int) -> float:
     return d_out / 2 * batch_size / (batch_size + d_in + 1)
 
 
-def linear_base(task: LinearTask, recipe: str = "short", seed: int = 0, **how) -> Pretrained:
-    """Pretrain `Linear(d_in, d_out, bias=False)` on the task, as S1 does. how: to `train`, such as measure_every.
+def linear_base(task: LinearTask, seed: int = 0, **how) -> Pretrained:
+    """Pretrain `Linear(d_in, d_out, bias=False)` on the task, as S1 does. how: to `train`, before what follows.
 
-    recipe "published": Adam, learning rate 1e-3, batch 128, 100 epochs; about 100 CPU seconds at S1's size.
-    recipe "short": plain SGD at the rate theory gives for this data (`sgd_rate`), batch 128, 2 epochs; about 1.5
-    seconds, and a loss below the published one. Same data, same batches, same loss function: only the optimizer
-    differs. It works because the inputs are white noise; nobody should expect it of a language model.
+    Plain SGD at the rate theory gives for this data (`sgd_rate`), batch 128, 2 epochs; about 1.5 seconds at S1's size,
+    and a loss below the published one. It works because the inputs are white noise; nobody should expect it of a
+    language model. S1's own recipe is `**PUBLISHED`: about 100 CPU seconds.
     """
     d_out, d_in = task.theta.shape
-    short = {"epochs": 2, "lr": sgd_rate(d_in, d_out, batch_size=128), "optimizer": "sgd"}
-    return _pretrain(lambda: nn.Linear(d_in, d_out, bias=False), task, recipe, short, seed, how)
+    how = {"epochs": 2, "lr": sgd_rate(d_in, d_out, batch_size=128), "optimizer": "sgd", **how}
+    return _pretrain(lambda: nn.Linear(d_in, d_out, bias=False), task, seed, how)
 
 
-def two_layer_base(
-    task: LinearTask, hidden: int, recipe: str = "short", seed: int = 0, epochs: int = 30, **how
-) -> Pretrained:
-    """Pretrain a `TwoLayer(d_in, hidden, d_out)` on the task, as S2 does. how: to `train`, such as measure_every.
+def two_layer_base(task: LinearTask, hidden: int, seed: int = 0, **how) -> Pretrained:
+    """Pretrain a `TwoLayer(d_in, hidden, d_out)` on the task, as S2 does. how: to `train`, before what follows.
 
-    recipe "published": Adam, constant learning rate 1e-3, batch 128, 100 epochs; about 4 CPU minutes at S2's size.
-    recipe "short": Adam at 1e-2 falling to zero (cosine) over `epochs`, batch 128; meant for small twins (about a
-    hundred wide, half a second).
+    Adam at 1e-2 falling to zero (cosine) over 30 epochs, batch 128: meant for small twins (about a hundred wide, half a
+    second). S2's own recipe is `**PUBLISHED`: about 4 CPU minutes at its size.
     """
     d_out, d_in = task.theta.shape
-    short = {"epochs": epochs, "lr": 1e-2, "schedule": "cosine"}
-    return _pretrain(lambda: TwoLayer(d_in, hidden, d_out), task, recipe, short, seed, how)
+    how = {"epochs": 30, "lr": 1e-2, "schedule": "cosine", **how}
+    return _pretrain(lambda: TwoLayer(d_in, hidden, d_out), task, seed, how)
 
 
-def _pretrain(
-    build: Callable[[], nn.Module], task: LinearTask, recipe: str, short: dict, seed: int, how: dict
-) -> Pretrained:
-    recipes = {"short": short, "published": {"epochs": 100, "lr": 1e-3}}
-    if recipe not in recipes:
-        raise ValueError(f"recipe={recipe!r}: choose 'short' (seconds) or 'published' (100 epochs of Adam).")
+def _pretrain(build: Callable[[], nn.Module], task: LinearTask, seed: int, how: dict) -> Pretrained:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build()
-    how = {"progress": "pretraining", **recipes[recipe], **how}
+    how = {"progress": "pretraining", **how}
     return Pretrained(model, train(model, task.X, task.y, batch_size=128, seed=seed, **how))
 
 

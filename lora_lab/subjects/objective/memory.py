@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lora_lab.costs import BYTES, check_positive, lora_numbers
+from lora_lab.costs import check_positive, lora_numbers
+from lora_lab.subjects.files_and_costs.models import parameter_bytes
 
 
 class Memory(NamedTuple):
@@ -19,16 +20,10 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-def _width(dtype: str) -> int:
-    if dtype not in BYTES:
-        raise ValueError(f"dtype={dtype!r} is not known here; choose one of {', '.join(BYTES)}.")
-    return BYTES[dtype]
-
-
 def full_memory(d_out: int, d_in: int, dtype: str = "float32") -> Memory:
     """Full fine-tuning of one d_out x d_in weight with Adam: the weight, its gradient, two moments, all in `dtype`."""
     check_positive(d_out=d_out, d_in=d_in)
-    n, b = d_out * d_in, _width(dtype)
+    n, b = d_out * d_in, parameter_bytes(dtype)
     return Memory(n * b, n * b, 2 * n * b)
 
 
@@ -36,11 +31,11 @@ def lora_memory(d_out: int, d_in: int, r: int, dtype: str = "float32") -> Memory
     """LoRA on one weight with Adam: the frozen weight in `dtype`; factors, their gradient and moments in float32."""
     check_positive(d_out=d_out, d_in=d_in)
     k = lora_numbers(d_out, d_in, r)
-    return Memory(d_out * d_in * _width(dtype) + 4 * k, 4 * k, 8 * k)
+    return Memory(d_out * d_in * parameter_bytes(dtype) + 4 * k, 4 * k, 8 * k)
 
 
 def disk_bytes(d_out: int, d_in: int, tasks: int, r: int | None = None, dtype: str = "float32") -> int:
     """What is stored for `tasks` tasks: a full copy each (r None), or one base and an adapter of rank r each."""
     check_positive(d_out=d_out, d_in=d_in, tasks=tasks)
-    weight = d_out * d_in * _width(dtype)
+    weight = d_out * d_in * parameter_bytes(dtype)
     return tasks * weight if r is None else weight + tasks * 4 * lora_numbers(d_out, d_in, r)

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 from lora_lab import costs, figures
 from lora_lab.figures.live import LiveFigure, choice, menu
+from lora_lab.subjects.files_and_costs.drawings import memory_bars, update_memory_bars
 
-from . import drawings
-from .memory import disk_bytes, full_memory, lora_memory
+from .memory import Memory, disk_bytes, full_memory, lora_memory
 
 TASKS = (1, 2, 5, 10, 20, 50, 100)
 
@@ -28,14 +28,13 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
         if not fig.axes:
             grid = {"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
-            drawings.memory_bars(dict(zip(labels, memory)), left, title="while training one task")
+            memory_bars(labels, Memory._fields, left)
+            left.set_title("while training one task")
             right.barh(labels, disk, color=[figures.COLOURS["full"], figures.COLOURS["LoRA"]])
             right.invert_yaxis()
         left, right = fig.axes
         scale, unit = _in_units(memory[0].total)
-        for bar, (part, m) in zip(left.patches, ((part, m) for part in range(3) for m in memory)):
-            bar.set_x(sum(m[:part]) / scale)
-            bar.set_width(m[part] / scale)
+        update_memory_bars(left, memory, scale)
         left.set(xlim=(0, 1.05 * memory[0].total / scale), xlabel=unit)
         most = disk_bytes(width, width, TASKS[-1], None, dtype)  # the axis stands still while tasks moves
         scale, unit = _in_units(most)

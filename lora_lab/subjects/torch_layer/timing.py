@@ -14,37 +14,12 @@ from torch.nn.utils import parametrize
 from lora_lab.layers import LoRALinear, LoRAParametrization
 
 
-class MaterialisedLoRA(nn.Module):
-    """S1's own form: y = W0 x + (s B A) x with the d_out x d_in product formed at every step. For comparison only."""
-
-    def __init__(self, base: nn.Linear, r: int, alpha: float) -> None:
-        super().__init__()
-        self.lora = LoRALinear(base, r, alpha)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.lora.base(x) + x @ self.lora.delta_weight().T  # (n, d_in) @ (d_in, d_out)
-
-
 def lora_steps(d_out: int, d_in: int, batch: int, ranks: Sequence[int]) -> dict[str, Callable[[], None]]:
-    """{name: one training step (forward, backward, Adam)} for full fine-tuning, S1's form, a parametrization, and
-    the factored form at each rank."""
+    """{name: one training step (forward, backward, Adam)} for full fine-tuning, a parametrization with r = 1, which
+    forms BA at every step as S1's code does, and the factored form at each rank."""
 
     def linear() -> nn.Linear:
         return nn.Linear(d_in, d_out, bias=False)
-
-    def parametrized() -> nn.Linear:
-        layer = linear().requires_grad_(False)
-        parametrize.register_parametrization(layer, "weight", LoRAParametrization(layer.weight, 1, 1.0))
-        return layer
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        x, y = torch.randn(batch, d_in), torch.randn(batch, d_out)
-        models = {
-            "full fine-tuning": linear(),
-            "r = 1, BA materialised": MaterialisedLoRA(linear(), 1, 1.0),
-            "r = 1, parametrization": parametrized(),
-        } | {f"r = {r}, factored": LoRALinear(linear(), r, float(r)) for r in ranks}
 
     def step_of(model: nn.Module) -> Callable[[], None]:
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
@@ -56,7 +31,14 @@ def lora_steps(d_out: int, d_in: int, batch: int, ranks: Sequence[int]) -> dict[
 
         return step
 
-    return {name: step_of(model) for name, model in models.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x, y = torch.randn(batch, d_in), torch.randn(batch, d_out)
+        formed = linear().requires_grad_(False)
+        parametrize.register_parametrization(formed, "weight", LoRAParametrization(formed.weight, 1, 1.0))
+        models = {"full fine-tuning": linear(), "r = 1, BA materialised": formed}
+        models |= {f"r = {r}, factored": LoRALinear(linear(), r, float(r)) for r in ranks}
+        return {name: step_of(model) for name, model in models.items()}
 
 
 def race(steps: Mapping[str, Callable[[], None]], rounds: int = 9) -> dict[str, float]:

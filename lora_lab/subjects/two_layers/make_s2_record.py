@@ -7,7 +7,7 @@ Adam 1e-3, batch 128, 100 epochs of pretraining and 100 of rank-1 LoRA on both l
 import torch
 
 from lora_lab import add_lora, delta_weights, evaluate, remove_lora, train
-from lora_lab.subjects.linear_task.bases import two_layer_base
+from lora_lab.subjects.linear_task.bases import PUBLISHED, two_layer_base
 from lora_lab.subjects.linear_task.tasks import s1_shifted, s1_task
 from lora_lab.subjects.records import significant, write_record
 from lora_lab.theory import rank_floor, spectrum
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     task = s1_task(0)
     new = s1_shifted(task)
-    model, pretraining = two_layer_base(task, 1000, "published", seed=0, measure_every=1, progress=None)
+    model, pretraining = two_layer_base(task, 1000, seed=0, measure_every=1, progress=None, **PUBLISHED)
     W1, W2, before = model.first.weight.clone(), model.second.weight.clone(), model.end_to_end()
     record = {
         "recipe": "Adam, lr 1e-3, batch 128, 100 epochs, 10000 examples, 1001 -> 1000 -> 1000, float32, one thread; "
