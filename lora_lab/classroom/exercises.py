@@ -112,20 +112,6 @@ def solution(number: str) -> Solution | None:
 
 # ------------------------------------------------------------------------------------------------------ progress
 
-# The first edition kept progress by number; page by page, what its exercises 1, 2 and 3 are called now.
-FIRST_EDITION = (
-    ("start_here.stored_numbers", "start_here.word_of_rank_2", "start_here.one_percent"),
-    ("objective.objective", "objective.expected_loss", "objective.training_bytes"),
-    ("low_rank.groups_of_outputs", "low_rank.break_even", "low_rank.best_loss"),
-    ("torch_layer.delta_weight", "torch_layer.lora_forward", "torch_layer.prepare"),
-    ("rank_and_alpha.same_run", "rank_and_alpha.smallest_rank", "rank_and_alpha.alpha_for"),
-    ("merging.merged", "merging.add", "merging.double_merge"),
-    ("language_model.conv_update", "two_layers.end_to_end", "two_layers.adapted"),
-    ("digits.errors_by_digit", "digits.becomes_nine", "digits.choose"),
-    ("transformer.trained", "transformer.phi", "transformer.by_chance"),
-    ("files_and_costs.header", "files_and_costs.count", "successors.wrong_rule"),
-)
-
 
 def progress_file() -> Path:
     """Where progress is kept: LORA_LAB_PROGRESS if it is set, otherwise a file in the home directory."""
@@ -133,20 +119,11 @@ def progress_file() -> Path:
     return Path(chosen) if chosen else Path.home() / ".lora_lab_progress.json"
 
 
-def _lasting_name(kept: str) -> str:
-    """Of a number of the first edition such as "4.2"; a name stays what it is."""
-    page, _, position = kept.partition(".")
-    if page.isdecimal() and int(page) < len(FIRST_EDITION) and position in ("1", "2", "3"):
-        return FIRST_EDITION[int(page)][int(position) - 1]
-    return kept
-
-
 def read_progress() -> dict[str, str]:
     """{lasting name: "right" or "wrong"}. A file that cannot be read counts as empty."""
     try:
         kept = json.loads(progress_file().read_text(encoding="utf-8"))
-        verdicts = [(_lasting_name(k), v) for k, v in kept.items() if v in ("right", "wrong")]
-        return dict(sorted(verdicts, key=lambda item: item[1] == "right"))  # right stays right
+        return {name: verdict for name, verdict in kept.items() if verdict in ("right", "wrong")}
     except (OSError, ValueError, AttributeError, RuntimeError):
         return {}
 

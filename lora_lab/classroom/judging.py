@@ -21,7 +21,7 @@ An answer that is a value is written as a function without arguments. The page s
         first_r = 4096 * 1024 // (4096 + 1024) + 1  # the first whole rank at which …
         return first_r
 
-- The function's name is the exercise's lasting name: progress is kept by it (exercises.FIRST_EDITION has the old ones).
+- The function's name is the exercise's lasting name: progress is kept by it.
 - The cell uses the names that its page imports (`torch`, `tasks`), and binds none that the page uses elsewhere.
 - A changed argument, None, NaN, a wrong shape, an exception: the engine speaks of these. A mistake is for a thought.
 - More than one right result, or an exercise that says *how*: `accept`, `may_change`, `trains`, `avoids` below.

@@ -7,28 +7,24 @@ that the figure is seen and not its code. What a folder has already is never tou
 from __future__ import annotations
 
 import argparse
-import ast
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from .claims import say
 from .pages import PAGES, Page, find_page
 
-DRAWS = {"figures", "drawings", "panels"}  # names whose calls make a picture
-COMPUTES = {"claim", "check", "train", "sweep", "evaluate", "add_lora", "measure", "backward", "step"}
+SHOWN = re.compile(  # in code that is to be seen though its cell draws
+    r"^ *(def |class |import |from )|\b(claim|check|train|sweep|evaluate|add_lora|measure|backward|step)\(", re.M
+)
 HEADING, QUESTION = "## ", "**Predict "
 
 
-def only_draws(source: str) -> bool:
-    """Whether a cell makes a figure or a panel, and neither claims, nor trains, nor defines anything."""
-    tree = ast.parse(source)
-    if any(isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)) for node in ast.walk(tree)):
-        return False
-    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    names = {getattr(f, "id", getattr(f, "attr", "")) for f in called}
-    owners = {f.value.id for f in called if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name)}
-    return bool(owners & DRAWS) and not names & COMPUTES
+def only_draws(cell: dict) -> bool:
+    """Whether a stored code cell shows a figure or a panel, and neither claims, nor trains, nor defines anything."""
+    pictures = any("image/png" in output.get("data", {}) for output in cell["outputs"])
+    return pictures and not SHOWN.search("".join(cell["source"]))
 
 
 def lesson_copy(notebook: dict) -> dict:
@@ -43,10 +39,10 @@ def lesson_copy(notebook: dict) -> dict:
                     asked = False
                 asked = asked or QUESTION in line
         elif cell["cell_type"] == "code":
+            if only_draws(cell):
+                cell["metadata"] = cell.get("metadata", {}) | {"jupyter": {"source_hidden": True}}
             if asked and not source.startswith("lora_lab.predict("):  # a card shows its choices, and no answer
                 cell["outputs"], cell["execution_count"] = [], None
-            if only_draws(source):
-                cell["metadata"] = cell.get("metadata", {}) | {"jupyter": {"source_hidden": True}}
     return copy
 
 
@@ -77,11 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         say(str(error))
         return 2
-    except (FileExistsError, NotADirectoryError):  # of mkdir: a file has the folder's name
-        say(f"{chosen.to} is a file; --to wants a folder, such as my_notebooks.")
-        return 2
     except OSError as error:
-        say(f"{chosen.to} cannot be written to ({error.strerror}); choose another folder.")
+        say(f"{chosen.to} cannot be written to ({error.strerror}): --to wants a folder, such as my_notebooks.")
         return 2
     for page, target in written.items():
         if target is None:

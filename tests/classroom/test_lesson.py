@@ -44,15 +44,16 @@ def test_what_was_stored_below_a_prediction_goes_up_to_the_next_section():
         ("figures.heatmap(W)\nprint(3)", True),
         ("ax = drawings.curves(runs)\nax.set_ylim(0, 1)", True),
         ("panel = panels.map_panel(maps)\npanel", True),
-        ("panel.walk('r')", False),
         ("figures.heatmap(W)\nclaim('ones', True)", False),
         ("history = train(layer, X, y)\nfigures.loss_curves(history)", False),
         ("def draw(W):\n    figures.heatmap(W)", False),
     ],
 )
 def test_a_cell_is_folded_where_it_only_draws(source, folded):
-    assert lesson.only_draws(source) is folded
-    [cell] = lesson.lesson_copy(cells(">" + source))["cells"]
+    notebook = cells(">" + source)
+    assert lesson.lesson_copy(notebook)["cells"][0]["metadata"] == {}, "it has no picture"
+    notebook["cells"][0]["outputs"] = [{"data": {"image/png": ""}}]
+    [cell] = lesson.lesson_copy(notebook)["cells"]
     assert cell["metadata"].get("jupyter", {}).get("source_hidden", False) is folded
 
 
@@ -81,8 +82,8 @@ def test_bad_input_is_said_in_a_sentence(tmp_path, capsys):
     (tmp_path / "a file").touch()
     for arguments, sentence in (
         (["99", "--to", str(tmp_path)], "there is no page '99'; the course has 00 to"),
-        (["03", "--to", str(tmp_path / "a file")], "is a file; --to wants a folder, such as my_notebooks."),
-        (["03", "--to", str(tmp_path / "a file" / "x")], "is a file; --to wants a folder"),
+        (["03", "--to", str(tmp_path / "a file")], "cannot be written to (File exists): --to wants a folder"),
+        (["03", "--to", str(tmp_path / "a file" / "x")], "(Not a directory): --to wants a folder"),
     ):
         assert lesson.main(arguments) == 2
         assert sentence in capsys.readouterr().out

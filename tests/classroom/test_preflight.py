@@ -36,20 +36,6 @@ def run(tmp_path, startup: str = "", python: str = sys.executable, arguments=(),
                           timeout=300, env=keep | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"} | env)
 
 
-NO_TORCH = """
-import importlib.metadata, sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-sys.meta_path.insert(0, Hidden())
-real = importlib.metadata.Distribution.from_name.__func__
-def from_name(cls, name):
-    if name == "torch":
-        raise importlib.metadata.PackageNotFoundError(name)
-    return real(cls, name)
-importlib.metadata.Distribution.from_name = classmethod(from_name)
-"""
 BROKEN_TORCH = """
 import sys
 class Broken:
@@ -113,12 +99,6 @@ def test_a_server_without_the_widget_extension_and_a_kernel_of_another_python_st
     assert only(found, "kernel").level == "stop" and str(tmp_path) in only(found, "kernel").value
 
 
-def test_the_extension_is_looked_for_on_disk(tmp_path):
-    """With Jupyter's data folders moved to where there is nothing; the whole command, below, finds it."""
-    moved = "import jupyter_core.paths as p; p.jupyter_path = lambda *a: ['" + tmp_path.as_posix() + "']\n"
-    assert json.loads(preflight.ask(sys.executable, moved + preflight.PROBE))[0] is False
-
-
 def test_little_memory_and_more_threads_than_one_are_said(monkeypatch):
     import psutil
 
@@ -155,24 +135,15 @@ def test_the_slowest_page_is_scaled_to_this_machine(tmp_path, monkeypatch, speed
 
 
 def test_nothing_installed(tmp_path):
-    """A bare Python: every package a learner needs is named, with the same fix, and nothing breaks."""
+    """A bare Python, in a Windows console: every package a learner needs is named, with its fix, and nothing breaks."""
     venv.create(tmp_path / "bare", with_pip=False, symlinks=os.name != "nt")
     python = tmp_path / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    result = run(tmp_path, python=str(python))
+    result = run(tmp_path, python=str(python), PYTHONIOENCODING="cp1252")
     assert (result.returncode, result.stderr) == (1, "")
     for name in preflight.LEARNER:
-        assert re.search(rf"^✗ {name} +missing   fix: python -m pip install -r requirements.txt$", result.stdout, re.M)
-    for line in (r"✓ cores +\d", "! sliders +not checked", "! speed +not checked"):
+        assert re.search(rf"^X {name} +missing   fix: python -m pip install -r requirements.txt$", result.stdout, re.M)
+    for line in (r"\+ cores +\d", "! sliders +not checked", "! speed +not checked"):
         assert re.search("^" + line, result.stdout, re.M)
-
-
-def test_without_torch_everything_else_is_still_said_also_to_a_windows_console(tmp_path):
-    result = run(tmp_path, NO_TORCH, PYTHONIOENCODING="cp1252")
-    assert (result.returncode, result.stderr) == (1, "")
-    lines = result.stdout.splitlines()
-    assert [line.split()[1] for line in lines if line.startswith("X")] == ["torch"]
-    assert re.search(r"^\+ sliders ", result.stdout, re.M) and re.search(r"^[+!] numpy ", result.stdout, re.M)
-    assert lines[-1] == "1 to fix first, then run this again."
 
 
 def test_a_broken_torch_is_a_sentence(tmp_path):

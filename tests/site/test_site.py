@@ -9,7 +9,6 @@ import re
 
 import lab
 import matplotlib
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,17 +19,20 @@ from lora_lab.classroom.site import build, panels, reading
 
 START, MAP = find_page("00"), find_page("04")
 MOST = 100  # positions: of the map's 576 a part is drawn
-PANELS = {}  # {"04": its panels, which the build has moved}
+PANELS = {}  # {"04": (its panel, which the build moves, and where it stood)}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder. The package is one file, which a test may change."""
     folder, find = tmp_path_factory.mktemp("site"), panels.panels_of
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(panels, "panels_of", lambda page: PANELS.setdefault(page.number, find(page)))
-        patch.setattr(panels, "PACKAGE", tmp_path_factory.mktemp("package"))
-        (panels.PACKAGE / "layers.py").write_text("# before", encoding="utf-8")
+
+        def keep(page):
+            [panel] = find(page)
+            PANELS[page.number] = panel, panel.values
+            return [panel]
+
+        patch.setattr(panels, "panels_of", keep)
         build.build(folder, [START, MAP], MOST)
         yield folder
 
@@ -89,7 +91,7 @@ def pure(panel, **values):
 
 def test_a_slider_moved_by_keyboard_and_mouse_shows_what_the_pure_function_gives(site, visit):
     tab = visit("00_start_here.html")
-    [taste] = PANELS["00"]
+    taste, _ = PANELS["00"]
     slider = tab.get_by_label("rank r")
     assert shown(tab, site) == pure(taste, r=1)
     slider.press("ArrowRight")
@@ -107,12 +109,9 @@ def test_a_slider_moved_by_keyboard_and_mouse_shows_what_the_pure_function_gives
 
 def test_buttons_and_sliders_together_and_a_position_that_is_not_drawn(site, visit):
     tab = visit("04_rank_and_alpha.html#4.5")  # a link to a section skips the predictions above it
-    [the_map] = PANELS["04"]
+    the_map, start = PANELS["04"]
     tab.get_by_text("decaying", exact=True).click()
     tab.get_by_label("rank r").press("End")
-    [drawn] = panels.drawn(MAP, site, MOST)
-    places = [control["start"] for control in drawn["controls"]]
-    start = {name: the_map._all_positions(name)[at] for name, at in zip(the_map._controls, places)}
     assert shown(tab, site) == pure(the_map, **{**start, "target": "decaying", "r": 32})
     tab.get_by_label("α", exact=False).first.press("Home")
     tab.get_by_label("learning rate").press("Home")
@@ -122,14 +121,6 @@ def test_buttons_and_sliders_together_and_a_position_that_is_not_drawn(site, vis
     for _ in range(2):
         tab.get_by_label("rank r").press("ArrowRight")
     assert shown(tab, site) == pure(the_map, **{**start, "target": "decaying", "alpha": 1})
-
-
-def test_what_has_not_changed_is_not_drawn_again(site, monkeypatch):
-    monkeypatch.setattr(panels, "panels_of", lambda page: pytest.fail("drawn again"))
-    assert len(panels.drawn(MAP, site, MOST)[0]["states"]) > MOST
-    (panels.PACKAGE / "layers.py").write_text("# after", encoding="utf-8")
-    with pytest.raises(pytest.fail.Exception, match="drawn again"):
-        panels.drawn(MAP, site, MOST)
 
 
 # ---- predictions
@@ -211,7 +202,7 @@ def test_nothing_is_wider_than_a_phone(visit, name):
 def test_paper_has_everything_but_the_controls(visit):
     tab = visit("04_rank_and_alpha.html")
     tab.emulate_media(media="print")
-    assert tab.get_by_role("heading", name="4.11 Exercises").is_visible() and tab.locator(".panel img").is_visible()
+    assert tab.get_by_role("heading", name="4.12 Exercises").is_visible() and tab.locator(".panel img").is_visible()
     assert not tab.locator(".controls").is_visible()
     assert tab.locator("button:visible").count() == tab.locator(".choices button").count(), "only what can be ticked"
 
@@ -251,13 +242,3 @@ def test_formulas_links_and_headings_of_a_text():
     assert convert("[the README](../README.md)") == "<p>the README</p>\n"
     assert convert("## 4.3 How much?") == '<h2 id="4.3-How-much?">4.3 How much?</h2>\n'
     assert [title for title, _ in reading.split("a\n## one\n```\n## no\n```\n## two")] == ["", "one", "two"]
-
-
-def test_code_is_folded_where_it_only_draws():
-    drawn = [nbformat.v4.new_output("display_data", {"image/png": ""})]
-    cell = nbformat.v4.new_code_cell
-    assert reading.draws_only(cell("import torch\nlora_lab.begin('04')"))
-    assert reading.draws_only(cell("ax = figures.spectra(x)\nprint(1)", outputs=drawn))
-    assert not reading.draws_only(cell("figures.spectra(x)\nclaim('so', True)", outputs=drawn))
-    assert not reading.draws_only(cell("def f():\n    pass\nfigures.spectra(f())", outputs=drawn))
-    assert not reading.draws_only(cell("print(1)"))

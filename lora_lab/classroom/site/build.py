@@ -2,9 +2,9 @@
 
     index.html, 00_start_here.html, …, CHEATSHEET.html, QUESTIONS.html, style.css, script.js
     pictures/   every figure, and every position of every panel, named after its content
-    panels/     what is known of each page's panels: a page that has not changed is not drawn again
 
-Nothing is fetched from anywhere, neither here nor in the browser: a double click on index.html is enough.
+A folder that is there already is renewed, and keeps the pictures of before. Nothing is fetched from anywhere, neither
+here nor in the browser: a double click on index.html is enough.
 """
 
 from __future__ import annotations
@@ -89,16 +89,6 @@ def write(make, folder: Path, site: dict, sections: list[Section]) -> None:
     (folder / f"{site['name']}.html").write_text(html, encoding="utf-8")
 
 
-def sweep_out(folder: Path) -> None:
-    """Remove the pictures that no page shows any more."""
-    shown = set()
-    for file in [*folder.glob("*.html"), *folder.glob("panels/*.json")]:
-        shown |= set(re.findall(r"\b[0-9a-f]{12}\b", file.read_text(encoding="utf-8")))
-    for picture in (folder / "pictures").glob("*.webp"):
-        if picture.stem not in shown:
-            picture.unlink()
-
-
 def main(arguments: list[str]) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m lora_lab site", description=__doc__.splitlines()[0])
@@ -113,7 +103,6 @@ def main(arguments: list[str]) -> int:
     except ValueError as e:
         parser.error(str(e))
     build(chosen.to, pages, jobs=chosen.jobs)
-    sweep_out(chosen.to)
     size = sum(file.stat().st_size for file in chosen.to.rglob("*") if file.is_file()) / 1e6
     print(f"{chosen.to / 'index.html'}: {size:.0f} MB in {time.perf_counter() - start:.0f} s")
     return 0

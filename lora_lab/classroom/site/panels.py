@@ -15,7 +15,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import ipywidgets as w
@@ -30,7 +29,6 @@ from lora_lab.figures.live import LiveFigure
 MOST = 1500  # positions
 DPI = 150  # sharp on a projector; on paper and phones the picture shrinks
 COLOURS = 128  # of a picture: half the bytes, and no difference that can be seen
-PACKAGE = Path(__file__).resolve().parents[2]
 
 
 # ---- finding a page's panels
@@ -75,39 +73,14 @@ def run_cell(source: str, names: dict) -> object:
 
 
 def drawn(page: Page, folder: Path, most: int = MOST, line: int = 0) -> list[dict]:
-    """What the browser needs to know of a page's panels; their pictures lie in folder/pictures.
-
-    It is kept in folder/panels, and read from there while page and package are what they were. line: of the
-    progress bar on the screen.
-    """
-    kept, key = folder / "panels" / f"{page.number}.json", fingerprint(page, most)
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        names = [name for panel in found["panels"] for name in panel["files"]]
-        if found["key"] == key and all((folder / "pictures" / f"{name}.webp").exists() for name in names):
-            return found["panels"]
-    panels = panels_of(page) if code_of(page) else []
+    """What the browser needs to know of a page's panels; their pictures lie in folder/pictures. line: of the progress
+    bar on the screen."""
+    panels = panels_of(page)
     gc.freeze()  # what is there now stays: else the search for garbage takes half the time
     total = sum(len(positions(panel, most)) for panel in panels)
     bar = tqdm(total=total, desc=f"page {page.number}", unit=" pictures", position=line, disable=not total)
     with bar, matplotlib.rc_context({"savefig.dpi": DPI}):
-        found = [draw(panel, folder, most, bar) for panel in panels]
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"key": key, "panels": found}, ensure_ascii=False), encoding="utf-8")
-    return found
-
-
-def fingerprint(page: Page, most: int) -> str:
-    """Of all that can change a page's pictures: its code, the package without the classroom, the libraries."""
-    digest = hashlib.sha256(repr((code_of(page), most, DPI, COLOURS)).encode())
-    for name in ("torch", "numpy", "matplotlib", "pillow"):
-        digest.update(version(name).encode())
-    for file in sorted(PACKAGE.rglob("*")):
-        inside = file.relative_to(PACKAGE).parts
-        draws = inside[0] != "classroom" or file == Path(__file__)
-        if draws and file.is_file() and "__pycache__" not in inside:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+        return [draw(panel, folder, most, bar) for panel in panels]
 
 
 def draw(panel: LiveFigure, folder: Path, most: int, bar: tqdm) -> dict:

@@ -15,6 +15,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from lora_lab.classroom import exercises, predictions
 from lora_lab.classroom.cards import as_html
+from lora_lab.classroom.lesson import only_draws
 
 from .panels import keep, shows_panel
 
@@ -117,7 +118,8 @@ def code_parts(cell: nbformat.NotebookNode, panels, folder: Path) -> list[dict]:
         number, exercise = exercises.find(task[1])
         return [{"kind": "exercise", "number": number, "code": source, "hints": exercise.hints,
                  "solution": exercise.solution(number)}]  # fmt: skip
-    parts = [{"kind": "code", "code": source, "folded": draws_only(cell)}]
+    only_imports = all(re.match(r"import |from |lora_lab\.begin\(|$", line) for line in source.splitlines())
+    parts = [{"kind": "code", "code": source, "folded": only_imports or only_draws(cell)}]
     for output in cell.outputs:
         data = output.get("data", {})
         if shows_panel(output):
@@ -130,10 +132,3 @@ def code_parts(cell: nbformat.NotebookNode, panels, folder: Path) -> list[dict]:
         elif not (text := output.get("text") or data.get("text/plain", "")).startswith(READY):
             parts.append({"kind": "output", "text": text.rstrip()})
     return parts
-
-
-def draws_only(cell: nbformat.NotebookNode) -> bool:
-    """Whether a reader misses little without this code: imports, or a picture without claim or definition."""
-    if any("image/png" in output.get("data", {}) for output in cell.outputs):
-        return not re.search(r"^ *(claim\(|def |class )", cell.source, re.M)
-    return all(re.match(r"import |from |lora_lab\.begin\(|$", line) for line in cell.source.splitlines())
