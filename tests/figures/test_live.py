@@ -19,7 +19,6 @@ from lora_lab.figures import live
 from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.low_rank.panels import LowRankView, rank_panel
-from lora_lab.subjects.merging import panels as merging_panels
 
 
 @pytest.fixture(autouse=True)
@@ -184,15 +183,6 @@ def test_low_rank_view_agrees_with_theory():
         missed = view.error(r) ** 2 * float(delta.square().sum()) / 20
         assert missed == pytest.approx(theory.rank_floor(delta, r), abs=1e-6)
     assert view.numbers(3) == 3 * 50 and "nothing is missing" in view.caption(20)
-
-
-def test_bfloat16_loses_what_float32_keeps():
-    W, D = tasks.normal(60, 80, seed=1), theory.best_rank_r(tasks.normal(60, 80, seed=2), 4)
-    shares = {dtype: merging_panels.lost_entries(W, D, 1e-3, dtype)[1] for dtype in merging_panels.DTYPES}
-    assert shares["bfloat16"] > 0.6 > 0.4 > shares["float16"] > shares["float32"]
-    assert merging_panels.lost_entries(W, D, 0.1, "float32")[2] == pytest.approx(1, abs=1e-4)
-    panel = merging_panels.lost_panel(W, D)
-    assert panel.at(dtype="bfloat16", ratio=1e-3).startswith("bfloat16, ‖ΔW‖ = 0.001 ‖W‖")
 
 
 # ---- figures

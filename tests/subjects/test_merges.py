@@ -1,4 +1,4 @@
-"""Merging into 4 bits, TIES and DARE, on cases small enough to see."""
+"""Merging into few bits, TIES and DARE, on cases small enough to see."""
 
 import pytest
 import torch
@@ -7,13 +7,17 @@ from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.merging import merges
 
 
-def test_into_4_bits_a_large_update_arrives_and_a_small_one_does_not():
+def test_a_large_update_arrives_and_a_small_one_is_rounded_away():
     W, delta = tasks.normal(128, 64, seed=1), tasks.normal(128, 64, seed=2)
-    stored = merges.in_4_bits(W)
-    assert torch.equal(merges.in_4_bits(stored), stored), "rounded already"
-    tiny, large = merges.into_4_bits(W, delta, 0.005), merges.into_4_bits(W, delta, 1.0)
+    for stored_in, rounded in merges.ROUNDED.items():
+        assert torch.equal(rounded(rounded(W)), rounded(W)), "rounded already"
+        large = merges.merged_into(W, delta, 1.0, stored_in)
+        assert large.share == pytest.approx(1, abs=0.05) and large.error < 0.2
+    assert merges.merged_into(W, delta, 1.0, "float32").error < 1e-6
+    tiny = merges.merged_into(W, delta, 0.005, "NF4")
     assert tiny.share < 0.05 and tiny.error > 0.9
-    assert large.share == pytest.approx(1, abs=0.05) and large.error < 0.2
+    left = {stored_in: merges.merged_into(W, delta, 1e-3, stored_in).unchanged for stored_in in merges.ROUNDED}
+    assert left["bfloat16"] > 0.6 > 0.4 > left["float16"] > left["float32"]
 
 
 def test_ties_trims_votes_and_averages_what_agrees():

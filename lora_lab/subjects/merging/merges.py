@@ -1,4 +1,4 @@
-"""Page 05: merging into 4 bits, and two ways to merge several adapters that are not their sum."""
+"""Page 05: merging into few bits, and two ways to merge several adapters that are not their sum."""
 
 from __future__ import annotations
 
@@ -11,27 +11,41 @@ from torch import Tensor
 from lora_lab.subjects.successors.variants import from_nf4, to_nf4
 
 
-class Arrival(NamedTuple):
-    """What became of an update: the share of ΔW that the weights took in (its projection on ΔW), and the error,
-    ‖what changed - ΔW‖ / ‖ΔW‖.
-    """
-
-    share: float
-    error: float
-
-
 def in_4_bits(W: Tensor) -> Tensor:
     """W rounded to NF4, as QLoRA keeps its base."""
     return from_nf4(*to_nf4(W), W.shape)
 
 
-def into_4_bits(W: Tensor, delta: Tensor, ratio: float) -> Arrival:
-    """Merge delta, scaled to ratio = ‖delta‖ / ‖W‖, into a 4-bit W, and round the result to 4 bits again."""
-    stored = in_4_bits(W)
+ROUNDED = {  # how a weight is stored: its float32 numbers as they come back
+    "float32": lambda W: W,
+    "bfloat16": lambda W: W.bfloat16().float(),
+    "float16": lambda W: W.half().float(),
+    "NF4": in_4_bits,
+}
+
+
+class Arrival(NamedTuple):
+    """What became of an update. unchanged: the share of weights that are what they were. share: of ΔW that the weights
+    took in (its projection on ΔW). error: ‖what changed - ΔW‖ / ‖ΔW‖.
+    """
+
+    unchanged: float
+    share: float
+    error: float
+
+
+def merged_into(W: Tensor, delta: Tensor, ratio: float, stored_in: str) -> Arrival:
+    """Merge delta, scaled to ratio = ‖delta‖ / ‖W‖, into a W that is stored in a format (a key of ROUNDED).
+
+    The sum is formed in float32 and rounded once.
+    """
+    rounded = ROUNDED[stored_in]
+    stored = rounded(W)
     wanted = delta * (ratio * stored.norm() / delta.norm())
-    change = in_4_bits(stored + wanted) - stored
-    share = (change * wanted).sum() / wanted.square().sum()
-    return Arrival(float(share), float((change - wanted).norm() / wanted.norm()))
+    change = (rounded(stored + wanted) - stored).double()
+    share = (change * wanted).sum() / wanted.double().square().sum()
+    error = (change - wanted).norm() / wanted.norm()
+    return Arrival(float((change == 0).float().mean()), float(share), float(error))
 
 
 def ties(deltas: Sequence[Tensor], keep: float = 0.2) -> Tensor:

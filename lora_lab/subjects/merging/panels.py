@@ -1,58 +1,15 @@
-"""Page 05: what a merge loses in low precision, and several adapters mixed on one base."""
+"""Page 05: several adapters mixed on one base."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lora_lab import figures, theory
-from lora_lab.figures.live import LiveFigure, choice, menu
-from lora_lab.figures.style import INK
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def lost_entries(weight: Tensor, delta: Tensor, ratio: float, dtype: str) -> tuple[Tensor, float, float]:
-    """Merge delta, scaled to ratio = ||delta|| / ||weight||, into a weight stored in `dtype`.
-
-    Returns where nothing changed (out, in) as booleans, the share of such entries, and the share of ||delta|| that
-    arrived: the projection of the stored change on delta. The sum is formed in float32 and rounded once.
-    """
-    stored = weight.to(DTYPES[dtype])
-    wanted = delta * (ratio * stored.float().norm() / delta.norm())
-    merged = (stored.float() + wanted).to(DTYPES[dtype])
-    change = merged.double() - stored.double()
-    lost = merged == stored
-    arrived = float((change * wanted).sum() / wanted.double().square().sum())
-    return lost, float(lost.float().mean()), arrived
-
-
-def lost_panel(weight: Tensor, delta: Tensor) -> LiveFigure:
-    """Page 05: which entries of a merged weight did not change at all, by dtype and size of the update."""
-
-    def draw(fig: Figure, dtype: str, ratio: float) -> str:
-        lost, share, _ = lost_entries(weight, delta, ratio, dtype)
-        scaled = delta * (ratio * weight.norm() / delta.norm())
-        limit = figures.limit_of(scaled)
-        still = (2 * lost.float() - 1) * limit  # black or white
-        shown = {"ΔW": scaled, "ΔW where the weight moved": scaled * ~lost, "where it did not move": still}
-        if not fig.axes:
-            figures.heatmaps(shown, fig, limit=limit)
-            fig.axes[2].images[0].set_cmap(INK)  # yes or no, neither positive nor negative
-            fig.axes[-1].set_visible(False)  # the scale follows the slider; what matters is which entries are left
-        for ax, (title, M) in zip(fig.axes, shown.items(), strict=False):
-            figures.update_heatmap(ax, M, title, limit)
-        return f"{dtype}, ‖ΔW‖ = {ratio:g} ‖W‖: {100 * share:.0f} % of the weights do not change at all"
-
-    controls = {
-        "dtype": menu("stored in", list(DTYPES)),
-        "ratio": choice("‖ΔW‖ / ‖W‖", (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-1),
-    }
-    return LiveFigure(draw, controls, name="what a merge loses", figsize=(10, 3.35), keep=True)
+from lora_lab.figures.live import LiveFigure, choice
 
 
 def mixture_losses(
