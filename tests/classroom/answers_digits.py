@@ -24,14 +24,14 @@ def lead_over_nine(scores, push):
     return (lead >= 0) & (lead < push)
 
 
-def first_of_sorted(errors_at):
-    return sorted(errors_at.items(), key=lambda item: (item[1], item[0]))[0][0]
+def each_digit_equally(y):
+    return [1 / int((y == digit).sum()) for digit in y]
 
 
-def empties_the_table(errors_at):
-    best = min(errors_at, key=lambda lam: (errors_at[lam], lam))
-    errors_at.clear()
-    return best
+def forgets_the_labels(y):
+    weights = torch.tensor(each_digit_equally(y))
+    y[:] = 0
+    return weights
 
 
 def push_of(scores, push):
@@ -52,11 +52,10 @@ RIGHT = {
         lambda s, p: ((s.numpy() + p * np.eye(10)[9]).argmax(1) == 9) & (s.numpy().argmax(1) != 9),
         lambda s, p: [bool(a == 9 and b != 9) for a, b in zip(push_of(s, p).argmax(1), s.argmax(1))],
     ],
-    "choose": [
-        first_of_sorted,
-        lambda errors_at: min(lam for lam in errors_at if errors_at[lam] == min(errors_at.values())),
-        lambda e: min((count, lam) for lam, count in e.items())[1],
-        lambda e: np.array(sorted(e))[np.argmin([e[lam] for lam in sorted(e)])],
+    "how_often": [
+        each_digit_equally,
+        lambda y: np.where(y.numpy() == 9, 1, 0.12 * (y == 9).sum().item()),
+        lambda y: 1 + (y != 9) * ((y == 9).sum() // 12),
     ],
 }
 
@@ -72,7 +71,15 @@ WRONG = {
     "becomes_nine": [
         ("changes `scores` in place", pushes_the_callers_scores),
     ],
-    "choose": [
-        ("changes `errors_at` in place", empties_the_table),
+    "how_often": [
+        ("unseen nines and ", lambda y: torch.ones(len(y))),  # as they are
+        ("gets 0 unseen nines and ", lambda y: y == 9),  # nines only
+        ("before it were ", lambda y: 1.0 * (y != 9)),  # old images only
+        ("At most 30 and 100 are allowed", lambda y: torch.where(y == 9, 1 / (y == 9).sum(), 1 / 45)),  # half and half
+        ("unseen nines and ", lambda y: torch.where(y == 9, 1, 4000)),
+        ("weights are not negative", lambda y: 1.0 - (y == 9) * 2),
+        ("weights are not negative", lambda y: 0 * y),
+        ("wanted is shape", lambda y: torch.tensor([0.2, 0.8])),
+        ("changes `y` in place", forgets_the_labels),
     ],
 }

@@ -1,34 +1,29 @@
-"""Right answers to the exercises of language_model, and wrong ones with a piece of what they are told."""
+"""Right answers to the exercise of language_model, and wrong ones with a piece of what they are told."""
 
 import numpy as np
 import torch
 
-
-def in_place(A, B, scaling, shape):
-    B *= scaling
-    return (B @ A).view(shape)
-
-
-def channel_by_channel(A, B, scaling, shape):
-    kernel = torch.zeros(shape)
-    for channel in range(shape[0]):
-        kernel[channel] = scaling * (B[channel] @ A).reshape(shape[1:])
-    return kernel
-
-
 RIGHT = {
-    "conv_update": [
-        lambda A, B, s, shape: torch.einsum("or,rikl->oikl", s * B, A.view(-1, *shape[1:])),
-        lambda A, B, s, shape: (A.T @ B.T).T.reshape(*shape) * s,
-        lambda A, B, s, shape: (s * B.numpy().astype(np.float64) @ A.numpy()).reshape(shape),
-        lambda A, B, s, shape: torch.unflatten(s * B.double() @ A.double(), 1, shape[1:]),
-        channel_by_channel,
+    "other_words": [
+        [6, 0, 6, 0.1],
+        (7, 0, 5, 0.05),
+        (torch.tensor(5), 0, np.int64(6), np.float32(0.1)),
     ],
 }
 
 WRONG = {
-    "conv_update": [
-        ("changes `B` in place", in_place),
-        ("expected is 80", lambda A, B, s, shape: (-s * B @ A).view(shape)),
+    "other_words": [
+        ("904 numbers, and on unseen sentences", (1, 1, 1, 0.1)),
+        ("nats remain", (0, 0, 10, 0.1)),  # the head alone
+        ("nats remain", (13, 0, 0, 0.1)),  # the embedding alone
+        ("nats remain", (2, 2, 1, 0.1)),  # of everything a little
+        ("nats remain", (6, 0, 6, 0.001)),  # hardly trained
+        ("nats remain", (6, 0, 6, 3)),
+        ("2,368 numbers in A and B; the budget is 1,800", (8, 0, 8, 0.1)),
+        ("0 trains nothing", (0, 0, 0, 0.1)),
+        ("whole numbers", (6.5, 0, 5, 0.1)),
+        ("whole numbers", (20, -2, 2, 0.1)),
+        ("trains nothing, or breaks", (6, 0, 6, 0)),
+        ("4 values are wanted", (6, 0, 6)),
     ],
 }

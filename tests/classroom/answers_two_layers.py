@@ -6,15 +6,16 @@ import numpy as np
 import torch
 
 
-def with_probes(W1, D1, W2, D2):
-    x = torch.eye(W1.shape[1])
-    return ((W2 + D2) @ ((W1 + D1) @ x)) - W2 @ (W1 @ x)
+def as_the_model_narrows(sizes, change, budget):
+    d_in, hidden, d_out = sizes
+    if d_in > d_out:
+        return budget // (d_in + hidden), 0
+    return 0, budget // (hidden + d_out)
 
 
-def in_place(W1, D1, W2, D2):
-    before = W2 @ W1
-    W1 += D1
-    return (W2 + D2) @ W1 - before
+def by_the_wider_layer(sizes, change, budget):
+    rank = torch.linalg.matrix_rank(torch.ones(sizes[2], sizes[0])) if change == "ones" else torch.tensor(4)
+    return torch.stack([rank, 0 * rank]) if sizes[0] + sizes[1] > sizes[1] + sizes[2] else [0, float(rank)]
 
 
 def one_by_one(names, ending):
@@ -41,12 +42,10 @@ def removed(names, ending):
 
 
 RIGHT = {
-    "end_to_end": [
-        lambda W1, D1, W2, D2: W2 @ D1 + D2 @ W1 + D2 @ D1,
-        lambda W1, D1, W2, D2: torch.einsum("om,mi->oi", W2 + D2, D1) + D2 @ W1,
-        lambda W1, D1, W2, D2: (W2 + D2).numpy() @ (W1 + D1).numpy() - W2.numpy() @ W1.numpy(),
-        lambda W1, D1, W2, D2: (W2 + D2).double() @ D1.double() + (D2 @ W1).double(),
-        with_probes,
+    "ranks_within": [
+        as_the_model_narrows,
+        by_the_wider_layer,
+        lambda sizes, change, budget: np.array([sizes[0] == 101, sizes[0] != 101]) * (4 if budget > 600 else 1),
     ],
     "adapted": [
         one_by_one,
@@ -59,9 +58,15 @@ RIGHT = {
 }
 
 WRONG = {
-    "end_to_end": [
-        ("changes `W1` in place", in_place),
-        ("expected is [[4, 2]]", lambda W1, D1, W2, D2: W2 @ D1 + 2 * D2 @ W1),
+    "ranks_within": [
+        ("ranks 2 and 2: trained, they leave", lambda sizes, change, budget: (2, 2) if change != "ones" else (1, 0)),
+        ("ranks 0 and 6: trained, they leave", lambda sizes, change, budget: (0, 6)),
+        ("ranks 1 and 0: trained, they leave", lambda sizes, change, budget: as_the_model_narrows(sizes, change, 170)),
+        ("the budget is 650", lambda sizes, change, budget: (4, 4)),
+        ("leave 100% of the loss", lambda sizes, change, budget: (0, 0)),
+        ("whole numbers", lambda sizes, change, budget: (budget / 161, 0)),
+        ("whole numbers", lambda sizes, change, budget: (-4, 8)),
+        ("2 values are wanted", lambda sizes, change, budget: 4),
     ],
     "adapted": [
         ("there 2 times", twice),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 from lora_lab.classroom.judging import exercise
+
+from . import models
 
 
 def _file(text: str, floats: bytes = b"") -> bytes:
@@ -89,29 +92,54 @@ def header(raw):  # the bytes of a .safetensors file: 8 bytes, the size n; n byt
     return json.loads(raw[8 : 8 + size])
 
 
+DTYPES, TARGETS, RANKS = ("bfloat16", "nf4"), tuple(models.TARGETS)[::-1], (256, 128, 64, 32, 16, 8)
+
+
+def _first(shape, card, file, dtypes=DTYPES, targets=TARGETS, ranks=RANKS, each=2, without=()):
+    """The first choice that fits; each: bytes of a number in the file, without: parts of the bill that are left out."""
+    for dtype, target, r in product(dtypes, targets, ranks):
+        bill = models.training_bill(shape, r, target, dtype)
+        needed = bill.total - sum(getattr(bill, part) for part in without)
+        if needed <= card and each * models.adapter_numbers(shape, r, target) <= file:
+            return dtype, target, r
+
+
 @exercise(
-    title="a count to check",
-    hints=("Each matrix has A and B, each of d·r numbers.", "Two matrices with two factors each, in every layer."),
-    right="4·L·d·r. For RoBERTa-large that is the paper's 0.8M; for GPT-2 M it is not its 0.35M.",
-    cases=[(2, 5, 3), (96, 12288, 8), (24, 1024, 4), (12, 768, 1)],
+    title="what fits",
+    hints=(
+        "Three loops, the most important outside: dtypes, then targets from all to q, then ranks from 256 down to 8.",
+        "`models.training_bill(shape, r, targets, dtype).total` and `2 * models.adapter_numbers(shape, r, targets)`.",
+    ),
+    right="also for models and cards that the page does not show: first the base, then the matrices, then the rank.",
+    cases=[
+        (models.SHAPES["Llama-3-8B"], 24e9, 100e6),
+        (models.SHAPES["Llama-3-8B"], 28e9, 200e6),
+        (models.SHAPES["Qwen2.5-7B"], 40e9, 30e6),
+        (models.SHAPES["Qwen2.5-0.5B"], 8e9, 1e9),
+        (models.SHAPES["Llama-2-7B"], 16e9, 500e6),
+    ],
     mistakes={
-        "that is one of the two matrices, or one of the two factors.": lambda layers, d, r: 2 * layers * d * r,
-        "two matrices with two factors each make four.": lambda layers, d, r: layers * d * r,
-        "that is one layer.": lambda layers, d, r: 4 * d * r,
-        "that is one matrix of one layer.": lambda layers, d, r: 2 * d * r,
-        "W_q, W_k, W_v and W_o: the paper adapts two of them.": lambda layers, d, r: 8 * layers * d * r,
-        "the rank is missing: A has r rows, B has r columns.": lambda layers, d, r: 4 * layers * d,
-        "the rank is taken to be 8; it is an argument.": lambda layers, d, r: 32 * layers * d,
-        "the rank is taken to be 4; it is an argument.": lambda layers, d, r: 16 * layers * d,
-        "that is full fine-tuning of the two.": lambda layers, d, r: 2 * layers * d * d,
-        "the frozen weights are counted, too; only A and B train.": (
-            lambda layers, d, r: layers * (2 * d * d + 4 * d * r)
+        "the activations are left out of the bill.": lambda *given: _first(*given, without=("activations",)),
+        "the optimizer and the gradients are left out of the bill.": (
+            lambda *given: _first(*given, without=("optimizer", "gradients"))
         ),
-        "A is r × d and B is d × r: neither has d·d·r numbers.": lambda layers, d, r: 4 * layers * d * d * r,
-        "those are bytes; the numbers are wanted.": lambda layers, d, r: 16 * layers * d * r,
-        "those are millions; the numbers are wanted.": lambda layers, d, r: 4 * layers * d * r / 1e6,
+        "the base is rounded where it would have fitted in bfloat16.": lambda *given: _first(*given, dtypes=("nf4",)),
+        "the file has 16 bits for each number; that counts 32.": lambda *given: _first(*given, each=4),
+        "that is the smallest rank that fits.": lambda *given: _first(*given, ranks=RANKS[::-1]),
+        "the paper adapts q and v; here as many matrices as fit are wanted.": (
+            lambda *given: _first(*given, targets=("q, v",))
+        ),
+        "that is the fewest matrices with the largest rank: matrices come first.": (
+            lambda *given: _first(*given, targets=TARGETS[::-1])
+        ),
     },
 )
-def count(layers, d, r):  # LoRA on W_q and W_v, both d x d
-    # how many numbers it trains
-    return 4 * layers * d * r
+def what_fits(shape, card, file):  # a Shape of `models`; the card's bytes, and the 16-bit file's
+    # dtype: "bfloat16" if that fits, else "nf4"; targets: as many as fit with r = 8 or more;
+    # r: the largest of 8, 16, 32, 64, 128, 256 with these
+    for dtype in ("bfloat16", "nf4"):
+        for targets in reversed(models.TARGETS):
+            for r in (256, 128, 64, 32, 16, 8):
+                bill = models.training_bill(shape, r, targets, dtype)
+                if bill.total <= card and 2 * models.adapter_numbers(shape, r, targets) <= file:
+                    return dtype, targets, r

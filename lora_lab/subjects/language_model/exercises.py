@@ -1,58 +1,71 @@
-"""Exercises about layers that are no plain matrix."""
+"""The exercise about what a change of the language needs."""
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import torch
+from torch import nn
 
+from lora_lab.adapters import add_lora
 from lora_lab.classroom.judging import exercise
-from lora_lab.subjects.linear_task.tasks import normal
+
+from .lstm import WordLM, fit, loss_on
+from .sentences import Source
+
+SEED = 41
+PARTS = {"embedding": 132, "lstm": 608, "head": 164}  # numbers in A and B at rank 1
+BUDGET, LIMIT = 1800, 0.05
+HOW = {"batch_size": 64}  # half of the page's: two seconds in all
+OTHER_SWAPS = (("king", "drum"), ("bear", "river"), ("goose", "hat"), ("farmer", "mill"), ("doctor", "bell"),
+               ("clerk", "forest"))  # fmt: skip
 
 
-def _kernel(out, inp, k, r, scaling, seed):
-    return normal(r, inp * k * k, seed=seed), normal(out, r, seed=seed + 1), scaling, (out, inp, k, k)
+@cache
+def _hidden():
+    """A base, and a dialect that the page does not show: sentences to train on, and others."""
+    dialect, base = Source(OTHER_SWAPS), WordLM()
+    fit(base, Source().sample(6400, seed=SEED), epochs=3, lr=3e-2, **HOW)
+    return base, dialect.sample(39 * 64, seed=SEED), dialect.sample(2000, seed=SEED + 1)
 
 
-def _as(layout, order):
-    """The mistake of giving the matrix the sizes named in `layout`, and then ordering the axes."""
-
-    def mistake(A, B, scaling, shape):
-        sizes = dict(zip("oikl", shape))
-        return (scaling * B @ A).reshape([sizes[axis] for axis in layout]).permute(order)
-
-    return mistake
+def _complaint_about_way(way) -> str:
+    if any(number.numel() != 1 for number in way) or not all(r >= 0 and r == r.round() for r in way[:3]):
+        return "the ranks are whole numbers, 0 for a part without an adapter, and the rate is one number."
+    *ranks, rate = (float(number) for number in way)
+    numbers = sum(int(r) * each for r, each in zip(ranks, PARTS.values()))
+    if numbers > BUDGET or not any(ranks):
+        return f"these ranks have {numbers:,} numbers in A and B; the budget is {BUDGET:,}, and 0 trains nothing."
+    if not 0 < rate < 10:
+        return f"a learning rate of {rate:g} trains nothing, or breaks everything."
+    torch.manual_seed(SEED)
+    base, seen, unseen = _hidden()
+    model = copy.deepcopy(base).requires_grad_(False)
+    torch.manual_seed(SEED)
+    for name, r in zip(PARTS, map(int, ranks)):
+        if r:
+            part = nn.ModuleDict({name: getattr(model, name)})
+            add_lora(part, r=r, alpha=r)
+            setattr(model, name, part[name])
+    fit(model, seen, steps=117, lr=rate, **HOW)
+    left = loss_on(model, unseen) - unseen.source_loss
+    return "" if left < LIMIT else f"{numbers:,} numbers, and on unseen sentences {left:.2f} nats remain."
 
 
 @exercise(
-    title="a convolution",
+    title="six other words",
     hints=(
-        "LoRA sees the kernel as a matrix with a row for each output channel: out × in·k·k.",
-        "Compute scaling · BA, then `.view(shape)` gives the numbers the kernel's shape.",
+        "Which parts know a word by its name? Section 7.2 did a swap by hand, and 7.4 compares the parts.",
+        "Six swaps are a change of rank 6 in each of two parts. For the rate look at what the record found best.",
     ),
-    right="r·(out + in·k·k) numbers for a kernel of out·in·k·k. `add_lora` does the same.",
-    cases=[
-        (torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([[1.0], [10]]), 2.0, (2, 1, 2, 2)),
-        _kernel(4, 1, 2, 4, 3.0, seed=30),  # as a matrix it is square
-        _kernel(3, 3, 3, 2, 0.5, seed=40),
-        _kernel(4, 3, 2, 2, 2.0, seed=10),
-        _kernel(5, 2, 1, 1, 0.25, seed=20),
-    ],
-    mistakes={
-        "the scaling is missing.": lambda A, B, s, shape: (B @ A).view(shape),
-        "the scaling is applied twice.": lambda A, B, s, shape: (s * s * B @ A).view(shape),
-        "it is still a matrix: give it the kernel's shape with `.view(shape)`.": lambda A, B, s, shape: s * B @ A,
-        "the factors are in the wrong order: B @ A has a row for each output channel.": (
-            lambda A, B, s, shape: (s * A @ B).view(shape)
-        ),
-        "the matrix is laid into the kernel column by column; out must stay the first axis.": (
-            lambda A, B, s, shape: (s * B @ A).T.reshape(shape)
-        ),
-        "the columns are read as k, k, in; a kernel's are in, k, k.": _as("okli", (0, 3, 1, 2)),
-        "the matrix is read as (in, out, k, k); its rows are the output channels.": _as("iokl", (1, 0, 2, 3)),
-        "the kernel's rows and columns (its last two axes) are swapped.": _as("oikl", (0, 1, 3, 2)),
-        "out and in are swapped: the shape is (out, in, k, k).": _as("oikl", (1, 0, 2, 3)),
-        "the kernel is turned around: its axes are in the opposite order.": _as("oikl", (3, 2, 1, 0)),
-    },
+    right="trained on a dialect that the page does not show, your choice comes within 0.05 nats of it.",
+    accept=_complaint_about_way,
 )
-def conv_update(A, B, scaling, shape):  # A (r, in·k·k), B (out, r), shape (out, in, k, k)
-    # the update of the kernel, in the kernel's shape
-    return (scaling * B @ A).view(shape)
+def other_words():
+    # six other pairs of words swap their roles; at most 1,800 numbers in A and B, 117 steps, alpha = r
+    r_embedding = 6  # 132 numbers for each rank; 0 for no adapter there
+    r_lstm = 0  # 608 for each rank
+    r_head = 6  # 164 for each rank
+    rate = 0.1  # the learning rate at the start; it falls to 0
+    return r_embedding, r_lstm, r_head, rate

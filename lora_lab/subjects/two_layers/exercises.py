@@ -8,50 +8,62 @@ from collections import Counter
 import torch
 
 from lora_lab.classroom.judging import exercise
-from lora_lab.subjects.linear_task.tasks import normal
+from lora_lab.layers import LoRALinear
+from lora_lab.subjects.linear_task import bases, tasks
+from lora_lab.training import evaluate, train
+
+SEED = 31  # of the bases, the data and the starts: the page shows others
+LIMIT = 0.01  # of the loss before
 
 
-def _layers(d_in, middle, d_out, seed):
-    first = normal(middle, d_in, seed=seed), normal(middle, d_in, seed=seed + 1)
-    return *first, normal(d_out, middle, seed=seed + 2), normal(d_out, middle, seed=seed + 3)
+def _hidden(change: str, *sizes: int) -> tuple[bases.TwoLayer, tasks.LinearTask, tasks.LinearTask]:
+    """A frozen base with random weights, the new task's data, and examples that nobody trains on."""
+    d_in, hidden, d_out = sizes
+    base = bases.TwoLayer(*sizes).requires_grad_(False)
+    base.first.weight.copy_(tasks.normal(hidden, d_in, seed=SEED, std=d_in**-0.5))
+    base.second.weight.copy_(tasks.normal(d_out, hidden, seed=SEED + 1, std=hidden**-0.5))
+    theta = base.end_to_end() + tasks.shift(change, d_out, d_in, SEED)
+    return base, tasks.linear_task(theta, 1000, SEED + 1), tasks.linear_task(theta, 1000, SEED + 2)
 
 
-_SMALL = [torch.tensor(rows) for rows in ([[1.0, 2], [0, 1]], [[1.0, 0], [1, 0]], [[1.0, 1]], [[0.0, 2]])]
+def _complaint_about_ranks(ranks, sizes, change, budget) -> str:
+    if not all(r.numel() == 1 and r >= 0 and r == r.round() for r in ranks):
+        return "the ranks are whole numbers, 0 for a layer without an adapter."
+    r1, r2 = (int(r) for r in ranks)
+    numbers = r1 * (sizes[0] + sizes[1]) + r2 * (sizes[1] + sizes[2])
+    asked = f"for the layers {' → '.join(map(str, sizes))}, ranks {r1} and {r2}"
+    if numbers > budget:
+        return f"{asked} have {numbers} numbers in A and B; the budget is {budget}."
+    model, new, unseen = _hidden(change, *sizes)
+    before = evaluate(model, unseen.X, unseen.y)
+    torch.manual_seed(SEED)
+    for name, r in (("first", r1), ("second", r2)):
+        if r:
+            setattr(model, name, LoRALinear(getattr(model, name), r, alpha=r))
+    if r1 or r2:
+        train(model, new.X, new.y, epochs=20, lr=0.1, schedule="cosine", progress=None)
+    left = evaluate(model, unseen.X, unseen.y) / before
+    return "" if left < LIMIT else f"{asked}: trained, they leave {left:.0%} of the loss on unseen data."
 
 
 @exercise(
-    title="what two layers change together",
+    title="a budget of numbers",
     hints=(
-        "After the updates the model computes (W₂ + D₂)(W₁ + D₁)x. What did it compute before?",
-        "Subtract W₂W₁. Three terms remain: W₂D₁, D₂W₁ and D₂D₁.",
+        "Which layer can read what the change depends on, and write what it alters? Look at where the model is narrow.",
+        "Rank 4 end to end needs rank 4 in that layer: `4 * (d_in + hidden)` numbers in the first, and so on.",
     ),
-    right="W₂D₁ + D₂(W₁ + D₁): of rank 2 at most when both updates have rank 1.",
-    cases=[tuple(_SMALL), _layers(5, 4, 3, 10), _layers(4, 4, 4, 30), _layers(3, 6, 5, 20)],
-    mistakes={
-        "the term D₂D₁ is missing: the second update also acts on what the first one adds.": (
-            lambda W1, D1, W2, D2: W2 @ D1 + D2 @ W1
-        ),
-        "a sign: D₂D₁ is added, not subtracted.": lambda W1, D1, W2, D2: W2 @ D1 + D2 @ W1 - D2 @ D1,
-        "a sign: that is the old minus the new.": lambda W1, D1, W2, D2: W2 @ W1 - (W2 + D2) @ (W1 + D1),
-        "the old matrix is added; subtract it.": lambda W1, D1, W2, D2: (W2 + D2) @ (W1 + D1) + W2 @ W1,
-        "that is only D₂D₁: each update also meets the other layer's old weight.": lambda W1, D1, W2, D2: D2 @ D1,
-        "that is the new matrix; its *change* is wanted: subtract the old one.": (
-            lambda W1, D1, W2, D2: (W2 + D2) @ (W1 + D1)
-        ),
-        "the layers are in the wrong order: x meets W₁ first, so W₁ stands on the right.": (
-            lambda W1, D1, W2, D2: (W1 + D1) @ (W2 + D2) - W1 @ W2
-        ),
-        "only the first layer's update is in it.": lambda W1, D1, W2, D2: W2 @ D1,
-        "only the second layer's update is in it.": lambda W1, D1, W2, D2: D2 @ W1,
-        "the second layer's update meets W₁ + D₁; W₂D₁ is missing.": lambda W1, D1, W2, D2: D2 @ (W1 + D1),
-        "the first layer's update meets W₂ + D₂; D₂W₁ is missing.": lambda W1, D1, W2, D2: (W2 + D2) @ D1,
-        "the updates are added; the layers are multiplied.": lambda W1, D1, W2, D2: D1 + D2,
-        "the result is transposed.": lambda W1, D1, W2, D2: ((W2 + D2) @ (W1 + D1) - W2 @ W1).T,
-    },
+    right="trained on data that the page does not show, your choice leaves less than 1 % of the loss.",
+    cases=[
+        ((101, 60, 40), "rank-4", 650),
+        ((40, 60, 101), "rank-4", 650),
+        ((101, 60, 40), "ones", 170),
+    ],
+    accept=_complaint_about_ranks,
 )
-def end_to_end(W1, D1, W2, D2):  # y = W2 W1 x; D1 and D2 are the layers' updates
-    # the change of the matrix from x to y
-    return (W2 + D2) @ (W1 + D1) - W2 @ W1
+def ranks_within(sizes, change, budget):  # (d_in, hidden, d_out); "ones" or "rank-4"; numbers in A and B
+    # the ranks of layer 1 and layer 2, 0 for none
+    r = 1 if change == "ones" else 4
+    return (r, 0) if sizes[0] > sizes[2] else (0, r)
 
 
 def _complaint_about_names(got: list, names: list, ending: str) -> str:
