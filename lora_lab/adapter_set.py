@@ -171,11 +171,6 @@ class AdapterSet:
         A, B = (entry.state[f"{site.name}.lora_{f}"].to(B.device) for f in "AB")
         return (A, B) if own == its else (A, (its / own) * B)
 
-    def remove(self, name: str) -> None:
-        """Forget the adapter. What the model computes with now does not change."""
-        self._entry(name)
-        del self._entries[name]
-
     def add(self, name: str, state: Mapping[str, Tensor] | None = None) -> None:
         """Keep a copy of `state` (any rank, at the alpha/r of the model's layers), or of what the model carries.
 
@@ -187,8 +182,6 @@ class AdapterSet:
     def load(self, name: str, folder: str | os.PathLike, *, check_base: bool = True) -> None:
         """Keep the adapter of a folder, of any rank and alpha; the model itself is not changed."""
         file = read_adapter(self.model, folder, check_base=check_base)
-        if file.modules:
-            raise ValueError(f"the folder holds whole layers ({', '.join(file.modules)}), which a set cannot switch.")
         rule = math.sqrt if file.rslora else float
         self._keep(name, file.state, {n: file.alpha[n] / rule(file.r[n]) for n in file.r})
 
@@ -196,7 +189,7 @@ class AdapterSet:
         if not isinstance(name, str) or not name:
             raise ValueError(f"an adapter's name is a text that is not empty, got {name!r}.")
         if name in self._entries:
-            raise ValueError(f"there is an adapter {name!r} already; remove({name!r}) first, or choose another name.")
+            raise ValueError(f"there is an adapter {name!r} already: choose another name.")
         wanted, layers = {}, {}
         for s in adapted(self.model):
             A, B = s.adapter.lora_A, s.adapter.lora_B

@@ -239,16 +239,9 @@ def _is_unready(c: Candidate) -> bool:
 
 
 def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> str:
-    for path, module in named_layers(model):
-        own = {n: p for n, p in module._parameters.items() if p is not None and p.ndim > 1}
-        for name in (path, *(join(path, n) for n in own)):
-            if f".{name}".endswith(f".{pattern}"):
-                shapes = ", ".join(f"{n} ({' x '.join(map(str, p.shape))})" for n, p in own.items())
-                what = f"holds {shapes}, a kind of weight that is not adapted here" if own else "has no weight matrix"
-                return (
-                    f"target_modules={pattern!r} means {name}, a {type(module).__name__}, which {what}; "
-                    f"name layers of a kind that is adapted: {_KINDS}."
-                )
+    parts = [path for path, _ in named_layers(model)] + list(base_parameters(model))
+    if any(f".{part}".endswith(f".{pattern}") for part in parts):
+        return f"target_modules={pattern!r} means nothing of a kind that is adapted here, which are: {_KINDS}."
     names = [c.name for c in everything]
     endings = sorted({n.rsplit(".", 1)[-1] for n in names} | set(names if len(names) <= 12 else ()))
     shown = ", ".join(endings[:12]) + (", …" if len(endings) > 12 else "")
@@ -514,33 +507,17 @@ def adapters_disabled(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def set_scale(model: nn.Module, lam: float) -> None:
-    """Turn the adapters up or down: W0 + lam * delta. lam = 0 is the base, 1 the adapted model."""
+    """Turn the adapters up or down: W0 + lam * delta. lam = 0 is the base, 1 the adapted model.
+
+    A merged sum is made anew at the next forward.
+    """
     if not is_scale(lam):
         raise ValueError(
             f"lam={lam!r} is not a finite number of at most {MAX_ALPHA:g} in size: "
             "0 is the base, 1 the trained update, 0.5 half of it."
         )
-    before = [(s.adapter, s.adapter.lam) for s in sites_of(model)]
-    for adapter, _ in before:
-        adapter.lam = float(lam)
-    try:
-        _merge([s for s in adapted(model) if s.adapter.merged])
-    except ValueError:
-        for adapter, old in before:
-            adapter.lam = old
-        raise
-
-
-def _merge(sites: list[Site]) -> None:
-    """All or none: if one layer cannot be merged, every layer is as it was."""
-    before = [(s.adapter, s.adapter.kept_sum, s.adapter.merged_parts) for s in sites]
-    for s in sites:
-        try:
-            s.adapter.merge() if isinstance(s.adapter, LoRALinear) else s.adapter.merge_onto(s.base_weight)
-        except ValueError as e:
-            for adapter, *kept in before:
-                adapter.kept_sum, adapter.merged_parts = kept
-            raise ValueError(f"{s.name}: {e}") from None
+    for s in sites_of(model):
+        s.adapter.lam = float(lam)
 
 
 def merge(model: nn.Module) -> None:
@@ -553,7 +530,15 @@ def merge(model: nn.Module) -> None:
     than W0 x + b (hooks, a patched forward): a merged layer would skip that. A hook that is put on a merged layer's
     base is not called until unmerge.
     """
-    _merge(sites_of(model))
+    sites = sites_of(model)
+    before = [(s.adapter, s.adapter.kept_sum, s.adapter.merged_parts) for s in sites]
+    for s in sites:
+        try:
+            s.adapter.merge() if isinstance(s.adapter, LoRALinear) else s.adapter.merge_onto(s.base_weight)
+        except ValueError as e:  # all or none
+            for adapter, *kept in before:
+                adapter.kept_sum, adapter.merged_parts = kept
+            raise ValueError(f"{s.name}: {e}") from None
 
 
 def unmerge(model: nn.Module) -> None:

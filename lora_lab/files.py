@@ -10,9 +10,8 @@ What PEFT 0.21 calls a weight, and what is written here:
     attention        <path>.lora_A.weight for in_proj_weight, <path>.base_layer.out_proj.lora_A.weight for out_proj;
                      PEFT adapts both or none, so a weight without an adapter is written as two factors of zeros
 
-each with "base_model.model." in front, as are the tensors of layers saved whole (`modules_to_save`). PEFT has no
-counterpart, and refuses the folder, for a grouped convolution (its factors are of another shape), attention with kdim
-or vdim, and a model that is one bare layer: those are our own.
+each with "base_model.model." in front. PEFT has no counterpart, and refuses the folder, for a grouped convolution (its
+factors are of another shape), attention with kdim or vdim, and a model that is one bare layer: those are our own.
 
 Reading never unpickles, checks everything before it touches the model, and refuses in a sentence.
 """
@@ -26,7 +25,7 @@ import re
 import secrets
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,14 +56,14 @@ PREFIX = "base_model.model"
 # Fields of PEFT's config that are read here, or that change nothing about what the tensors mean.
 _KNOWN = (
     "peft_type r lora_alpha use_rslora lora_dropout rank_pattern alpha_pattern bias target_modules target_parameters "
-    "exclude_modules layers_to_transform layers_pattern modules_to_save init_lora_weights task_type inference_mode "
+    "exclude_modules layers_to_transform layers_pattern init_lora_weights task_type inference_mode "
     "peft_version auto_mapping base_model_name_or_path revision megatron_core qalora_group_size runtime_config "
     "fan_in_fan_out "  # the layer itself says so, here and in PEFT, which corrects a config that disagrees
     "eva_config corda_config loftq_config lora_ga_config"  # settings of a start; init_lora_weights says which it was
 ).split()
 _KINDS = {  # of what PEFT writes there, where it writes anything
     "target_modules exclude_modules layers_pattern": str | list,
-    "target_parameters modules_to_save": list,
+    "target_parameters": list,
     "rank_pattern alpha_pattern": dict,
     "layers_to_transform": int | list,
     "use_rslora": bool,
@@ -81,7 +80,6 @@ class AdapterFile(NamedTuple):
     alpha: dict[str, float]
     rslora: bool
     dropout: float
-    modules: dict[str, dict[str, Tensor]]  # whole layers saved along (modules_to_save), by name
 
 
 # ------------------------------------------------------------------------------------------- names in PEFT's format
@@ -179,8 +177,7 @@ def _means(patterns: str | list[str], key: str) -> bool:
 def _is_target(config: Mapping, key: str) -> bool:
     """PEFT's choice among the layers: target_modules, less what other fields exclude."""
     targets, numbers = config.get("target_modules") or [], config.get("layers_to_transform")
-    saved = config.get("modules_to_save") or []
-    if _means(config.get("exclude_modules") or [], key) or any(re.match(rf"(^|.*\.){m}($|\..*)", key) for m in saved):
+    if _means(config.get("exclude_modules") or [], key):
         return False
     if isinstance(targets, str) or key in targets or numbers in (None, []) or not _means(targets, key):
         return _means(targets, key)
@@ -193,29 +190,19 @@ def _is_target(config: Mapping, key: str) -> bool:
     return False
 
 
-def _saved_layers(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
-    """The layers that PEFT means by modules_to_save: those whose path ends so."""
-    return {path: m for path, m in named_layers(model) if path and any(path.endswith(name) for name in names)}
-
-
 # -------------------------------------------------------------------------------------------------- the fingerprint
 
 
-def base_fingerprint(model: nn.Module, *, without: Iterable[str] = ()) -> str:
+def base_fingerprint(model: nn.Module) -> str:
     """A hash of the base: names, shapes, dtypes and numbers of its parameters (of large ones, a sample), hex.
 
     The same before and after add_lora and inside wrappers, whatever the adapters hold. Another seed, one more training
-    step or another dtype give another one; buffers such as BatchNorm's running means do not count, nor does what is in
-    the layers named by `without`.
+    step or another dtype give another one; buffers such as BatchNorm's running means do not count.
     """
-    total, seen = hashlib.sha256(), set()
-    outside = tuple(f"{path}." for path in without)
-    named = {}
+    total, names = hashlib.sha256(), {}
     for name, p in base_parameters(model).items():
-        if id(p) not in seen and not name.startswith(outside):
-            named[name] = p
-            seen.add(id(p))
-    for name, p in sorted(named.items()):
+        names.setdefault(p, name)  # one with two names once
+    for p, name in sorted(names.items(), key=lambda item: item[1]):
         total.update(json.dumps([name, list(p.shape), str(p.dtype)]).encode())
         total.update(digest(p))
     return total.hexdigest()
@@ -239,36 +226,19 @@ def _name_and_task(model: nn.Module) -> tuple[str | None, str | None]:
     return getattr(getattr(inner, "config", None), "_name_or_path", None) or None, "CAUSAL_LM"
 
 
-def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
-    """The layers to save whole; a ValueError unless they, A and B are all that trained."""
-    if isinstance(names, str) or not all(isinstance(n, str) and n for n in names):
-        raise ValueError(f"modules_to_save={names!r} must be a list of names of layers.")
-    layers = [path for path, _ in named_layers(model)]
-    saved = [path for path in layers if _means(list(names), path)]
-    for n in names:
-        if not any(_means([n], path) for path in saved):
-            raise ValueError(f"modules_to_save={n!r} names no layer; there are: {', '.join(layers[1:12])}.")
-    carrying = [path for path in layers if any(f"{s.name}.".startswith(f"{path}.") for s in adapted(model))]
-    found = _saved_layers(model, saved)
-    for path in found:
-        if path not in saved:
-            raise ValueError(f"PEFT's modules_to_save go by endings of names and {saved} would mean {path}, too.")
-        if path in carrying:
-            raise ValueError(f"{path} is adapted, so it is not saved whole: leave it out of one of the two.")
-    rest = [name for name in also_trained(model) if not name.startswith(tuple(f"{path}." for path in saved))]
+def _check_nothing_else_trained(model: nn.Module) -> None:
+    """A ValueError that names what the file would not hold."""
+    rest = also_trained(model)
     if rest:
         more = f", … ({len(rest)} in all)" if len(rest) > 4 else ""
-        whole = sorted({name.rpartition(".")[0] for name in rest} - {"", *carrying} | set(saved))
-        cure = f"Save layers whole, modules_to_save={whole!r}" if whole else "No layer without an adapter holds them"
         raise ValueError(
             f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. "
-            f"{cure}; the rest must stay as add_lora found it: loaded before that, frozen, and norms with "
-            "running statistics in eval mode. Nothing was written."
+            "Keep the model's whole state_dict(), or leave the rest as add_lora found it: loaded before that, frozen, "
+            "and norms with running statistics in eval mode. Nothing was written."
         )
-    return found
 
 
-def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, dict[str, Tensor]]:
+def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
     """The config and the tensors of the folder, or a ValueError if PEFT's format cannot hold these adapters."""
     sites = {s.name: s.adapter for s in adapted(model)}
     for name, a in sites.items():
@@ -292,8 +262,6 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
         zeros = torch.zeros(r, s.shape[1:].numel(), device="cpu"), torch.zeros(s.shape[0], r, device="cpu")
         A, B = (a.lora_A, a.lora_B) if a else zeros
         tensors |= zip(_keys(s, stems[s.name]), _to_peft(s, A, B))
-    for path, module in whole.items():
-        tensors |= {f"{PREFIX}.{path}.{key}": t for key, t in module.state_dict().items()}
 
     modules = sorted({s.group for s in chosen if s.kind != "parameter"})
     parameters = sorted({s.group for s in chosen if s.kind == "parameter"})
@@ -320,7 +288,6 @@ def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, d
         "bias": "none",
         "fan_in_fan_out": all(s.path in turned for s in chosen),
         "init_lora_weights": True,
-        "modules_to_save": sorted(whole) or None,
         "base_model_name_or_path": name,
         "task_type": task,
         "inference_mode": True,
@@ -333,22 +300,21 @@ def _scaling_of(config: Mapping) -> dict:
     return {k: config.get(k) for k in ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")}
 
 
-def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save: Sequence[str] = ()) -> Path:
+def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
     """Write the adapters alone into `folder`, in PEFT's format; PEFT 0.21 loads it with PeftModel.from_pretrained.
 
-    modules_to_save: names of layers that trained as well (a new head, a norm), to be saved whole beside the adapters.
     The same whether the model is merged, scaled or disabled (lam is not saved), compiled or inside DataParallel. An
     existing folder is kept: its two files are replaced, each whole or not at all. Returns the folder's path.
 
     Raises ValueError, with nothing written: a model without adapters; factors that are not finite; anything else that
-    is trainable, or was and is frozen again, or moved since add_lora (a norm's statistics), unless it is in
-    modules_to_save (if the base itself was replaced: keep adapter_state, remove_lora, add_lora, load_adapter_state); a
-    file in the folder's place. OSError when the disk refuses.
+    is trainable, or was and is frozen again, or moved since add_lora (a norm's statistics; if the base itself was
+    replaced: keep adapter_state, remove_lora, add_lora, load_adapter_state); a file in the folder's place. OSError when
+    the disk refuses.
     """
     sites_of(model)  # or a ValueError
-    whole = _what_else(model, modules_to_save)
-    config, tensors = _contents(model, whole)
-    note = {"base": base_fingerprint(model, without=whole), "scaling": _scaling_of(config)}
+    _check_nothing_else_trained(model)
+    config, tensors = _contents(model)
+    note = {"base": base_fingerprint(model), "scaling": _scaling_of(config)}
     files = {
         WEIGHTS: to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)}),
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
@@ -455,15 +421,13 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
             f"{CONFIG} does not belong to the tensors beside it, which were saved with {', '.join(parts)} in the "
             "config. To turn an adapter up or down use set_scale."
         )
-    whole = _saved_layers(model, config.get("modules_to_save") or [])
     chosen = _chosen(model, config)
-    if check_base and "base" in note and note["base"] != base_fingerprint(model, without=whole):
+    if check_base and "base" in note and note["base"] != base_fingerprint(model):
         raise ValueError(
             "this adapter was trained on another base: names, shapes, dtypes or numbers of its weights differ, and "
             "BA corrects the W0 it was trained with (another seed, another dtype, more training, also of a layer "
             "beside the adapters, is another base). check_base=False loads it all the same. The model is unchanged."
         )
-    modules = _take_whole(config, whole, tensors)
     tensors = _without_base(model, tensors, check_base)
 
     carried = {s.name for s in adapted(model)}
@@ -491,7 +455,7 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     dropout = config.get("lora_dropout") or 0.0
     check_hyperparameters(1, 1.0, dropout, None, CONFIG)
     r, alpha = {s.name: int(ranks[s.name]) for s in chosen}, {s.name: float(alphas[s.name]) for s in chosen}
-    return AdapterFile(state, r, alpha, bool(config.get("use_rslora", False)), float(dropout), modules)
+    return AdapterFile(state, r, alpha, bool(config.get("use_rslora", False)), float(dropout))
 
 
 def _by_pattern(config: Mapping, field: str, name: str, default: float) -> float:
@@ -545,36 +509,16 @@ def _without_base(model: nn.Module, tensors: Mapping[str, Tensor], check_base: b
     return kept
 
 
-def _take_whole(config: Mapping, whole: Mapping[str, nn.Module], tensors: dict[str, Tensor]) -> dict[str, dict]:
-    """{layer: its state} of modules_to_save, taken out of `tensors`."""
-    for name in config.get("modules_to_save") or []:
-        if not any(path.endswith(name) for path in whole):
-            raise ValueError(f"modules_to_save={name!r}: the folder holds a whole layer that this model does not have.")
-    modules = {}
-    for path, module in whole.items():
-        state = {key: (tensors.pop(f"{PREFIX}.{path}.{key}", None), t) for key, t in module.state_dict().items()}
-        for key, (new, old) in state.items():
-            if new is None or new.shape != old.shape:
-                given = "missing" if new is None else " x ".join(map(str, new.shape))
-                raise ValueError(
-                    f"{path}.{key} of the whole layer that was saved along must be {' x '.join(map(str, old.shape))} "
-                    f"and is {given}. The model is unchanged."
-                )
-        modules[path] = {key: new for key, (new, _) in state.items()}
-    return modules
-
-
 def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: bool = True) -> list[str]:
     """Attach the adapters of a folder written by save_adapter or by PEFT; return the adapted names.
 
     A model without adapters gets them, each with its own r and alpha, and its base frozen; on one that has adapters
-    they are filled, if names, r, alpha and scaling rule agree. LoRA's dropout reaches Linear layers only. Layers that
-    were saved whole (modules_to_save) replace the model's numbers, frozen, and remove_lora does not bring those back.
+    they are filled, if names, r, alpha and scaling rule agree. LoRA's dropout reaches Linear layers only.
 
     Raises ValueError in a sentence, with the model unchanged: no folder, no config, a pickle, a file cut off; a tensor
     missing, too many, of another shape or not finite; config and tensors that disagree; another base (check_base=False
     allows it); another r, alpha or scaling rule than the model's adapters; what plain LoRA is not (DoRA, trained
-    biases, ...), by name; a layer that cannot be adapted here.
+    biases, whole layers, ...), by name; a layer that cannot be adapted here.
     """
     file = read_adapter(model, folder, check_base=check_base)
     sites = adapted(model)
@@ -594,6 +538,4 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
         for s in adapted(model):  # a file may hold ranks above the weight's smaller side, which add_lora refuses
             s.adapter.set_factors(*(file.state[f"{s.name}.lora_{f}"] for f in "AB"), alpha=file.alpha[s.name])
     load_adapter_state(model, file.state)
-    for path, module in _saved_layers(model, list(file.modules)).items():
-        module.load_state_dict(file.modules[path])
     return [s.name for s in adapted(model)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,9 +31,9 @@ class History:
     """What a training run left behind.
 
     losses: the minibatch loss at every step, before that step's update. epoch_losses: their mean over each epoch.
-    measured: {epoch: the loss on all of (X, y) after that epoch}, which is what S1's tables print. seconds: wall time
-    of the loop. snapshots: {step: the trained tensors after that step, by name}, for films. interrupted: stopped by
-    hand. diverged_at: the step whose loss was not finite.
+    measured: {epoch: the loss on all of (X, y) after that epoch}, which is what S1's tables print. snapshots:
+    {step: the trained tensors after that step, by name}, for films. interrupted: stopped by hand. diverged_at: the step
+    whose loss was not finite.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -42,7 +41,6 @@ class History:
     measured: dict[int, float] = field(default_factory=dict)
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     steps_per_epoch: int = 0
-    seconds: float = 0.0
     interrupted: bool = False
     diverged_at: int | None = None
 
@@ -50,16 +48,11 @@ class History:
     def steps(self) -> int:
         return len(self.losses)
 
-    @property
-    def final_loss(self) -> float:
-        """Mean of an epoch's last minibatch losses (of all where there are fewer), NaN without any."""
-        last = self.losses[-self.steps_per_epoch :]
-        return sum(last) / len(last) if last else math.nan
-
     def __repr__(self) -> str:
-        end = ", interrupted" if self.interrupted else ""
+        end = f", last loss {self.losses[-1]:.2g}" if self.losses else ""
+        end += ", interrupted" if self.interrupted else ""
         end += "" if self.diverged_at is None else f", diverged at step {self.diverged_at}"
-        return f"History({self.steps} steps, {len(self.epoch_losses)} epochs, final loss {self.final_loss:.2g}{end})"
+        return f"History({self.steps} steps{end})"
 
 
 def train(
@@ -122,7 +115,6 @@ def train(
         history.snapshots[history.steps] = {name: p.detach().clone() for name, p in trainable.items()}
 
     gpus = range(torch.cuda.device_count())
-    start = time.perf_counter()
     try:
         with _modes_kept(model), torch.random.fork_rng(gpus), progress_bar(total, progress) as bar:
             torch.manual_seed(seed)  # for dropout; the caller's random numbers stay as they were
@@ -154,7 +146,6 @@ def train(
     except KeyboardInterrupt:
         history.interrupted = True
         print(f"interrupted after {history.steps} of {total} steps; the model keeps what it has learned so far")
-    history.seconds = time.perf_counter() - start
     return history
 
 

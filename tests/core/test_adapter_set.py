@@ -7,8 +7,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from test_adapters import adapt, gap, randomise
 from torch import nn
 from zoo import ZOO, mlp, output, replaced
@@ -32,8 +30,8 @@ from lora_lab import (
 from lora_lab.adapters import adapted
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:LSTM with projections")
-fast = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
+SIZES = [(1, 9), (6, 4), (8, 8)]
 NAMES = ("half", "train", "weight", "parameters", "a name.with.dots")  # all but the last are attributes of a Module
 
 
@@ -91,12 +89,8 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, sentence):
 # -------------------------------------------------------------------------------------------------- combine, truncate
 
 
-@fast
-@given(
-    st.lists(st.tuples(st.integers(1, 4), st.floats(-3, 3)), min_size=1, max_size=4),
-    st.integers(1, 9),
-    st.integers(1, 9),
-)
+@pytest.mark.parametrize("parts", [[(2, 1.5)], [(1, 0.5), (4, -2.0), (2, 0.0)]])
+@pytest.mark.parametrize("rows, cols", SIZES)
 def test_combined_factors_are_the_sum_of_the_updates(parts, rows, cols):
     generator = torch.Generator().manual_seed(rows * 10 + cols)
     states = [
@@ -131,10 +125,10 @@ def test_misuse_gets_a_sentence(call, sentence):
         call(random_state(filled()[0], 0))
 
 
-@fast
-@given(st.integers(1, 9), st.integers(1, 9), st.data())
-def test_truncation_is_the_best_copy_and_knows_its_error(rows, cols, data):
-    r = data.draw(st.integers(1, min(rows, cols)))
+@pytest.mark.parametrize("rows, cols", SIZES)
+@pytest.mark.parametrize("r", [1, 2, 4])
+def test_truncation_is_the_best_copy_and_knows_its_error(rows, cols, r):
+    r = min(r, rows, cols)
     delta = torch.randn(rows, cols, generator=torch.Generator().manual_seed(rows + 10 * cols), dtype=torch.float64)
     cut = truncate(delta, r)
     tail = torch.linalg.svdvals(delta)[r:].norm()  # Eckart and Young
@@ -144,10 +138,10 @@ def test_truncation_is_the_best_copy_and_knows_its_error(rows, cols, data):
     assert cut.relative == pytest.approx(float(tail / delta.norm()), abs=1e-9)
 
 
-@fast
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.data())
-def test_truncating_a_state_is_truncating_its_product(rows, cols, rank, data):
-    r = data.draw(st.integers(1, min(rows, cols)))
+@pytest.mark.parametrize("rows, cols", SIZES)
+@pytest.mark.parametrize("rank, r", [(1, 2), (5, 3), (12, 4)])
+def test_truncating_a_state_is_truncating_its_product(rows, cols, rank, r):
+    r = min(r, rows, cols)
     generator = torch.Generator().manual_seed(rank)
     state = {
         "w.lora_A": torch.randn(rank, cols, generator=generator, dtype=torch.float64),
@@ -285,14 +279,12 @@ def test_a_kept_adapter_does_not_change_with_the_model():
     randomise(model, seed=33)
     adapters["half"]["0.lora_A"].zero_()
     assert all(torch.equal(t, kept[k]) for k, t in adapters["half"].items())
-    adapters.remove("half")
-    assert adapters.names == list(NAMES[1:])
 
 
 @pytest.mark.parametrize(
     "call, sentence",
     [
-        (lambda a: a.add("half"), r"there is an adapter 'half' already; remove\('half'\)"),
+        (lambda a: a.add("half"), "there is an adapter 'half' already"),
         (lambda a: a.add(""), "a text that is not empty"),
         (lambda a: a.use("hlaf"), "no adapter 'hlaf'; there are: 'half', 'train'"),
         (lambda a: a.use({"half": 1.0, "no": 1.0}), "no adapter 'no'"),

@@ -182,7 +182,7 @@ REFUSALS = {
     "dropout": (lambda f: edit_config(f, lora_dropout=2), "dropout=2"),
     "another method": (lambda f: edit_config(f, peft_type="IA3"), "peft_type is 'IA3'"),
     "DoRA": (lambda f: edit_config(f, use_dora=True), "use_dora=True"),
-    "modules_to_save": (lambda f: (weigh(f), edit_config(f, modules_to_save=["2"])), "2.weight of the whole layer"),
+    "modules_to_save": (lambda f: edit_config(f, modules_to_save=["2"]), r"uses modules_to_save=\['2'\]"),
     "bias": (lambda f: edit_config(f, bias="all"), "bias='all'"),
     "PiSSA": (lambda f: edit_config(f, init_lora_weights="pissa"), "init_lora_weights='pissa' changes the base"),
     "a field of tomorrow": (lambda f: edit_config(f, use_warp_drive=True), "use_warp_drive=True"),

@@ -168,12 +168,8 @@ class Experts(nn.Module):
 def test_weights_of_another_kind_are_named_as_such(peft, tmp_path):
     """3-D expert weights, and PEFT's factors of a grouped convolution."""
     model = nn.ModuleDict({"experts": Experts()})
-    for target, sentence in (
-        ("experts", r"means experts, a Experts, which holds gate_up_proj \(3 x 6 x 8\), a kind"),
-        ("gate_up_proj", "means experts.gate_up_proj, .* a kind of weight that is not adapted here"),
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            add_lora(model, R, ALPHA, target_modules=target)
+    with pytest.raises(ValueError, match="'gate_up_proj' means nothing of a kind that is adapted here"):
+        add_lora(model, R, ALPHA, target_modules="gate_up_proj")
     config = peft.LoraConfig(r=2, target_modules=[], target_parameters=["experts.gate_up_proj"])
     peft.get_peft_model(copy.deepcopy(model), config).save_pretrained(tmp_path / "experts")
     refuse(model, tmp_path / "experts", "for experts.gate_up_proj, a 3 x 6 x 8 tensor, and this kind")
