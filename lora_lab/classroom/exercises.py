@@ -1,7 +1,7 @@
 """The exercises of all pages: `check`, `hint`, `solution`, and a file of the learner's own that keeps the progress.
 
-How one is written and judged: see judging.py. An exercise's number follows from its page's place in the table of pages
-and its place in its subject's file.
+How one is written: EXERCISES.md; how it is judged: judging.py. An exercise's number follows from its page's place in
+the table of pages and its place in its subject's file.
 """
 
 from __future__ import annotations

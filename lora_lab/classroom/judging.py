@@ -1,31 +1,5 @@
-"""Checked exercises: how one is written, how an answer is judged, and what the learner is told.
-
-An exercise is written once, as the function that solves it, in `subjects/NAME/exercises.py`. Its place in that file is
-its number on the page. The page's cell, the solution and the judge's reference all come from this function:
-
-    @exercise(
-        title="the floor",             # as in "**Exercise 2.3, the floor.**" on the page
-        hints=("…", "…"),              # two, the second nearer to the answer
-        right="…",                     # what is said after the ✓
-        cases=[(diagonal, 1), …],      # arguments. The first is shown to who errs: a small one, in whole numbers.
-                                       # Each argument varies; one case is square (there `A @ B` has a shape), one not
-        mistakes={"the singular values are not squared.": lambda delta, r: …},  # what to say: a function that errs so
-    )
-    def best_loss(delta, r):  # the page shows this line, the comments (or docstring) below it, and `return ...`
-        return torch.linalg.svdvals(delta)[r:].square().sum() / len(delta)
-
-An answer that is a value is written as a function without arguments. The page shows `first_r = ...  # the first …`:
-
-    @exercise(title=…, hints=…, right=…, mistakes={"a rank is a whole number.": 819.2})
-    def break_even():
-        first_r = 4096 * 1024 // (4096 + 1024) + 1  # the first whole rank at which …
-        return first_r
-
-- The function's name is the exercise's lasting name: progress is kept by it.
-- The cell uses the names that its page imports (`torch`, `tasks`), and binds none that the page uses elsewhere.
-- A changed argument, None, NaN, a wrong shape, an exception: the engine speaks of these. A mistake is for a thought.
-- More than one right result, or an exercise that says *how*: `accept`, `may_change`, `trains`, `avoids` below.
-- `tests/classroom/answers_NAME.py` has right and wrong answers to each; `python tests/tools/stubs.py` writes the cells.
+"""Checked exercises: what one is, how an answer is judged, and what the learner is told. (How one is written:
+EXERCISES.md, beside this file.)
 """
 
 from __future__ import annotations
