@@ -17,9 +17,9 @@ from lora_lab import theory
 from lora_lab.classroom.judging import NotAttempted
 from lora_lab.subjects.broken import gallery, judge, panels, probes
 from lora_lab.subjects.broken.gallery import FAULTS, PROGRAMS, STEPS
-from lora_lab.subjects.broken.panels import ASK, Symptoms
-from lora_lab.subjects.broken.programs import change_line
-from lora_lab.subjects.broken.repairs import REPAIRS, as_function, replaced
+from lora_lab.subjects.broken.panels import ASK
+from lora_lab.subjects.broken.programs import replaced
+from lora_lab.subjects.broken.repairs import REPAIRS, as_function
 
 BY_CODE = {fault.code: fault for fault in FAULTS.values()}
 FLAT = {"both-zero", "optimizer-misses-adapter", "no-gradient", "factor-frozen", "hardly-moved"}
@@ -99,11 +99,10 @@ def test_the_same_every_time_and_the_caller_sees_nothing():
     assert torch.equal(first.delta, second.delta) and torch.equal(state, torch.get_rng_state())
 
 
-def test_a_line_that_is_not_there_once_is_refused():
-    with pytest.raises(ValueError, match="has 0 lines 'nothing'"):
-        change_line("a\nb", "nothing", "x")
-    with pytest.raises(ValueError, match="has 2 lines 'a'"):
-        change_line("a\na", "a", "x")
+def test_a_piece_that_is_not_there_once_is_refused():
+    for text, found in (("b", 0), ("a a", 2)):
+        with pytest.raises(ValueError, match=f"has {found} pieces 'a'"):
+            replaced(text, "a", "b")
 
 
 # ------------------------------------------------------------------------------------------------ the panel
@@ -150,12 +149,13 @@ def test_the_figure_holds_the_runs(panel):
 
 
 def test_the_menu_does_not_give_the_order_away_and_levels_are_words_that_no_rounding_changes(panel):
-    symptoms, (_, *causes) = Symptoms(), panel.positions("guess", most=99)
+    _, *causes = panel.positions("guess", most=99)
     assert sorted(causes) == sorted(FAULTS) and causes != list(FAULTS)
     for fault in FAULTS.values():  # no loss near a border between two words
+        base_loss = fault.run_correct().losses[0]
         for loss in (fault.run().losses[-1], fault.run().shipped_loss):
-            assert len({symptoms.level(loss * f) for f in (0.98, 1.0, 1.02)}) == 1, loss
-    assert symptoms.level(float("nan")) == "far above the base's"
+            assert len({panels.level(loss * f, base_loss) for f in (0.98, 1.0, 1.02)}) == 1, loss
+    assert panels.level(float("nan"), base_loss) == "far above the base's"
 
 
 # ------------------------------------------------------------------------------------------------ programs to mend
@@ -279,8 +279,6 @@ def test_coins_add_up_and_a_program_that_fails_is_a_sentence(capsys, monkeypatch
     probes.buy()
     out = capsys.readouterr().out
     assert out.count("\n") == len(probes.PROBES) and all(name in out for name in probes.PROBES)
-    with pytest.raises(ValueError, match="has 2 pieces 'a'"):
-        replaced("a a", "a", "b")
 
 
 def test_the_teachers_file_has_every_line_and_clue():

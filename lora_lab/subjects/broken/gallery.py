@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from lora_lab.diagnosis.diagnose import diagnose
 from lora_lab.subjects.linear_task import tasks
 
-from .programs import PROGRAMS, change_line
+from .programs import PROGRAMS, replaced
 
 WIDTH, ROWS, STEPS = 35, 256, 150
 
@@ -96,7 +96,7 @@ class Fault:
 
     @property
     def broken(self) -> str:
-        return change_line(self.correct, self.correct_line, self.broken_line)
+        return replaced(self.correct, self.correct_line, self.broken_line)
 
     def run(self) -> Run:
         """The broken program, run; kept, because it gives the same every time."""

@@ -101,16 +101,11 @@ shipped.load_state_dict(load_file(folder / "adapter_model.safetensors"), strict=
 '''
 
 
-def change_line(text: str, line: str, other: str) -> str:
-    """`text` with its one line `line` (found without its indent) replaced. Raises ValueError if there is not one."""
-    lines = text.split("\n")
-    where = [i for i, found in enumerate(lines) if found.strip() == line]
-    if len(where) != 1:
-        raise ValueError(f"the program has {len(where)} lines {line!r}; a fault replaces exactly one.")
-    (i,) = where
-    indent = len(lines[i]) - len(lines[i].lstrip())
-    lines[i] = " " * indent + other
-    return "\n".join(lines)
+def replaced(text: str, piece: str, other: str) -> str:
+    """`text` with its one `piece` replaced. Raises ValueError if there is not exactly one."""
+    if text.count(piece) != 1:
+        raise ValueError(f"the program has {text.count(piece)} pieces {piece!r}; exactly one is to be replaced.")
+    return text.replace(piece, other)
 
 
 UPDATE = "return self.base(x) + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)"
@@ -121,8 +116,8 @@ base = new_base(tied=True)
 base.blocks[1].fc.weight = nn.Parameter(base.blocks[1].fc.weight.clone())"""
 PROGRAMS = {
     "shipped": LAYER + TRAIN + SHIP,  # trained, the adapter alone saved, loaded into the base, merged
-    "dropout": change_line(LAYER, UPDATE, WITH_DROPOUT) + TRAIN + SERVE,  # served unmerged
+    "dropout": replaced(LAYER, UPDATE, WITH_DROPOUT) + TRAIN + SERVE,  # served unmerged
     "checkpoint": LAYER + TRAIN + CHECKPOINT,  # the whole state is saved
-    "rslora": LAYER + change_line(TRAIN, INJECT, INJECT.replace("base))", "base), rslora=True)")) + FOLDER,
-    "tied": LAYER + change_line(TRAIN, "base = new_base()", TIED) + SHIP,
+    "rslora": LAYER + replaced(TRAIN, INJECT, INJECT.replace("base))", "base), rslora=True)")) + FOLDER,
+    "tied": LAYER + replaced(TRAIN, "base = new_base()", TIED) + SHIP,
 }

@@ -23,6 +23,7 @@ from lora_lab.classroom.comparing import has_dots, shown
 from lora_lab.classroom.judging import Exercise, NotAttempted
 
 from . import judge
+from .programs import replaced
 
 ACQUITTED = "nothing is wrong"
 NOTHING_MENDED = ("what it ships is right, and what the given one ships, too: which symptom is gone? If you find no "
@@ -50,13 +51,6 @@ def as_function(text: str, name: str) -> Callable:
     names = {"torch": torch, "nn": nn, "F": F, "copy": copy, "fit": fit, "__name__": __name__}
     exec(compile(text, f"<{name}>", "exec"), names)
     return names[name]
-
-
-def replaced(text: str, piece: str, other: str) -> str:
-    """`text` with its one `piece` replaced. Raises ValueError if there is not exactly one."""
-    if text.count(piece) != 1:
-        raise ValueError(f"the program has {text.count(piece)} pieces {piece!r}; exactly one is to be replaced.")
-    return text.replace(piece, other)
 
 
 @dataclass(frozen=True)

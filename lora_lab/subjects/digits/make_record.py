@@ -16,13 +16,13 @@ from .record import Variant
 SEEDS = [0, 1, 2, 3, 4]
 REPLAY = (0.1, 0.25, 0.5, 0.75, 0.9)
 LAMS = [i / 20 for i in range(1, 21)]
-CONSTANTS = [i / 2 for i in range(61)]  # what a handicap or a bonus may be
+CONSTANTS = [i / 2 for i in range(61)]  # what a bonus may be
 S3, FULL, SLOW = Variant(), Variant("full"), Variant("full", lr=1e-4)
 
 
 def variants() -> list[Variant]:
     found = [Variant("base"), S3, FULL, SLOW, SLOW._replace(replay=0.75, kept=1)]
-    found += [Variant(method) for method in ("gate", "handicap", "bonus", "oracle", "from scratch")]
+    found += [Variant(method) for method in ("bonus", "oracle", "from scratch")]
     found += [S3._replace(steps=steps) for steps in (5, 10, 20, 50)]
     found += [FULL._replace(steps=steps) for steps in (1, 2, 5, 10, 20, 50)]
     found += [S3._replace(alpha=alpha) for alpha in (0.05, 0.1, 0.25, 0.5, 2.0, 4.0)]
@@ -58,26 +58,22 @@ def trained(v: Variant, seed: int) -> repair.Update:
 def judged(v: Variant, seed: int) -> tuple[torch.Tensor, float | None]:
     """(test scores (n, 10), the λ or constant that was chosen on the training half, or None)."""
     digits, base = digits_and_base(seed)
-    before, update = repair.logits(base, digits.test_X), None
+    before = repair.logits(base, digits.test_X)
     if v.method == "base":
         return before, None
+    if v.method == "bonus":
+        known = repair.logits(base, digits.X)
+        by = repair.fewest_errors(lambda by: repair.raised(known, by), CONSTANTS, digits.y)
+        return repair.raised(before, by), by
     if v.method == "from scratch":
         model = repair.mlp(seed)
         repair.fit(model, digits.X, digits.y, steps=repair.PRETRAIN_STEPS + repair.STEPS, lr=v.lr, seed=seed)
         return repair.logits(model, digits.test_X), None
-    if v.method != "bonus":
-        update = trained(v._replace(lam=1.0, method="full" if v.method == "full" else "LoRA"), seed)
+    update = trained(v._replace(lam=1.0, method="full" if v.method == "full" else "LoRA"), seed)
     if v.lam == "chosen":
         lam = repair.fewest_errors(lambda lam: repair.logits(base, digits.X, update, lam), LAMS, digits.y)
         return repair.logits(base, digits.test_X, update, lam), lam
     after = repair.logits(base, digits.test_X, update, v.lam)
-    if v.method in ("handicap", "bonus"):
-        known, sign = repair.logits(base, digits.X, update), {"handicap": 1, "bonus": -1}[v.method]
-        constants = [sign * c for c in CONSTANTS]
-        by = repair.fewest_errors(lambda by: repair.handicapped(known, by), constants, digits.y)
-        return repair.handicapped(after, by), by
-    if v.method == "gate":
-        return repair.gated(before, after), None
     if v.method == "oracle":
         return torch.where((digits.test_y == repair.WEAK)[:, None], after, before), None
     return after, None

@@ -13,9 +13,8 @@ class Variant(NamedTuple):
     """One way of repairing the weak digit; the defaults are S3's protocol.
 
     method: "base" (no repair), "LoRA", "full" (all parameters), "from scratch" (370 batches of everything), "bonus"
-    (the base, its nine's logit raised by a constant chosen on the training half), and three that use the S3 adapter:
-    "gate" (only where the base has nine among its first two guesses), "handicap" (its nine's logit lowered by a
-    constant chosen on the training half), "oracle" (only on images that are nines).
+    (the base, its nine's logit raised by a constant chosen on the training half), "oracle" (the S3 adapter, only on
+    images that are nines).
     """
 
     method: str = "LoRA"
@@ -101,9 +100,7 @@ def ranking() -> dict[str, Result]:
         "LoRA, 25 % replay, λ chosen": find(replay=0.25, lam="chosen"),
         "LoRA, 75 % replay, 1 kept of each": find(replay=0.75, kept=1),
         "LoRA, nines only, λ chosen": find(lam="chosen"),
-        "LoRA, nines only, handicap": find("handicap"),
         "base, nine's logit raised": find("bonus"),
-        "LoRA, nines only, gate": find("gate"),
         "LoRA, nines only (S3)": find("LoRA"),
         "full, nines only": find("full"),
         "base, no repair": find("base"),

@@ -161,15 +161,9 @@ def errors(scores: Tensor, y: Tensor) -> list[int]:
     return torch.bincount(y[scores.argmax(1) != y], minlength=10).tolist()
 
 
-def gated(scores: Tensor, adapted: Tensor) -> Tensor:
-    """The adapter's answer only where the base has nine among its first two guesses. Both (n, 10)."""
-    ask = (scores.topk(2).indices == WEAK).any(1)
-    return torch.where(ask[:, None], adapted, scores)
-
-
-def handicapped(scores: Tensor, by: float) -> Tensor:
-    """The same scores with `by` taken off nine's. (n, 10) -> (n, 10)."""
-    return scores - by * F.one_hot(torch.tensor(WEAK), 10)
+def raised(scores: Tensor, by: float) -> Tensor:
+    """The same scores with `by` added to nine's. (n, 10) -> (n, 10)."""
+    return scores + by * F.one_hot(torch.tensor(WEAK), 10)
 
 
 def fewest_errors(scores_at: Callable[[float], Tensor], values: Sequence[float], y: Tensor) -> float:
