@@ -20,7 +20,6 @@ def test_the_record_of_s1_is_whole():
             assert off / 2 < run.measured[epoch] < off, "on the examples that it was trained on it loses less"
 
 
-
 def test_an_exact_base_knows_its_task_and_is_frozen():
     task = linear_task(normal(5, 7, seed=0), n=20)
     state = torch.get_rng_state()
