@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from lora_lab.figures.style import COLOURS, FILLS, SHARES, array, axes_of, log_axis
+from lora_lab.figures.style import COLOURS, DASHES, FILLS, SHARES, array, axes_of, log_axis
 from lora_lab.published import Accuracy, Amplification
 from lora_lab.subjects.tables import Table
 
@@ -191,3 +191,47 @@ def by_chance(
     ax.set(title=title, xlabel=xlabel, xlim=(low, high), yticks=[])
     ax.legend(loc="center right", bbox_to_anchor=(0.98, 0.35))
     return ax
+
+
+def _of_way(run) -> dict[str, object]:
+    """How a way is drawn where ranks are told apart, by dashes."""
+    colour, marker = look_of(run)
+    return {"color": colour, "marker": marker, "ls": {1: ":", 8: "-."}.get(run.rank, "-"), "label": run.way}
+
+
+def over(runs: Table, column: str, y: str, ax: Axes) -> None:
+    """The mean of y over a column, a line for each way and a dot for each seed."""
+    for mine in runs.by("way").values():
+        style = _of_way(mine[0])
+        means = {x: mine.where(**{column: x}).mean(y) for x in sorted(mine.kinds(column))}
+        ax.plot(list(means), list(means.values()), ms=7, **style)
+        ax.plot(mine.column(column), mine.column(y), style["marker"], ms=5, alpha=0.5, color=style["color"])
+    log_axis(ax.xaxis, sorted(runs.kinds(column)))
+
+
+def regret(data: Table, batch: Table, *, title: str = "") -> list[Axes]:
+    """Loss above the floor over the amount of data (left) and over the batch (right), a line for each way."""
+    fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True)
+    for ax, runs, column in zip(axes, (data, batch), ("lines", "batch")):
+        over(runs, column, "loss", ax)
+        log_axis(ax.yaxis, LOSS_TICKS)
+    axes[0].set(title=title, xlabel="lines to learn from", ylabel="nats above the floor")
+    axes[1].set(xlabel="lines in a step, 19,200 seen in all")
+    axes[0].legend()
+    fig.tight_layout()
+    return list(axes)
+
+
+def rewards(runs: Table, *, title: str = "") -> list[Axes]:
+    """Mean reward over how many sentences were drawn, a panel for each way and a line for each seed."""
+    ways = runs.by("way")
+    fig, axes = plt.subplots(1, len(ways), figsize=(10.5, 3.2), sharey=True)
+    for ax, (way, mine) in zip(axes, ways.items()):
+        for run in mine:
+            drawn = [640 * (i + 0.5) for i in range(len(run.curve))]
+            ax.plot(drawn, run.curve, color=look_of(run)[0], ls=DASHES[run.seed])
+        ax.set(title=way, xlabel="sentences", ylim=(0, 1), xticks=(0, 6400, 12_800))
+    axes[0].set_ylabel("mean reward")
+    fig.suptitle(title, x=0.01, ha="left")
+    fig.tight_layout()
+    return list(axes)

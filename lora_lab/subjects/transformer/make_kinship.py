@@ -25,15 +25,12 @@ from .record import tuned
 TASK, WAY, SEEDS = "swap 8", "q,v r=8", (0, 1, 2)
 
 
-def pretrained(seed: int, stop: int | None = None) -> GPT:
-    """As `make_base` trains it, from another start; or its state after `stop` steps."""
+def pretrained(seed: int, steps: int = RECIPE["steps"]) -> GPT:
+    """As `make_base` trains it, from another start; or its state after so many of the steps."""
     model = new_gpt(seed)
     X, y = language.tensors(language.corpus(LINES, seed=SEED))
-    if stop is None:
-        train(model, X, y, loss=text_loss, seed=SEED, progress=None, **RECIPE)
-        return model
-    history = train(model, X, y, loss=text_loss, seed=SEED, progress=None, snapshot_every=stop, **RECIPE)
-    model.load_state_dict(history.snapshots[stop])
+    history = train(model, X, y, loss=text_loss, seed=SEED, progress=None, snapshot_every=steps, **RECIPE)
+    model.load_state_dict(history.snapshots[steps])
     return model
 
 
@@ -55,7 +52,7 @@ def main() -> None:
             rate = rates["bard", "full"]
             relatives[f"fine-tuned on {task}"] = fine_tune(task, "full", rate, STEPS, 0)
         relatives["fine-tuned on bard, rate × 8"] = fine_tune("bard", "full", 8 * rates["bard", "full"], STEPS, 0)
-        relatives["half-way to the base"] = pretrained(SEED, stop=RECIPE["steps"] // 2)
+        relatives["half-way to the base"] = pretrained(SEED, RECIPE["steps"] // 2)
         relatives["a stranger"] = pretrained(SEED + 1)
     rows = []
     for name, model in relatives.items():

@@ -58,9 +58,9 @@ SHIPPED = {  # name: (task, way, seed)
 }
 
 
-def prepare(way: str, seed: int = 0) -> GPT:
-    """A copy of the base in which only what `way` trains is trainable: "full", "head", ..., "q,v r=8"."""
-    model = load_base()
+def prepare(way: str, seed: int = 0, model: GPT | None = None) -> GPT:
+    """The base, or another model, in which only what `way` trains is trainable: "full", "head", ..., "q,v r=8"."""
+    model = model or load_base()
     where, rank = place(way)
     if rank:
         targets = LINEARS if where == "all linears" else [f"{m}_proj" for m in where.split(",")]
@@ -81,8 +81,11 @@ def prepare(way: str, seed: int = 0) -> GPT:
     return model
 
 
-def fine_tune(task: str, way: str, lr: float, steps: int, seed: int, lines: int = LINES, **how: int) -> GPT:
-    model = prepare(way, seed)
+def fine_tune(
+    task: str, way: str, lr: float, steps: int, seed: int, *, lines: int = LINES, model: GPT | None = None, **how: int
+) -> GPT:
+    """Train the base, or another model, which then changes in place."""
+    model = prepare(way, seed, model)
     X, y = language.tensors(language.dialect(task, lines, seed=10 + seed))
     train(model, X, y, loss=text_loss, lr=lr, seed=seed, steps=steps, progress=None, **HOW | how)
     return model

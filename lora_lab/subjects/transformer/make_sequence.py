@@ -9,6 +9,8 @@ About five CPU minutes. First bard, then swap 8, three seeds, every training as 
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from lora_lab import adapter_state, add_lora, remove_lora
@@ -16,25 +18,12 @@ from lora_lab.adapter_set import combine
 from lora_lab.adapters import load_adapter_state
 from lora_lab.subjects.mini_language import language
 from lora_lab.subjects.records import write_record
-from lora_lab.training import train
 
-from .gpt import GPT, above_floor, load_base, text_loss
-from .make_record import ALPHA, HOW, LINES, STEPS, TEST_ON, fine_tune
+from .gpt import GPT, above_floor, load_base
+from .make_record import ALPHA, STEPS, TEST_ON, fine_tune
 from .record import tuned
 
 FIRST, SECOND, WAY, SEEDS = "bard", "swap 8", "q,v r=8", (0, 1, 2)
-
-
-def go_on(model: GPT, way: str, lr: float, seed: int) -> GPT:
-    """Train an already trained model on the second task."""
-    model.requires_grad_(True)
-    if way != "full":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            add_lora(model, 8, ALPHA, target_modules=["q_proj", "v_proj"])
-    X, y = language.tensors(language.dialect(SECOND, LINES, seed=10 + seed))
-    train(model, X, y, loss=text_loss, lr=lr, seed=seed, steps=STEPS, progress=None, **HOW)
-    return model
 
 
 def ways(seed: int, rates: dict[tuple[str, str], float]) -> dict[str, GPT]:
@@ -44,19 +33,16 @@ def ways(seed: int, rates: dict[tuple[str, str], float]) -> dict[str, GPT]:
     add_lora(beside, 16, 2 * ALPHA, target_modules=["q_proj", "v_proj"])
     load_adapter_state(beside, combine([adapter_state(first), adapter_state(second)]))
     remove_lora(first, keep_delta=True)
-    found = {
-        "full, then full": go_on(load_like(full), "full", rates[SECOND, "full"], seed),
-        "LoRA merged, then LoRA": go_on(first, WAY, rates[SECOND, WAY], seed),
+
+    def then(way: str, model: GPT) -> GPT:
+        return fine_tune(SECOND, way, rates[SECOND, way], STEPS, seed, model=model)
+
+    return {
+        "full, then full": then("full", copy.deepcopy(full)),
+        "LoRA merged, then LoRA": then(WAY, first),
         "LoRA beside LoRA": beside,
-        "full, then LoRA": go_on(full, WAY, rates[SECOND, WAY], seed),
+        "full, then LoRA": then(WAY, full),
     }
-    return found
-
-
-def load_like(model: GPT) -> GPT:
-    copy = load_base()
-    copy.load_state_dict(model.state_dict())
-    return copy
 
 
 def main() -> None:

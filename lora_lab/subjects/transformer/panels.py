@@ -54,6 +54,30 @@ def ways_panel(runs: Table) -> LiveFigure:
     return LiveFigure(draw, controls, name="ways to fine-tune", figsize=(10.5, 4.2), keep=True)
 
 
+def regret_panel(runs: Table) -> LiveFigure:
+    """How much data and which rank: loss above the floor on new lines (left), and on the lines it learned from."""
+    columns = {"loss": "new lines", "seen": "the lines it learned from"}
+
+    def draw(fig: Figure, lines: int, way: str) -> str:
+        now = runs.where(lines=lines, way=way)
+        if not fig.axes:
+            for ax, (column, title) in zip(fig.subplots(1, 2), columns.items()):
+                drawings.over(runs, "lines", column, ax)
+                ax.axhline(0, ls="--", lw=1, color=figures.COLOURS["floor"])
+                ax.set(title=title, xlabel="lines to learn from")
+                figures.ring(ax, 15)
+            fig.axes[0].set_ylabel("nats above the floor")
+            fig.axes[0].legend()
+            fig.subplots_adjust(left=0.08, right=0.98, bottom=0.16, top=0.9)
+        for ax, column in zip(fig.axes, columns):
+            ax.lines[-1].set_data([lines], [now.mean(column)])
+        seen = f", on its own {now.mean('seen'):.3f}" if now.mean("seen") == now.mean("seen") else ""
+        return f"{way}, {now[0].trained:,} numbers, {lines:,} lines: {now.mean('loss'):.3f} on new ones{seen}"
+
+    controls = {"lines": choice("lines", sorted(runs.kinds("lines"))), "way": menu("way", runs.kinds("way"))}
+    return LiveFigure(draw, controls, name="data and rank", figsize=(10.5, 3.8), keep=True)
+
+
 # ------------------------------------------------------------------------------------------- subspaces
 
 

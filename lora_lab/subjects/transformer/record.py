@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
+from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,3 +131,65 @@ class Second(NamedTuple):
 def sequence() -> Table:
     rows = read_record("transformer", "sequence")["rows"]
     return Table(Second(row["way"], row["seed"], *row["losses"].values()) for row in rows)
+
+
+class Rewarded(NamedTuple):
+    """Trained on a reward alone. before, after: mean reward of 400 drawn sentences; curve: of every 640 on the way.
+
+    text: three of the drawn sentences before, then three after, of the same records.
+    """
+
+    way: str
+    lr: float
+    seed: int
+    before: float
+    after: float
+    curve: list[float]
+    text: list[str]
+    seconds: float
+    where: str | None
+    rank: int | None
+
+
+def rewarded() -> Table:
+    """Every run on a reward, also those that chose the learning rates."""
+    return Table(Rewarded(*row.values(), *place(row["way"])) for row in read_lines(REWARDS))
+
+
+class Slice(NamedTuple):
+    """Trained on bard from so many lines, so many in a step. Nats above the floor: tuned_on, on the lines that chose
+    the rate; loss, on others; seen, on the training lines themselves: below 0, their choices are learned by heart.
+    """
+
+    way: str
+    lines: int
+    batch: int
+    lr: float
+    seed: int
+    trained: int
+    tuned_on: float
+    loss: float
+    seen: float
+    seconds: float
+    where: str | None
+    rank: int | None
+
+
+def slices() -> Table:
+    """Every run over data and batch; and those of `tuned` that go on with them, on 4000 lines in steps of 32."""
+    found = Table(Slice(*row.values(), *place(row["way"])) for row in read_lines(REGRET))
+    for run in tuned().where(task="bard"):
+        if run.way in found.kinds("way") and run.seed < 3:
+            kept = (run.trained, run.tuned_on, run.loss, nan, run.seconds, run.where, run.rank)
+            found.append(Slice(run.way, 4000, 32, run.lr, run.seed, *kept))
+    return found
+
+
+def at_best_rate(rows: Table) -> Table:
+    """The rows at the learning rates that were chosen: those with three seeds."""
+
+    def cell(row: NamedTuple) -> tuple:
+        return row[: row._fields.index("seed")]
+
+    seeds = Counter(map(cell, rows))
+    return Table(row for row in rows if seeds[cell(row)] == 3)

@@ -33,8 +33,8 @@ def log_p(model: GPT, records: Records, texts: Texts) -> Tensor:
     return -F.cross_entropy(model(X).transpose(1, 2), y, ignore_index=-100, reduction="none").sum(1)
 
 
-def reinforce(model: GPT, task: str, *, steps: int, lr: float, seed: int) -> list[float]:
-    """Train whatever is trainable in `model` on the reward alone; the mean reward of each step's sentences.
+def reinforce(model: GPT, task: str, *, steps: int, lr: float, seed: int, stop: int | None = None) -> list[float]:
+    """Train whatever is trainable in `model` on the reward alone, `stop` of the steps; each step's mean reward.
 
     A step draws, judges, and goes along (R - mean R) · grad log p, with Adam and a rate that falls to zero (cosine).
     """
@@ -43,7 +43,7 @@ def reinforce(model: GPT, task: str, *, steps: int, lr: float, seed: int) -> lis
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     records = [line.record for line in language.dialect(task, SAMPLES * steps, seed=100 + seed)]
     means = []
-    for step in range(steps):
+    for step in range(stop or steps):
         asked = records[step * SAMPLES : (step + 1) * SAMPLES]
         texts = generate(model, asked, draws)
         reward = rewards(asked, texts, task)
