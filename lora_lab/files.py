@@ -8,7 +8,7 @@ What PEFT 0.21 calls a weight, and what is written here:
     Conv1d/2d/3d     <path>.lora_A.weight (r, in, *kernel) <path>.lora_B.weight (out, r, 1, ...)
     RNN, LSTM, GRU   target_parameters: <path>[.base_layer]*.lora_A.weight, one `base_layer` for each later weight
     attention        <path>.lora_A.weight for in_proj_weight, <path>.base_layer.out_proj.lora_A.weight for out_proj;
-                     PEFT adapts both or none, so a weight without an adapter is written as two factors of zeros
+                     PEFT adapts both or none, so one alone is refused
 
 each with "base_model.model." in front. PEFT has no counterpart, and refuses the folder, for a grouped convolution (its
 factors are of another shape), attention with kdim or vdim, and a model that is one bare layer: those are our own.
@@ -25,7 +25,7 @@ import re
 import secrets
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,9 +127,8 @@ def _slots(model: nn.Module) -> list[_Slot]:
     return slots
 
 
-def _stems(chosen: Iterable[_Slot]) -> dict[str, str]:
+def _stems(chosen: Sequence[_Slot]) -> dict[str, str]:
     """{name: where its two tensors hang}. PEFT wraps a recurrent layer once for each of its adapted weights."""
-    chosen = list(chosen)
     stems = {}
     for slot in chosen:
         stem = slot.stem
@@ -247,21 +246,19 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
     if len({a.rslora for a in sites.values()}) > 1:
         raise ValueError("some adapters scale by alpha/r, some by alpha/sqrt(r); PEFT's config has one rule for all.")
     slots = _slots(model)
-    groups = {s.group for s in slots if s.name in sites and s.kind == "attention"}
-    chosen = [s for s in slots if s.name in sites or s.kind == "attention" and s.group in groups]
+    chosen = [s for s in slots if s.name in sites]
+    attentions = {s.group for s in chosen if s.kind == "attention"}
+    alone = [s.name for s in slots if s.kind == "attention" and s.group in attentions and s.name not in sites]
+    if alone:
+        raise ValueError(f"PEFT's format holds all weights of an attention or none: adapt {alone[0]}, too.")
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
-    for s in chosen:
-        a = sites.get(s.name)
-        if a and (ranks.setdefault(s.group, a.r), alphas.setdefault(s.group, a.alpha)) != (a.r, a.alpha):
-            raise ValueError(f"PEFT's format has one r and one alpha for all weights of {s.group}; here they differ.")
-
     stems, tensors = _stems(chosen), {}
     for s in chosen:
-        a, r = sites.get(s.name), ranks[s.group]
-        zeros = torch.zeros(r, s.shape[1:].numel(), device="cpu"), torch.zeros(s.shape[0], r, device="cpu")
-        A, B = (a.lora_A, a.lora_B) if a else zeros
-        tensors |= zip(_keys(s, stems[s.name]), _to_peft(s, A, B))
+        a = sites[s.name]
+        if (ranks.setdefault(s.group, a.r), alphas.setdefault(s.group, a.alpha)) != (a.r, a.alpha):
+            raise ValueError(f"PEFT's format has one r and one alpha for all weights of {s.group}; here they differ.")
+        tensors |= zip(_keys(s, stems[s.name]), _to_peft(s, a.lora_A, a.lora_B))
 
     modules = sorted({s.group for s in chosen if s.kind != "parameter"})
     parameters = sorted({s.group for s in chosen if s.kind == "parameter"})
@@ -430,24 +427,14 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
         )
     tensors = _without_base(model, tensors, check_base)
 
-    carried = {s.name for s in adapted(model)}
     stems, wanted, ranks, alphas = _stems(chosen), {}, {}, {}
     keys = {s.name: _keys(s, stems[s.name]) for s in chosen}
     for s in chosen:
         r = ranks[s.name] = _by_pattern(config, "rank_pattern", s.group, config.get("r", 8))
         alphas[s.name] = _by_pattern(config, "alpha_pattern", s.group, config.get("lora_alpha", 8))
         check_hyperparameters(r, alphas[s.name], 0.0, None, f"{s.name} (from {CONFIG})")
-        given = tensors.get(keys[s.name][0])
-        if given is not None and given.ndim and given.shape[0] != r and given.shape[1:] == _peft_shapes(s, r)[0][1:]:
-            raise ValueError(f"{CONFIG} says r = {r} for {s.name}, but its tensors have rank {given.shape[0]}.")
         wanted |= {key: (shape, factor_dtype(s.weight)) for key, shape in zip(keys[s.name], _peft_shapes(s, r))}
     tensors = check_state(tensors, wanted)
-
-    def is_filler(s: _Slot) -> bool:
-        return s.kind == "attention" and s.name not in carried and not any(tensors[k].any() for k in keys[s.name])
-
-    if not all(is_filler(s) for s in chosen):
-        chosen = [s for s in chosen if not is_filler(s)]
     state = {}
     for s in chosen:
         A, B = _from_peft(s, *(tensors[k] for k in keys[s.name]))
