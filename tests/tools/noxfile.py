@@ -5,8 +5,6 @@ from (pip install nox), with requirements.txt installed. `python` and `versions`
 then needs an index; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves the CUDA libraries.
 """
 
-import os
-import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -20,19 +18,11 @@ NUMBERS = ("tests/core", "tests/subjects", "notebooks")  # what computes
 SURROUNDINGS = ("tests/core", "tests/classroom", "tests/test_project.py", "notebooks/00_start_here.ipynb")
 
 
-def run_tests(session: nox.Session, *what: str, env: dict[str, str] | None = None, folder: Path = ROOT) -> None:
-    session.chdir(folder)
+def run_tests(session: nox.Session, *what: str, env: dict[str, str] | None = None) -> None:
+    session.chdir(ROOT)
     ignored = ["--ignore=tests/browser"]
     session.run(sys.executable if not session.virtualenv.is_sandboxed else "python", "-m", "pytest", "-q", *ignored,
                 *what, env=env, external=True)  # fmt: skip
-
-
-def clone(session: nox.Session, name: str) -> Path:
-    """The last commit, in a new folder of that name."""
-    folder = Path(session.create_tmp()) / name
-    shutil.rmtree(folder, ignore_errors=True)
-    session.run("git", "clone", "--quiet", str(ROOT), str(folder), external=True)
-    return folder
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
@@ -79,18 +69,3 @@ CIRCUMSTANCES = {
 def circumstances(session: nox.Session, circumstance: str) -> None:
     """What a machine may have set or lack."""
     run_tests(session, *SURROUNDINGS, env=CIRCUMSTANCES[circumstance])
-
-
-@nox.session(python=False)
-def odd_path(session: nox.Session) -> None:
-    """Spaces, an apostrophe and a letter beyond ASCII in the path."""
-    folder = clone(session, "Jörg's LoRA lab")
-    run_tests(session, *SURROUNDINGS, env={"PYTHONPATH": str(folder)}, folder=folder)
-
-
-@nox.session(python=False)
-def no_network(session: nox.Session) -> None:
-    """No network interface but loopback. Linux."""
-    session.chdir(ROOT)
-    command = f"ip link set lo up && exec '{sys.executable}' -m pytest -q {' '.join(SURROUNDINGS)}"
-    session.run("unshare", "-rn", "sh", "-c", command, env=dict(os.environ), external=True)

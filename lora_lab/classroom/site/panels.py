@@ -17,7 +17,6 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import ipywidgets as w
 import matplotlib
 from PIL import Image
 from tqdm import tqdm
@@ -103,7 +102,7 @@ def draw(panel: LiveFigure, folder: Path, most: int, bar: tqdm) -> dict:
         "states": states,
         "size": [round(100 * inches) for inches in panel._figure.get_size_inches()],
         "lines": panel._lines,
-        "more": sorted({button.description for button in buttons_of(panel)}),
+        "more": panel.children[-1] is not panel._picture,  # a field of buttons beside it, which needs a kernel
     }
 
 
@@ -169,10 +168,3 @@ def put_back_by(panel: LiveFigure, moved: str) -> list[int]:
     back = [i for i, (name, value) in enumerate(panel.values.items()) if value == before[name]]
     panel.set(**before)
     return back
-
-
-def buttons_of(widget: w.Widget) -> list[w.Button]:
-    """The buttons that a panel has beside its controls: they need a kernel."""
-    if isinstance(widget, w.Button):
-        return [widget]
-    return [button for child in getattr(widget, "children", ()) for button in buttons_of(child)]
