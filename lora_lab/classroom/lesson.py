@@ -1,7 +1,7 @@
 """`python -m lora_lab lesson [PAGE ...] --to FOLDER`: copies of pages to teach from.
 
-Below each *Predict* nothing is stored that would answer it, up to the next section; cells that only draw are folded, so
-that the figure is seen and not its code. What a folder has already is never touched.
+Below each *Predict*, up to the next section, nothing is stored that would answer it, and the text waits behind a click;
+cells that only draw are folded, so that the figure is seen and not its code. What a folder has already is left alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ SHOWN = re.compile(  # in code that is to be seen though its cell draws
     r"^ *(def |class |import |from )|\b(claim|check|train|sweep|evaluate|add_lora|measure|backward|step)\(", re.M
 )
 HEADING, QUESTION = "## ", "**Predict "
+LATER = "<details><summary>After the vote</summary>\n\n{}\n\n</details>"
 
 
 def only_draws(cell: dict) -> bool:
@@ -27,17 +28,31 @@ def only_draws(cell: dict) -> bool:
     return pictures and not SHOWN.search("".join(cell["source"]))
 
 
+def folded(source: str, asked: bool) -> tuple[str, bool]:
+    """A text whose paragraphs below a prediction wait behind a click, and whether one is open at its end.
+
+    asked: whether one is open at its beginning. The predictions themselves stay in sight.
+    """
+    blocks = []  # [whether it waits, its text]
+    for paragraph in source.split("\n\n"):
+        asked = (asked and not paragraph.startswith(HEADING)) or QUESTION in paragraph
+        waits = asked and QUESTION not in paragraph
+        if blocks and blocks[-1][0] == waits:
+            blocks[-1][1] += f"\n\n{paragraph}"
+        else:
+            blocks.append([waits, paragraph])
+    return "\n\n".join(LATER.format(text) if waits else text for waits, text in blocks), asked
+
+
 def lesson_copy(notebook: dict) -> dict:
-    """The notebook (as JSON) without what was stored below each prediction, and with its drawing cells folded."""
+    """The notebook (as JSON) without what answers a prediction below it, and with its drawing cells folded."""
     copy = json.loads(json.dumps(notebook))
     asked = False
     for cell in copy["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            for line in source.splitlines():
-                if line.startswith(HEADING):
-                    asked = False
-                asked = asked or QUESTION in line
+            text, asked = folded(source, asked)
+            cell["source"] = text.splitlines(keepends=True)
         elif cell["cell_type"] == "code":
             if only_draws(cell):
                 cell["metadata"] = cell.get("metadata", {}) | {"jupyter": {"source_hidden": True}}

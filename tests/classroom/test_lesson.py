@@ -38,6 +38,15 @@ def test_what_was_stored_below_a_prediction_goes_up_to_the_next_section():
     assert stored(given) == [True] * 8, "the page itself is not touched"
 
 
+def test_the_text_below_a_prediction_waits_up_to_the_next_section():
+    middle = "It is B.\n\n$$x$$\n\n**Predict 4.2:** and now?\n\nC."
+    given = cells("**Predict 4.1:** which?", middle, "## 4.2 Two\n\nText.")
+    question, answer, heading = ("".join(cell["source"]) for cell in lesson.lesson_copy(given)["cells"])
+    assert (question, heading) == ("**Predict 4.1:** which?", "## 4.2 Two\n\nText.")
+    waiting = [lesson.LATER.format(text) for text in ("It is B.\n\n$$x$$", "C.")]
+    assert answer == f"{waiting[0]}\n\n**Predict 4.2:** and now?\n\n{waiting[1]}"
+
+
 @pytest.mark.parametrize(
     "source, folded",
     [
@@ -63,7 +72,9 @@ def test_each_page_makes_a_lesson(page):
     given = json.loads(page.file.read_text(encoding="utf-8"))
     copy = lesson.lesson_copy(given)
     nbformat.validate(copy)
-    assert [cell["source"] for cell in copy["cells"]] == [cell["source"] for cell in given["cells"]]
+    opening, closing = lesson.LATER.split("{}")
+    there = ["".join(cell["source"]).replace(opening, "").replace(closing, "") for cell in copy["cells"]]
+    assert there == ["".join(cell["source"]).replace(closing, "") for cell in given["cells"]]
     asked = any("**Predict" in "".join(cell["source"]) for cell in given["cells"])
     assert 0 < sum(stored(copy)) and asked <= (sum(stored(copy)) < sum(stored(given)))
 
