@@ -328,14 +328,13 @@ def add_lora(
             f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}); a second set would stack on "
             "them. Call remove_lora(model) first, with keep_delta=True if their update is to stay."
         )
-    plans = [(c, r, alpha, dropout) for c in _choose(model, target_modules)]
-    attach(model, plans, rslora)
+    attach(model, _choose(model, target_modules), r, alpha, dropout, rslora)
     return [site.name for site in adapted(model)]
 
 
-def attach(model: nn.Module, plans: Sequence[tuple[Candidate, int, float, float]], rslora: bool) -> None:
-    """The work of add_lora, for weights that are chosen already, each with its r, alpha and dropout (files.py)."""
-    for c, r, alpha, dropout in plans:
+def attach(model: nn.Module, chosen: list[Candidate], r: int, alpha: float, dropout: float, rslora: bool) -> None:
+    """The work of add_lora, for weights that are chosen already."""
+    for c in chosen:
         reason = why_not(c.module, c.tensor)
         if reason:
             raise ValueError(f"{c.name} cannot be adapted: {reason}.")
@@ -348,15 +347,15 @@ def attach(model: nn.Module, plans: Sequence[tuple[Candidate, int, float, float]
                 f"dropout={dropout} cannot act on {c.name}: LoRA's dropout is on a layer's input, and the update of "
                 f"this {type(c.module).__name__} is added to its weight. Use dropout=0.0, or {cure}."
             )
-    _refuse_tied(model, [c for c, *_ in plans])
+    _refuse_tied(model, chosen)
 
     # Kept for remove_lora: what was trainable; for save_adapter: what the base was.
     trainable = [n for n, p in base_parameters(model).items() if p.requires_grad]
     try:
         _roots(model)[-1]._lora_before = trainable, _digests(model)
         model.requires_grad_(False)
-        orders = {id(c.module): list(c.module._parameters) for c, *_ in plans}
-        for c, r, alpha, dropout in plans:
+        orders = {id(c.module): list(c.module._parameters) for c in chosen}
+        for c in chosen:
             if c.wrap:
                 layer = LoRALinear(c.module, r, alpha, dropout=dropout, rslora=rslora)
                 _replace(model, c.module, layer.train(c.module.training))

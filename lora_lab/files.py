@@ -44,7 +44,6 @@ from .adapters import (
     check_state,
     digest,
     join,
-    load_adapter_state,
     named_layers,
     sites_of,
 )
@@ -499,30 +498,24 @@ def _without_base(model: nn.Module, tensors: Mapping[str, Tensor], check_base: b
 def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: bool = True) -> list[str]:
     """Attach the adapters of a folder written by save_adapter or by PEFT; return the adapted names.
 
-    A model without adapters gets them, each with its own r and alpha, and its base frozen; on one that has adapters
-    they are filled, if names, r, alpha and scaling rule agree. LoRA's dropout reaches Linear layers only.
+    Each layer gets its own r and alpha, the base is frozen. LoRA's dropout reaches Linear layers only.
 
     Raises ValueError in a sentence, with the model unchanged: no folder, no config, a pickle, a file cut off; a tensor
     missing, too many, of another shape or not finite; config and tensors that disagree; another base (check_base=False
-    allows it); another r, alpha or scaling rule than the model's adapters; what plain LoRA is not (DoRA, trained
-    biases, whole layers, ...), by name; a layer that cannot be adapted here.
+    allows it); a model that carries adapters already; what plain LoRA is not (DoRA, trained biases, whole layers, ...),
+    by name; a layer that cannot be adapted here.
     """
     file = read_adapter(model, folder, check_base=check_base)
-    sites = adapted(model)
-    for s in (s for s in sites if s.name in file.r):
-        values = (s.adapter.r, s.adapter.alpha, s.adapter.rslora), (file.r[s.name], file.alpha[s.name], file.rslora)
-        mine, its = (f"r={r}, alpha={alpha:g}, alpha/{'sqrt(r)' if rslora else 'r'}" for r, alpha, rslora in values)
-        if values[0] != values[1]:
-            raise ValueError(
-                f"{s.name} has {mine}; the file has {its}. Load it into the plain base (remove_lora first). The model "
-                "is unchanged."
-            )
-    if not sites:
-        by_name = {c.name: c for c in candidates(model)}
-        plans = [(by_name[n], 1, file.alpha[n], file.dropout if by_name[n].wrap else 0.0) for n in file.r]
-        with torch.random.fork_rng(devices=[]):  # what add_lora draws is overwritten: leave the reader's seed alone
-            attach(model, plans, file.rslora)
-        for s in adapted(model):  # a file may hold ranks above the weight's smaller side, which add_lora refuses
-            s.adapter.set_factors(*(file.state[f"{s.name}.lora_{f}"] for f in "AB"), alpha=file.alpha[s.name])
-    load_adapter_state(model, file.state)
+    if old := adapted(model):
+        raise ValueError(
+            f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}). Call remove_lora(model) "
+            "first; an AdapterSet keeps several. The model is unchanged."
+        )
+    chosen = [c for c in candidates(model) if c.name in file.r]
+    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten: leave the reader's seed alone
+        attach(model, chosen, 1, 1.0, 0.0, file.rslora)
+    for s in adapted(model):  # a file may hold ranks above the weight's smaller side, which add_lora refuses
+        s.adapter.set_factors(*(file.state[f"{s.name}.lora_{f}"] for f in "AB"), alpha=file.alpha[s.name])
+        if file.dropout and isinstance(s.adapter, LoRALinear):
+            s.adapter.dropout = nn.Dropout(file.dropout).train(s.adapter.training)
     return [s.name for s in adapted(model)]

@@ -54,15 +54,10 @@ def weigh(folder: Path, change=lambda tensors: None) -> None:
 
 
 @every_animal
-@pytest.mark.parametrize("filled", [False, True], ids=["plain base", "over other adapters"])
-def test_a_saved_adapter_comes_back_bit_for_bit(animal, filled, tmp_path):
+def test_a_saved_adapter_comes_back_bit_for_bit(animal, tmp_path):
     model, inputs = adapt(animal.model()), animal.inputs()
     assert save_adapter(model, tmp_path / "a") == tmp_path / "a"
     fresh = animal.model()
-    if filled:
-        add_lora(fresh, R, ALPHA)
-        randomise(fresh, seed=77)
-        merge(fresh)
     random = torch.random.get_rng_state()
     assert load_adapter(fresh, tmp_path / "a") == [s.name for s in adapted(model)]
     assert torch.equal(torch.random.get_rng_state(), random)
@@ -183,15 +178,12 @@ REFUSALS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("carrying", [False, True], ids=["plain base", "with adapters"])
 @pytest.mark.parametrize("spoil, sentence", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_spoilt_folder_is_refused_in_words_and_the_model_stays(spoil, sentence, carrying, tmp_path, monkeypatch):
+def test_a_spoilt_folder_is_refused_in_words_and_the_model_stays(spoil, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = ZOO["mlp"].model()
     folder = save_adapter(adapt(model), tmp_path / "a")
     spoil(folder)
-    if carrying:
-        model = adapt(model)
     before = fingerprint(model)
     with pytest.raises(ValueError, match=sentence):
         load_adapter(model, folder)
@@ -210,30 +202,13 @@ def test_another_base_is_refused_and_may_be_forced(tmp_path):
     folder = save_adapter(adapt(ZOO["mlp"].model()), tmp_path / "a")
     for other in (ZOO["mlp"].model(seed=1), ZOO["mlp"].model().double()):
         refuse(other, folder, "trained on another base")
-        refuse(adapt(other), folder, "trained on another base")
         load_adapter(other, folder, check_base=False)
     refuse(nn.Sequential(nn.ReLU(), nn.Linear(7, 6)), folder, "does not have", check_base=False)
 
 
-@pytest.mark.parametrize(
-    "options, sentence",
-    [
-        ({"r": R, "alpha": 4.0}, "has r=2, alpha=4, alpha/r; the file has r=2, alpha=3, alpha/r"),
-        ({"r": R, "alpha": ALPHA, "rslora": True}, r"alpha/sqrt\(r\); the file has .* alpha/r"),
-        ({"r": 3, "alpha": ALPHA}, "has r=3.* the file has r=2|shape"),
-        ({"r": R, "alpha": ALPHA, "target_modules": "0"}, "not those of this model's adapters.*not wanted: 2.lora_A"),
-    ],
-)
-def test_adapters_that_the_model_has_must_agree(options, sentence, tmp_path):
-    folder = save_adapter(adapt(ZOO["mlp"].model()), tmp_path)
-    model = ZOO["mlp"].model()
-    add_lora(model, **options)
-    refuse(model, folder, sentence)
-
-
-def test_a_file_for_some_layers_does_not_pass_for_all(tmp_path):
-    folder = save_adapter(adapt(ZOO["mlp"].model(), target_modules="0"), tmp_path)
-    refuse(adapt(ZOO["mlp"].model()), folder, "missing: 2.lora_A")
+def test_a_model_that_carries_adapters_is_refused(tmp_path):
+    model = adapt(ZOO["mlp"].model())
+    refuse(model, save_adapter(model, tmp_path), "carries 2 LoRA adapter.* remove_lora")
 
 
 def test_a_layer_that_cannot_be_adapted_here_is_refused(tmp_path):
