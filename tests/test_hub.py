@@ -69,12 +69,3 @@ def test_the_kubernetes_values_give_page_00_and_room_for_a_measured_seat():
 def guaranteed() -> int:
     """Bytes; JupyterHub's M is 2 to the 20."""
     return int(VALUES["singleuser"]["memory"]["guarantee"].removesuffix("M")) * 2**20
-
-
-def test_the_seats_on_a_node_are_computed_as_the_text_says():
-    seconds = int(re.search(r"about N × (\d+) / c seconds", HOSTING)[1])
-    nodes = re.findall(r"^\| (\d+) cores, (\d+) GB \| (\d+) \| (\d+) s \|$", HOSTING, re.MULTILINE)
-    assert len(nodes) == 3
-    for cores, memory, seats, wait in (map(int, node) for node in nodes):
-        assert seats == min(100, int((memory - 2) * 1e9 / guaranteed()))
-        assert wait == round(seats * seconds / cores)
