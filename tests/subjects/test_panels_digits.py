@@ -72,12 +72,6 @@ def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next
 # ----------------------------------------------------------------------------------------------------- figures
 
 
-def test_errors_are_shares_of_each_digit():
-    wrong = [10] * 10, [5] * 10
-    left, right = drawings.before_and_after({"a": (*wrong, [20] * 10), "b": (*wrong, [1000] * 10)})
-    assert heights(left, 0) == [50.0] * 10 and heights(left, 10) == [25.0] * 10 and heights(right, 0) == [1.0] * 10
-
-
 def test_repairs_have_a_dot_per_seed_and_the_colour_of_their_method():
     results = {"LoRA": record.find(), "full": record.find("full"), "base, no repair": record.find("base")}
     ax = drawings.repair_dots(results)

@@ -57,11 +57,6 @@ def s1_task(seed: int = 0) -> LinearTask:
     return linear_task(s1_theta(seed), published.S1_SHAPE["n"], seed)
 
 
-def s1_shifted(task: LinearTask, seed: int = 1) -> LinearTask:
-    """S1's new task: every entry of theta plus 1, and fresh inputs."""
-    return linear_task(task.theta + 1.0, len(task.X), seed)
-
-
 def shift(kind: str, d_out: int, d_in: int, seed: int = 0) -> Tensor:
     """A change delta of theta with a chosen spectrum, (d_out, d_in).
 

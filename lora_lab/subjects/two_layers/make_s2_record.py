@@ -8,7 +8,7 @@ import torch
 
 from lora_lab import add_lora, delta_weights, evaluate, remove_lora, train
 from lora_lab.subjects.linear_task.bases import PUBLISHED, two_layer_base
-from lora_lab.subjects.linear_task.tasks import s1_shifted, s1_task
+from lora_lab.subjects.linear_task.tasks import linear_task, s1_task
 from lora_lab.subjects.records import significant, write_record
 from lora_lab.theory import rank_floor, spectrum
 
@@ -21,7 +21,7 @@ def losses(history) -> list[float]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     task = s1_task(0)
-    new = s1_shifted(task)
+    new = linear_task(task.theta + 1, n=10_000, seed=1)
     model, pretraining = two_layer_base(task, 1000, seed=0, measure_every=1, progress=None, **PUBLISHED)
     W1, W2, before = model.first.weight.clone(), model.second.weight.clone(), model.end_to_end()
     record = {
