@@ -63,7 +63,8 @@ def _complaint_about_ranks(ranks, sizes, change, budget) -> str:
 def ranks_within(sizes, change, budget):  # (d_in, hidden, d_out); "ones" or "rank-4"; numbers in A and B
     # the ranks of layer 1 and layer 2, 0 for none
     r = 1 if change == "ones" else 4
-    return (r, 0) if sizes[0] > sizes[2] else (0, r)
+    r1, r2 = (r, 0) if sizes[0] > sizes[2] else (0, r)
+    return r1, r2
 
 
 def _complaint_about_names(got: list, names: list, ending: str) -> str:
