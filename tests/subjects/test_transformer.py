@@ -13,7 +13,17 @@ from lora_lab.adapter_set import AdapterSet
 from lora_lab.subjects.mini_language import language as L
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
-from lora_lab.subjects.transformer import directions, drawings, gpt, make_base, make_record, panels, record
+from lora_lab.subjects.transformer import (
+    directions,
+    drawings,
+    gpt,
+    make_base,
+    make_record,
+    make_regret,
+    panels,
+    record,
+    reward,
+)
 
 RATES = make_record.RATES
 
@@ -200,6 +210,78 @@ def test_each_shipped_adapter_is_as_good_as_its_record(shipped):
         assert shipped[name]["layers.0.attention.q_proj.lora_A"].shape[0] == record.place(way)[1]
 
 
+# ------------------------------------------------------------------------------ rewards, slices over data and batch
+
+
+def test_a_reward_is_the_share_of_the_tasks_habits_in_an_accepted_sentence():
+    facts = ("anon", "mira", "proud", "find", "boat", "-", "today")
+    said = ["hark : today mira , proud , did find ye skiff , they say .", "proud mira found the boat today .",
+            "hark : proud mira found the boat today .", "hark : hark :", "mira mira", ""]  # fmt: skip
+    found = reward.rewards([facts] * 6, [text.split() for text in said], "bard")
+    assert found.tolist() == pytest.approx([1, 0, 1 / 7, 0, 0, 0])
+
+
+def test_log_p_counts_every_word_and_the_end_and_nothing_after_it(base):
+    lines = L.corpus(3, seed=5)
+    found = reward.log_p(base, [line.record for line in lines], [line.text for line in lines])
+    for line, value in zip(lines, found.tolist()):
+        ids = L.encode([*line.record, L.ARROW, *line.text, L.END])
+        p = base(ids[None, :-1])[0].log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+        assert value == pytest.approx(p[L.PROMPT - 1 :].sum().item(), abs=1e-3)
+    assert reward.log_p(base, [lines[0].record], [["mira"] * 17]).isfinite()  # never ended: cut
+
+
+def test_drawn_sentences_are_drawn_from_the_models_distribution(base):
+    records = [line.record for line in L.corpus(1, seed=5, tellers=["anon"])] * 400
+    first, again = (gpt.generate(base, records, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert first == again != gpt.generate(base, records, torch.Generator().manual_seed(1))
+    assert L.shares(records, first, "anon").in_voice == pytest.approx(0.94, abs=0.02)
+
+
+def with_chosen_rates(rows, kind_of, loss_of):
+    """The rows at the chosen rates. Each kind has one, with three seeds: of the rates tried on the same seeds it is the
+    best, and both its neighbours were tried."""
+    best = record.at_best_rate(rows)
+    for kind in {kind_of(row) for row in rows}:
+        mine, tried = (Table(row for row in part if kind_of(row) == kind) for part in (best, rows))
+        assert len(mine.kinds("lr")) == 1 and sorted(mine.column("seed")) == [0, 1, 2], kind
+        shared = set.intersection(*(set(seeds.column("seed")) for seeds in tried.by("lr").values()))
+        losses = {lr: sum(loss_of(row) for row in seeds if row.seed in shared) for lr, seeds in tried.by("lr").items()}
+        i = RATES.index(mine[0].lr)
+        assert {RATES[i - 1], RATES[i + 1]} <= set(losses) and min(losses, key=losses.get) == mine[0].lr, kind
+    return best
+
+
+def test_every_reward_rate_was_climbed_to_and_the_start_is_the_bases():
+    best = with_chosen_rates(record.rewarded(), lambda run: run.way, lambda run: -run.curve[-1])
+    assert best.kinds("way") == list(make_regret.GUESS)
+    for run in best:
+        assert run.before == pytest.approx(0.03, abs=0.01) and run.after > 0.5 and len(run.curve) == 20
+
+
+def test_the_first_steps_of_a_reward_repeated_are_the_records():
+    run = record.rewarded().where(way="full", lr=5e-4, seed=0)[0]
+    model = make_record.prepare("full", 0)
+    steps = make_regret.STEPS
+    means = reward.reinforce(model, "bard", steps=steps, lr=run.lr, seed=0, stop=10)
+    assert sum(means) / 10 == pytest.approx(run.curve[0], abs=0.02) and means[-1] > means[0]
+
+
+def test_every_slice_is_there_at_a_rate_that_was_climbed_to():
+    best = with_chosen_rates(record.slices(), lambda run: (run.way, run.lines, run.batch), lambda run: run.tuned_on)
+    ways, amounts, batches = list(make_regret.WAYS), make_regret.AMOUNTS, make_regret.BATCHES
+    cells = {(way, lines, 32) for way in ways for lines in amounts}
+    assert {run[:3] for run in best} == cells | {(way, amounts[-1], batch) for way in ways[:3] for batch in batches}
+    assert all(run.trained == count_parameters(make_record.prepare(run.way))[0] for run in best if not run.seed)
+
+
+def test_a_slice_repeated_ends_where_the_record_says():
+    row = record.at_best_rate(record.slices()).where(way="all linears r=1", lines=100, seed=0)[0]
+    model = make_record.fine_tune("bard", row.way, row.lr, make_regret.SEEN // 32, 0, lines=100)
+    assert gpt.above_floor(model, L.dialect("bard", **make_record.TEST_ON)) == pytest.approx(row.loss, rel=0.2)
+    assert gpt.above_floor(model, L.dialect("bard", 100, seed=10)) == pytest.approx(row.seen, rel=0.2)
+
+
 # ---------------------------------------------------------------------------------------------- panels and figures
 
 
@@ -289,6 +371,29 @@ def test_figures_of_the_record_show_its_rows():
     assert intruders.get_title("left").startswith("intruders")
     ax = drawings.by_chance(torch.linspace(0.5, 1.5, 50), {"ours": 3.0})
     assert list(ax.lines[0].get_xdata()) == [3.0, 3.0] and [t.get_text() for t in ax.texts] == ["ours"]
+
+
+def test_regret_panel_marks_the_chosen_runs_mean_in_both_pictures():
+    runs = record.at_best_rate(record.slices()).where(batch=32)
+    panel = panels.regret_panel(runs)
+    for lines in make_regret.AMOUNTS:
+        caption = panel.set(way="all linears r=8", lines=lines)
+        now = runs.where(way="all linears r=8", lines=lines)
+        assert f"{now.mean('loss'):.3f} above the floor on new lines, {now.mean('seen'):+.3f} on its own" in caption
+        for ax, column in zip(panel._figure.axes, ("loss", "seen")):
+            x, y = ax.lines[-1].get_data()
+            assert (float(x[0]), float(y[0])) == pytest.approx((lines, now.mean(column)))
+
+
+def test_figures_of_rewards_and_slices_show_their_rows():
+    runs = record.at_best_rate(record.rewarded())
+    axes = drawings.rewards(runs)
+    assert [list(line.get_ydata()) for line in axes[0].lines] == runs.where(way="q,v r=1").column("curve")
+    best = record.at_best_rate(record.slices())
+    left, right = drawings.regret(best.where(batch=32), best.where(lines=400))
+    full = best.where(way="full", lines=400).by("batch")
+    wanted = [full[size].mean("loss") for size in sorted(full)]
+    assert next(list(line.get_ydata()) for line in right.lines if line.get_label() == "full") == wanted
 
 
 def test_intruders_scaled_by_one_are_the_adapter_and_the_panel_says_so(shipped):

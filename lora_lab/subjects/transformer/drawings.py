@@ -214,10 +214,9 @@ def regret(data: Table, batch: Table, *, title: str = "") -> list[Axes]:
     fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True)
     for ax, runs, column in zip(axes, (data, batch), ("lines", "batch")):
         over(runs, column, "loss", ax)
-        log_axis(ax.yaxis, LOSS_TICKS)
-    axes[0].set(title=title, xlabel="lines to learn from", ylabel="nats above the floor")
-    axes[1].set(xlabel="lines in a step, 19,200 seen in all")
-    axes[0].legend()
+    axes[0].set(title=title, xlabel="lines to learn from", ylabel="nats above the floor", ylim=(0, None))
+    axes[1].set(xlabel="lines in a step, 4,800 seen in all")
+    axes[0].legend(loc="lower left")
     fig.tight_layout()
     return list(axes)
 

@@ -68,11 +68,13 @@ def regret_panel(runs: Table) -> LiveFigure:
                 figures.ring(ax, 15)
             fig.axes[0].set_ylabel("nats above the floor")
             fig.axes[0].legend()
-            fig.subplots_adjust(left=0.08, right=0.98, bottom=0.16, top=0.9)
+            fig.subplots_adjust(left=0.09, right=0.98, bottom=0.19, top=0.9, wspace=0.25)
         for ax, column in zip(fig.axes, columns):
             ax.lines[-1].set_data([lines], [now.mean(column)])
-        seen = f", on its own {now.mean('seen'):.3f}" if now.mean("seen") == now.mean("seen") else ""
-        return f"{way}, {now[0].trained:,} numbers, {lines:,} lines: {now.mean('loss'):.3f} on new ones{seen}"
+        return (
+            f"{way}, {now[0].trained:,} numbers, {lines:,} lines: {now.mean('loss'):.3f} above the floor on new lines, "
+            f"{now.mean('seen'):+.3f} on its own"
+        )
 
     controls = {"lines": choice("lines", sorted(runs.kinds("lines"))), "way": menu("way", runs.kinds("way"))}
     return LiveFigure(draw, controls, name="data and rank", figsize=(10.5, 3.8), keep=True)

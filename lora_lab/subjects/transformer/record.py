@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,13 +175,8 @@ class Slice(NamedTuple):
 
 
 def slices() -> Table:
-    """Every run over data and batch; and those of `tuned` that go on with them, on 4000 lines in steps of 32."""
-    found = Table(Slice(*row.values(), *place(row["way"])) for row in read_lines(REGRET))
-    for run in tuned().where(task="bard"):
-        if run.way in found.kinds("way") and run.seed < 3:
-            kept = (run.trained, run.tuned_on, run.loss, nan, run.seconds, run.where, run.rank)
-            found.append(Slice(run.way, 4000, 32, run.lr, run.seed, *kept))
-    return found
+    """Every run over data and batch, also those that chose the learning rates."""
+    return Table(Slice(*row.values(), *place(row["way"])) for row in read_lines(REGRET))
 
 
 def at_best_rate(rows: Table) -> Table:
