@@ -182,6 +182,8 @@ class AdapterSet:
     def load(self, name: str, folder: str | os.PathLike, *, check_base: bool = True) -> None:
         """Keep the adapter of a folder, of any rank and alpha; the model itself is not changed."""
         file = read_adapter(self.model, folder, check_base=check_base)
+        if file.modules:
+            raise ValueError(f"the folder holds whole layers ({', '.join(file.modules)}), which a set cannot switch.")
         rule = math.sqrt if file.rslora else float
         self._keep(name, file.state, {n: file.alpha[n] / rule(file.r[n]) for n in file.r})
 

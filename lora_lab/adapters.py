@@ -19,6 +19,7 @@ What this does not do:
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -239,13 +240,22 @@ def _is_unready(c: Candidate) -> bool:
 
 
 def _no_match(model: nn.Module, pattern: str, everything: list[Candidate]) -> str:
-    parts = [path for path, _ in named_layers(model)] + list(base_parameters(model))
-    if any(f".{part}".endswith(f".{pattern}") for part in parts):
-        return f"target_modules={pattern!r} means nothing of a kind that is adapted here, which are: {_KINDS}."
+    for path, module in named_layers(model):
+        own = {n: p for n, p in module._parameters.items() if p is not None and p.ndim > 1}
+        for name in (path, *(join(path, n) for n in own)):
+            if f".{name}".endswith(f".{pattern}"):
+                shapes = ", ".join(f"{n} ({' x '.join(map(str, p.shape))})" for n, p in own.items())
+                what = f"holds {shapes}, a kind of weight that is not adapted here" if own else "has no weight matrix"
+                return (
+                    f"target_modules={pattern!r} means {name}, a {type(module).__name__}, which {what}; "
+                    f"name layers of a kind that is adapted: {_KINDS}."
+                )
     names = [c.name for c in everything]
     endings = sorted({n.rsplit(".", 1)[-1] for n in names} | set(names if len(names) <= 12 else ()))
+    near = difflib.get_close_matches(pattern, endings, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(endings[:12]) + (", …" if len(endings) > 12 else "")
-    return f"target_modules={pattern!r} matches no layer; the model has: {shown}."
+    return f"target_modules={pattern!r} matches no layer; the model has: {shown}.{hint}"
 
 
 def _span(p: Tensor) -> tuple[int, int] | None:
@@ -308,6 +318,8 @@ def add_lora(
     target_modules: str | Sequence[str] | None = None,
     dropout: float = 0.0,
     rslora: bool = False,
+    rank_pattern: Mapping[str, int] | None = None,
+    alpha_pattern: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Attach a rank-r update to the model's layers, in place, freeze everything else, return the adapted names.
 
@@ -315,6 +327,8 @@ def add_lora(
     expression as one string, a single weight of a recurrent layer ("rnn.weight_hh_l0"), or None for every supported
     layer. Linear layers become `LoRALinear`; Embedding, Conv1d/2d/3d, RNN/LSTM/GRU, MultiheadAttention and GPT-2's
     Conv1D are parametrized. Right after the call the model computes exactly what it computed before.
+    rank_pattern, alpha_pattern: another r or alpha for some layers, as in PEFT: {name, ending or regular expression of
+    an ending: value}, the first that fits counts.
 
     Raises ValueError, in words: r, alpha or dropout out of range for one of the layers; a pattern that matches nothing;
     no supported layer; a tied weight; a model that carries adapters already; dropout on a layer whose input the adapter
@@ -328,13 +342,40 @@ def add_lora(
             f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}); a second set would stack on "
             "them. Call remove_lora(model) first, with keep_delta=True if their update is to stay."
         )
-    attach(model, _choose(model, target_modules), r, alpha, dropout, rslora)
+    chosen = _choose(model, target_modules)
+    ranks = _by_pattern("rank_pattern", rank_pattern, chosen)
+    alphas = _by_pattern("alpha_pattern", alpha_pattern, chosen)
+    plans = [(c, ranks.get(c.name, r), alphas.get(c.name, alpha), dropout) for c in chosen]
+    attach(model, plans, rslora)
     return [site.name for site in adapted(model)]
 
 
-def attach(model: nn.Module, chosen: list[Candidate], r: int, alpha: float, dropout: float, rslora: bool) -> None:
-    """The work of add_lora, for weights that are chosen already."""
-    for c in chosen:
+def fitting_pattern(patterns: Iterable[str], name: str) -> str | None:
+    """PEFT's rule for rank_pattern and alpha_pattern: the first that matches the end of the name."""
+    return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", name)), None)
+
+
+def _by_pattern(field: str, patterns: Mapping[str, float] | None, chosen: list[Candidate]) -> dict[str, float]:
+    """{name: value} of the candidates that a pattern means; every pattern must mean one."""
+    patterns = patterns or {}
+    if not isinstance(patterns, Mapping):
+        raise ValueError(f"{field} must map names to numbers, got {patterns!r}.")
+    values = {}
+    for pattern, value in reversed(patterns.items()):  # so that the first one counts
+        try:
+            fitting = [c.name for c in chosen if any(fitting_pattern([pattern], alias) for alias in c.aliases)]
+        except re.error as e:
+            raise ValueError(f"{field}: {pattern!r} is no regular expression ({e}).") from None
+        if not fitting:
+            names = ", ".join(c.name for c in chosen[:8])
+            raise ValueError(f"{field}: {pattern!r} fits none of the adapted layers, which are: {names}.")
+        values |= dict.fromkeys(fitting, value)
+    return values
+
+
+def attach(model: nn.Module, plans: Sequence[tuple[Candidate, int, float, float]], rslora: bool) -> None:
+    """The work of add_lora, for weights that are chosen already, each with its r, alpha and dropout (files.py)."""
+    for c, r, alpha, dropout in plans:
         reason = why_not(c.module, c.tensor)
         if reason:
             raise ValueError(f"{c.name} cannot be adapted: {reason}.")
@@ -347,15 +388,15 @@ def attach(model: nn.Module, chosen: list[Candidate], r: int, alpha: float, drop
                 f"dropout={dropout} cannot act on {c.name}: LoRA's dropout is on a layer's input, and the update of "
                 f"this {type(c.module).__name__} is added to its weight. Use dropout=0.0, or {cure}."
             )
-    _refuse_tied(model, chosen)
+    _refuse_tied(model, [c for c, *_ in plans])
 
     # Kept for remove_lora: what was trainable; for save_adapter: what the base was.
     trainable = [n for n, p in base_parameters(model).items() if p.requires_grad]
     try:
         _roots(model)[-1]._lora_before = trainable, _digests(model)
         model.requires_grad_(False)
-        orders = {id(c.module): list(c.module._parameters) for c in chosen}
-        for c in chosen:
+        orders = {id(c.module): list(c.module._parameters) for c, *_ in plans}
+        for c, r, alpha, dropout in plans:
             if c.wrap:
                 layer = LoRALinear(c.module, r, alpha, dropout=dropout, rslora=rslora)
                 _replace(model, c.module, layer.train(c.module.training))
@@ -506,17 +547,33 @@ def adapters_disabled(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def set_scale(model: nn.Module, lam: float) -> None:
-    """Turn the adapters up or down: W0 + lam * delta. lam = 0 is the base, 1 the adapted model.
-
-    A merged sum is made anew at the next forward.
-    """
+    """Turn the adapters up or down: W0 + lam * delta. lam = 0 is the base, 1 the adapted model."""
     if not is_scale(lam):
         raise ValueError(
             f"lam={lam!r} is not a finite number of at most {MAX_ALPHA:g} in size: "
             "0 is the base, 1 the trained update, 0.5 half of it."
         )
-    for s in sites_of(model):
-        s.adapter.lam = float(lam)
+    before = [(s.adapter, s.adapter.lam) for s in sites_of(model)]
+    for adapter, _ in before:
+        adapter.lam = float(lam)
+    try:
+        _merge([s for s in adapted(model) if s.adapter.merged])
+    except ValueError:
+        for adapter, old in before:
+            adapter.lam = old
+        raise
+
+
+def _merge(sites: list[Site]) -> None:
+    """All or none: if one layer cannot be merged, every layer is as it was."""
+    before = [(s.adapter, s.adapter.kept_sum, s.adapter.merged_parts) for s in sites]
+    for s in sites:
+        try:
+            s.adapter.merge() if isinstance(s.adapter, LoRALinear) else s.adapter.merge_onto(s.base_weight)
+        except ValueError as e:
+            for adapter, *kept in before:
+                adapter.kept_sum, adapter.merged_parts = kept
+            raise ValueError(f"{s.name}: {e}") from None
 
 
 def merge(model: nn.Module) -> None:
@@ -529,15 +586,7 @@ def merge(model: nn.Module) -> None:
     than W0 x + b (hooks, a patched forward): a merged layer would skip that. A hook that is put on a merged layer's
     base is not called until unmerge.
     """
-    sites = sites_of(model)
-    before = [(s.adapter, s.adapter.kept_sum, s.adapter.merged_parts) for s in sites]
-    for s in sites:
-        try:
-            s.adapter.merge() if isinstance(s.adapter, LoRALinear) else s.adapter.merge_onto(s.base_weight)
-        except ValueError as e:  # all or none
-            for adapter, *kept in before:
-                adapter.kept_sum, adapter.merged_parts = kept
-            raise ValueError(f"{s.name}: {e}") from None
+    _merge(sites_of(model))
 
 
 def unmerge(model: nn.Module) -> None:

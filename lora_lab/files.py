@@ -8,10 +8,11 @@ What PEFT 0.21 calls a weight, and what is written here:
     Conv1d/2d/3d     <path>.lora_A.weight (r, in, *kernel) <path>.lora_B.weight (out, r, 1, ...)
     RNN, LSTM, GRU   target_parameters: <path>[.base_layer]*.lora_A.weight, one `base_layer` for each later weight
     attention        <path>.lora_A.weight for in_proj_weight, <path>.base_layer.out_proj.lora_A.weight for out_proj;
-                     PEFT adapts both or none, so one alone is refused
+                     PEFT adapts both or none, so a weight without an adapter is written as two factors of zeros
 
-each with "base_model.model." in front. PEFT has no counterpart, and refuses the folder, for a grouped convolution (its
-factors are of another shape), attention with kdim or vdim, and a model that is one bare layer: those are our own.
+each with "base_model.model." in front, as are the tensors of layers saved whole (`modules_to_save`). PEFT has no
+counterpart, and refuses the folder, for a grouped convolution (its factors are of another shape), attention with kdim
+or vdim, and a model that is one bare layer: those are our own.
 
 Reading never unpickles, checks everything before it touches the model, and refuses in a sentence.
 """
@@ -25,7 +26,7 @@ import re
 import secrets
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,9 @@ from .adapters import (
     candidates,
     check_state,
     digest,
+    fitting_pattern,
     join,
+    load_adapter_state,
     named_layers,
     sites_of,
 )
@@ -55,14 +58,14 @@ PREFIX = "base_model.model"
 # Fields of PEFT's config that are read here, or that change nothing about what the tensors mean.
 _KNOWN = (
     "peft_type r lora_alpha use_rslora lora_dropout rank_pattern alpha_pattern bias target_modules target_parameters "
-    "exclude_modules layers_to_transform layers_pattern init_lora_weights task_type inference_mode "
+    "exclude_modules layers_to_transform layers_pattern modules_to_save init_lora_weights task_type inference_mode "
     "peft_version auto_mapping base_model_name_or_path revision megatron_core qalora_group_size runtime_config "
     "fan_in_fan_out "  # the layer itself says so, here and in PEFT, which corrects a config that disagrees
     "eva_config corda_config loftq_config lora_ga_config"  # settings of a start; init_lora_weights says which it was
 ).split()
 _KINDS = {  # of what PEFT writes there, where it writes anything
     "target_modules exclude_modules layers_pattern": str | list,
-    "target_parameters": list,
+    "target_parameters modules_to_save": list,
     "rank_pattern alpha_pattern": dict,
     "layers_to_transform": int | list,
     "use_rslora": bool,
@@ -79,6 +82,7 @@ class AdapterFile(NamedTuple):
     alpha: dict[str, float]
     rslora: bool
     dropout: float
+    modules: dict[str, dict[str, Tensor]]  # whole layers saved along (modules_to_save), by name
 
 
 # ------------------------------------------------------------------------------------------- names in PEFT's format
@@ -126,8 +130,9 @@ def _slots(model: nn.Module) -> list[_Slot]:
     return slots
 
 
-def _stems(chosen: Sequence[_Slot]) -> dict[str, str]:
+def _stems(chosen: Iterable[_Slot]) -> dict[str, str]:
     """{name: where its two tensors hang}. PEFT wraps a recurrent layer once for each of its adapted weights."""
+    chosen = list(chosen)
     stems = {}
     for slot in chosen:
         stem = slot.stem
@@ -175,7 +180,8 @@ def _means(patterns: str | list[str], key: str) -> bool:
 def _is_target(config: Mapping, key: str) -> bool:
     """PEFT's choice among the layers: target_modules, less what other fields exclude."""
     targets, numbers = config.get("target_modules") or [], config.get("layers_to_transform")
-    if _means(config.get("exclude_modules") or [], key):
+    saved = config.get("modules_to_save") or []
+    if _means(config.get("exclude_modules") or [], key) or any(re.match(rf"(^|.*\.){m}($|\..*)", key) for m in saved):
         return False
     if isinstance(targets, str) or key in targets or numbers in (None, []) or not _means(targets, key):
         return _means(targets, key)
@@ -188,19 +194,29 @@ def _is_target(config: Mapping, key: str) -> bool:
     return False
 
 
+def _saved_layers(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """The layers that PEFT means by modules_to_save: those whose path ends so."""
+    return {path: m for path, m in named_layers(model) if path and any(path.endswith(name) for name in names)}
+
+
 # -------------------------------------------------------------------------------------------------- the fingerprint
 
 
-def base_fingerprint(model: nn.Module) -> str:
+def base_fingerprint(model: nn.Module, *, without: Iterable[str] = ()) -> str:
     """A hash of the base: names, shapes, dtypes and numbers of its parameters (of large ones, a sample), hex.
 
     The same before and after add_lora and inside wrappers, whatever the adapters hold. Another seed, one more training
-    step or another dtype give another one; buffers such as BatchNorm's running means do not count.
+    step or another dtype give another one; buffers such as BatchNorm's running means do not count, nor does what is in
+    the layers named by `without`.
     """
-    total, names = hashlib.sha256(), {}
+    total, seen = hashlib.sha256(), set()
+    outside = tuple(f"{path}." for path in without)
+    named = {}
     for name, p in base_parameters(model).items():
-        names.setdefault(p, name)  # one with two names once
-    for p, name in sorted(names.items(), key=lambda item: item[1]):
+        if id(p) not in seen and not name.startswith(outside):
+            named[name] = p
+            seen.add(id(p))
+    for name, p in sorted(named.items()):
         total.update(json.dumps([name, list(p.shape), str(p.dtype)]).encode())
         total.update(digest(p))
     return total.hexdigest()
@@ -217,26 +233,48 @@ def _pattern(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
 
 
 def _name_and_task(model: nn.Module) -> tuple[str | None, str | None]:
-    """Where transformers got a language model, and its kind: lets PEFT's AutoPeftModelForCausalLM open the folder."""
+    """What lets PEFT's AutoPeftModel open the folder: where transformers got the model, and what kind it is.
+
+    Classifiers are left without a task: for those PEFT would add the head to modules_to_save by itself.
+    """
     inner = [module for name, module in named_layers(model) if not name][-1]
-    if not type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel")):
-        return None, None
-    return getattr(getattr(inner, "config", None), "_name_or_path", None) or None, "CAUSAL_LM"
+    name, task = getattr(getattr(inner, "config", None), "_name_or_path", None), None
+    if hasattr(inner, "prepare_inputs_for_generation"):
+        endings = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
+        task = next((task for ending, task in endings.items() if type(inner).__name__.endswith(ending)), None)
+    return name if isinstance(name, str) and name else None, task
 
 
-def _check_nothing_else_trained(model: nn.Module) -> None:
-    """A ValueError that names what the file would not hold."""
-    rest = also_trained(model)
+def _what_else(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """The layers to save whole; a ValueError unless they, A and B are all that trained."""
+    if isinstance(names, str) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError(f"modules_to_save={names!r} must be a list of names of layers.")
+    layers = [path for path, _ in named_layers(model)]
+    saved = [path for path in layers if _means(list(names), path)]
+    for n in names:
+        if not any(_means([n], path) for path in saved):
+            raise ValueError(f"modules_to_save={n!r} names no layer; there are: {', '.join(layers[1:12])}.")
+    carrying = [path for path in layers if any(f"{s.name}.".startswith(f"{path}.") for s in adapted(model))]
+    found = _saved_layers(model, saved)
+    for path in found:
+        if path not in saved:
+            raise ValueError(f"PEFT's modules_to_save go by endings of names and {saved} would mean {path}, too.")
+        if path in carrying:
+            raise ValueError(f"{path} is adapted, so it is not saved whole: leave it out of one of the two.")
+    rest = [name for name in also_trained(model) if not name.startswith(tuple(f"{path}." for path in saved))]
     if rest:
         more = f", … ({len(rest)} in all)" if len(rest) > 4 else ""
+        whole = sorted({name.rpartition(".")[0] for name in rest} - {"", *carrying} | set(saved))
+        cure = f"Save layers whole, modules_to_save={whole!r}" if whole else "No layer without an adapter holds them"
         raise ValueError(
             f"beside A and B, {', '.join(rest[:4])}{more} trained too, or moved since add_lora, and would be lost. "
-            "Keep the model's whole state_dict(), or leave the rest as add_lora found it: loaded before that, frozen, "
-            "and norms with running statistics in eval mode. Nothing was written."
+            f"{cure}; the rest must stay as add_lora found it: loaded before that, frozen, and norms with "
+            "running statistics in eval mode. Nothing was written."
         )
+    return found
 
 
-def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
+def _contents(model: nn.Module, whole: Mapping[str, nn.Module]) -> tuple[dict, dict[str, Tensor]]:
     """The config and the tensors of the folder, or a ValueError if PEFT's format cannot hold these adapters."""
     sites = {s.name: s.adapter for s in adapted(model)}
     for name, a in sites.items():
@@ -245,19 +283,23 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
     if len({a.rslora for a in sites.values()}) > 1:
         raise ValueError("some adapters scale by alpha/r, some by alpha/sqrt(r); PEFT's config has one rule for all.")
     slots = _slots(model)
-    chosen = [s for s in slots if s.name in sites]
-    attentions = {s.group for s in chosen if s.kind == "attention"}
-    alone = [s.name for s in slots if s.kind == "attention" and s.group in attentions and s.name not in sites]
-    if alone:
-        raise ValueError(f"PEFT's format holds all weights of an attention or none: adapt {alone[0]}, too.")
+    groups = {s.group for s in slots if s.name in sites and s.kind == "attention"}
+    chosen = [s for s in slots if s.name in sites or s.kind == "attention" and s.group in groups]
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
+    for s in chosen:
+        a = sites.get(s.name)
+        if a and (ranks.setdefault(s.group, a.r), alphas.setdefault(s.group, a.alpha)) != (a.r, a.alpha):
+            raise ValueError(f"PEFT's format has one r and one alpha for all weights of {s.group}; here they differ.")
+
     stems, tensors = _stems(chosen), {}
     for s in chosen:
-        a = sites[s.name]
-        if (ranks.setdefault(s.group, a.r), alphas.setdefault(s.group, a.alpha)) != (a.r, a.alpha):
-            raise ValueError(f"PEFT's format has one r and one alpha for all weights of {s.group}; here they differ.")
-        tensors |= zip(_keys(s, stems[s.name]), _to_peft(s, a.lora_A, a.lora_B))
+        a, r = sites.get(s.name), ranks[s.group]
+        zeros = torch.zeros(r, s.shape[1:].numel(), device="cpu"), torch.zeros(s.shape[0], r, device="cpu")
+        A, B = (a.lora_A, a.lora_B) if a else zeros
+        tensors |= zip(_keys(s, stems[s.name]), _to_peft(s, A, B))
+    for path, module in whole.items():
+        tensors |= {f"{PREFIX}.{path}.{key}": t for key, t in module.state_dict().items()}
 
     modules = sorted({s.group for s in chosen if s.kind != "parameter"})
     parameters = sorted({s.group for s in chosen if s.kind == "parameter"})
@@ -284,6 +326,7 @@ def _contents(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
         "bias": "none",
         "fan_in_fan_out": all(s.path in turned for s in chosen),
         "init_lora_weights": True,
+        "modules_to_save": sorted(whole) or None,
         "base_model_name_or_path": name,
         "task_type": task,
         "inference_mode": True,
@@ -296,23 +339,32 @@ def _scaling_of(config: Mapping) -> dict:
     return {k: config.get(k) for k in ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")}
 
 
-def save_adapter(model: nn.Module, folder: str | os.PathLike) -> Path:
+def _steady(data: bytes) -> bytes:
+    """The same tensors give the same bytes: safetensors writes its metadata in an order that differs between calls."""
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data[end:]
+
+
+def save_adapter(model: nn.Module, folder: str | os.PathLike, *, modules_to_save: Sequence[str] = ()) -> Path:
     """Write the adapters alone into `folder`, in PEFT's format; PEFT 0.21 loads it with PeftModel.from_pretrained.
 
+    modules_to_save: names of layers that trained as well (a new head, a norm), to be saved whole beside the adapters.
     The same whether the model is merged, scaled or disabled (lam is not saved), compiled or inside DataParallel. An
     existing folder is kept: its two files are replaced, each whole or not at all. Returns the folder's path.
 
     Raises ValueError, with nothing written: a model without adapters; factors that are not finite; anything else that
-    is trainable, or was and is frozen again, or moved since add_lora (a norm's statistics; if the base itself was
-    replaced: keep adapter_state, remove_lora, add_lora, load_adapter_state); a file in the folder's place. OSError when
-    the disk refuses.
+    is trainable, or was and is frozen again, or moved since add_lora (a norm's statistics), unless it is in
+    modules_to_save (if the base itself was replaced: keep adapter_state, remove_lora, add_lora, load_adapter_state); a
+    file in the folder's place. OSError when the disk refuses.
     """
     sites_of(model)  # or a ValueError
-    _check_nothing_else_trained(model)
-    config, tensors = _contents(model)
-    note = {"base": base_fingerprint(model), "scaling": _scaling_of(config)}
+    whole = _what_else(model, modules_to_save)
+    config, tensors = _contents(model, whole)
+    note = {"base": base_fingerprint(model, without=whole), "scaling": _scaling_of(config)}
     files = {
-        WEIGHTS: to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)}),
+        WEIGHTS: _steady(to_bytes(tensors, {"format": "pt", "lora_lab": json.dumps(note)})),
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
     }
     folder = Path(folder).resolve()
@@ -417,23 +469,35 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
             f"{CONFIG} does not belong to the tensors beside it, which were saved with {', '.join(parts)} in the "
             "config. To turn an adapter up or down use set_scale."
         )
+    whole = _saved_layers(model, config.get("modules_to_save") or [])
     chosen = _chosen(model, config)
-    if check_base and "base" in note and note["base"] != base_fingerprint(model):
+    if check_base and "base" in note and note["base"] != base_fingerprint(model, without=whole):
         raise ValueError(
             "this adapter was trained on another base: names, shapes, dtypes or numbers of its weights differ, and "
             "BA corrects the W0 it was trained with (another seed, another dtype, more training, also of a layer "
             "beside the adapters, is another base). check_base=False loads it all the same. The model is unchanged."
         )
+    modules = _take_whole(config, whole, tensors)
     tensors = _without_base(model, tensors, check_base)
 
+    carried = {s.name for s in adapted(model)}
     stems, wanted, ranks, alphas = _stems(chosen), {}, {}, {}
     keys = {s.name: _keys(s, stems[s.name]) for s in chosen}
     for s in chosen:
         r = ranks[s.name] = _by_pattern(config, "rank_pattern", s.group, config.get("r", 8))
         alphas[s.name] = _by_pattern(config, "alpha_pattern", s.group, config.get("lora_alpha", 8))
         check_hyperparameters(r, alphas[s.name], 0.0, None, f"{s.name} (from {CONFIG})")
+        given = tensors.get(keys[s.name][0])
+        if given is not None and given.ndim and given.shape[0] != r and given.shape[1:] == _peft_shapes(s, r)[0][1:]:
+            raise ValueError(f"{CONFIG} says r = {r} for {s.name}, but its tensors have rank {given.shape[0]}.")
         wanted |= {key: (shape, factor_dtype(s.weight)) for key, shape in zip(keys[s.name], _peft_shapes(s, r))}
     tensors = check_state(tensors, wanted)
+
+    def is_filler(s: _Slot) -> bool:
+        return s.kind == "attention" and s.name not in carried and not any(tensors[k].any() for k in keys[s.name])
+
+    if not all(is_filler(s) for s in chosen):
+        chosen = [s for s in chosen if not is_filler(s)]
     state = {}
     for s in chosen:
         A, B = _from_peft(s, *(tensors[k] for k in keys[s.name]))
@@ -441,13 +505,12 @@ def read_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: boo
     dropout = config.get("lora_dropout") or 0.0
     check_hyperparameters(1, 1.0, dropout, None, CONFIG)
     r, alpha = {s.name: int(ranks[s.name]) for s in chosen}, {s.name: float(alphas[s.name]) for s in chosen}
-    return AdapterFile(state, r, alpha, bool(config.get("use_rslora", False)), float(dropout))
+    return AdapterFile(state, r, alpha, bool(config.get("use_rslora", False)), float(dropout), modules)
 
 
 def _by_pattern(config: Mapping, field: str, name: str, default: float) -> float:
-    """PEFT's rule for rank_pattern and alpha_pattern: the first that matches the end of the name counts."""
     patterns = config.get(field) or {}
-    return next((value for p, value in patterns.items() if re.match(rf"(.*\.)?({p})$", name)), default)
+    return patterns.get(fitting_pattern(patterns, name), default)
 
 
 def _chosen(model: nn.Module, config: Mapping) -> list[_Slot]:
@@ -495,27 +558,55 @@ def _without_base(model: nn.Module, tensors: Mapping[str, Tensor], check_base: b
     return kept
 
 
+def _take_whole(config: Mapping, whole: Mapping[str, nn.Module], tensors: dict[str, Tensor]) -> dict[str, dict]:
+    """{layer: its state} of modules_to_save, taken out of `tensors`."""
+    for name in config.get("modules_to_save") or []:
+        if not any(path.endswith(name) for path in whole):
+            raise ValueError(f"modules_to_save={name!r}: the folder holds a whole layer that this model does not have.")
+    modules = {}
+    for path, module in whole.items():
+        state = {key: (tensors.pop(f"{PREFIX}.{path}.{key}", None), t) for key, t in module.state_dict().items()}
+        for key, (new, old) in state.items():
+            if new is None or new.shape != old.shape:
+                given = "missing" if new is None else " x ".join(map(str, new.shape))
+                raise ValueError(
+                    f"{path}.{key} of the whole layer that was saved along must be {' x '.join(map(str, old.shape))} "
+                    f"and is {given}. The model is unchanged."
+                )
+        modules[path] = {key: new for key, (new, _) in state.items()}
+    return modules
+
+
 def load_adapter(model: nn.Module, folder: str | os.PathLike, *, check_base: bool = True) -> list[str]:
     """Attach the adapters of a folder written by save_adapter or by PEFT; return the adapted names.
 
-    Each layer gets its own r and alpha, the base is frozen. LoRA's dropout reaches Linear layers only.
+    A model without adapters gets them, each with its own r and alpha, and its base frozen; on one that has adapters
+    they are filled, if names, r, alpha and scaling rule agree. LoRA's dropout reaches Linear layers only. Layers that
+    were saved whole (modules_to_save) replace the model's numbers, frozen, and remove_lora does not bring those back.
 
     Raises ValueError in a sentence, with the model unchanged: no folder, no config, a pickle, a file cut off; a tensor
     missing, too many, of another shape or not finite; config and tensors that disagree; another base (check_base=False
-    allows it); a model that carries adapters already; what plain LoRA is not (DoRA, trained biases, whole layers, ...),
-    by name; a layer that cannot be adapted here.
+    allows it); another r, alpha or scaling rule than the model's adapters; what plain LoRA is not (DoRA, trained
+    biases, ...), by name; a layer that cannot be adapted here.
     """
     file = read_adapter(model, folder, check_base=check_base)
-    if old := adapted(model):
-        raise ValueError(
-            f"the model carries {len(old)} LoRA adapter(s) already (first: {old[0].name}). Call remove_lora(model) "
-            "first; an AdapterSet keeps several. The model is unchanged."
-        )
-    chosen = [c for c in candidates(model) if c.name in file.r]
-    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten: leave the reader's seed alone
-        attach(model, chosen, 1, 1.0, 0.0, file.rslora)
-    for s in adapted(model):  # a file may hold ranks above the weight's smaller side, which add_lora refuses
-        s.adapter.set_factors(*(file.state[f"{s.name}.lora_{f}"] for f in "AB"), alpha=file.alpha[s.name])
-        if file.dropout and isinstance(s.adapter, LoRALinear):
-            s.adapter.dropout = nn.Dropout(file.dropout).train(s.adapter.training)
+    sites = adapted(model)
+    for s in (s for s in sites if s.name in file.r):
+        values = (s.adapter.r, s.adapter.alpha, s.adapter.rslora), (file.r[s.name], file.alpha[s.name], file.rslora)
+        mine, its = (f"r={r}, alpha={alpha:g}, alpha/{'sqrt(r)' if rslora else 'r'}" for r, alpha, rslora in values)
+        if values[0] != values[1]:
+            raise ValueError(
+                f"{s.name} has {mine}; the file has {its}. Load it into the plain base (remove_lora first). The model "
+                "is unchanged."
+            )
+    if not sites:
+        by_name = {c.name: c for c in candidates(model)}
+        plans = [(by_name[n], 1, file.alpha[n], file.dropout if by_name[n].wrap else 0.0) for n in file.r]
+        with torch.random.fork_rng(devices=[]):  # what add_lora draws is overwritten: leave the reader's seed alone
+            attach(model, plans, file.rslora)
+        for s in adapted(model):  # a file may hold ranks above the weight's smaller side, which add_lora refuses
+            s.adapter.set_factors(*(file.state[f"{s.name}.lora_{f}"] for f in "AB"), alpha=file.alpha[s.name])
+    load_adapter_state(model, file.state)
+    for path, module in _saved_layers(model, list(file.modules)).items():
+        module.load_state_dict(file.modules[path])
     return [s.name for s in adapted(model)]

@@ -182,6 +182,7 @@ half, bf16, double = torch.float16, torch.bfloat16, torch.float64
 
 ZOO: dict[str, Animal] = {
     "linear": Animal(lambda: nn.Linear(7, 5), randn(3, 7), ("weight",)),
+    "linear_no_bias": Animal(lambda: nn.Linear(7, 5, bias=False), randn(2, 3, 7), ("weight",)),
     "mlp": Animal(mlp, randn(3, 7), ("0.weight", "2.weight")),
     "two_layer": Animal(
         lambda: nn.Sequential(nn.Linear(7, 6, bias=False), nn.Linear(6, 5, bias=False)),
@@ -231,12 +232,20 @@ ZOO: dict[str, Animal] = {
     "attention_weights": Animal(
         lambda: Attention(need_weights=True, batch_first=True, bias=False), randn(2, 3, 8), SELF_ATTENTION
     ),
+    "attention_seq_first": Animal(lambda: Attention(), randn(3, 2, 8), SELF_ATTENTION),
     "attention_kv": Animal(
         lambda: Attention(kdim=6, vdim=5, batch_first=True),
         lambda: (torch.randn(2, 3, 8), torch.randn(2, 4, 6), torch.randn(2, 4, 5)),
         (*QKV, "attn.out_proj.weight"),
     ),
+    "attention_kv_no_bias": Animal(
+        lambda: Attention(kdim=6, vdim=6, bias=False),
+        lambda: (torch.randn(3, 2, 8), torch.randn(4, 2, 6)),
+        (*QKV, "attn.out_proj.weight"),
+    ),
     "encoder_layer": Animal(encoder_layer(batch_first=True), randn(2, 3, 8), ENCODER_LAYER),
+    "encoder_layer_gelu": Animal(encoder_layer(batch_first=True, activation="gelu"), randn(2, 3, 8), ENCODER_LAYER),
+    "encoder_layer_pre": Animal(encoder_layer(batch_first=True, norm_first=True), randn(2, 3, 8), ENCODER_LAYER),
     "encoder_layer_pre_gelu": Animal(
         encoder_layer(batch_first=True, norm_first=True, activation="gelu"), randn(2, 3, 8), ENCODER_LAYER
     ),

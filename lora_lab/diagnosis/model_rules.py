@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lora_lab.adapters import weights_of
+from lora_lab.adapters import also_trained, weights_of
 
 from .evidence import FEW_STEPS, Evidence
 from .findings import Finding, finding
@@ -152,6 +152,16 @@ def _compare(a: Adapter, W: Tensor) -> Iterator[Finding]:
         yield finding("base-changed", a.where, percent=100 * rest / size)
 
 
+def statistics(e: Evidence) -> Iterator[Finding]:
+    """Norms whose running statistics moved since add_lora, while their parameters were frozen."""
+    changed = also_trained(e.model)
+    for name in changed:
+        path, _, buffer = name.rpartition(".")
+        trained = f"{path}.weight" in changed  # along, knowingly
+        if buffer in ("running_mean", "running_var") and not trained:
+            yield finding("statistics-moved", path or type(e.model).__name__)
+
+
 def loaded(e: Evidence) -> Iterator[Finding]:
     """Tensors are found by size, sum and norm: a name may differ, and a transposed copy is the same tensor."""
     if e.adapter is None:
@@ -174,4 +184,4 @@ def _traits(t: Tensor) -> tuple[int, float, float]:
     return t.numel(), float(t.sum()), float(t.norm())
 
 
-RULES = (tied_weight, shared_factor, uneven_targets, held, base_trains, movement, weights, loaded)
+RULES = (tied_weight, shared_factor, uneven_targets, held, base_trains, movement, weights, statistics, loaded)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from test_adapters import ALPHA, R, adapt, gap, randomise, total_loss
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
@@ -39,16 +38,14 @@ from lora_lab.layers import LowRankUpdate
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
-def same_folder(a: Path, b: Path) -> bool:
-    """The same config, and the same tensors bit for bit."""
-    mine, its = load_file(a / WEIGHTS), load_file(b / WEIGHTS)
-    same_tensors = mine.keys() == its.keys() and all(torch.equal(t, its[key]) for key, t in mine.items())
-    return same_tensors and (a / CONFIG).read_bytes() == (b / CONFIG).read_bytes()
-
-
 @pytest.fixture(autouse=True)
 def seed():
     torch.default_generator.manual_seed(0)
+
+
+@pytest.fixture
+def peft():
+    return pytest.importorskip("peft", reason="PEFT is optional: pip install 'peft==0.21.*' transformers")
 
 
 # --------------------------------------------------------------------------- 1. the layer goes through its base's call
@@ -103,9 +100,13 @@ def test_what_the_base_computes_it_computes_under_an_adapter(change, moment):
     assert torch.equal(remove_lora(model)(x), wanted)
 
 
-def test_a_patched_class_is_seen(monkeypatch):
-    model, x = nn.Sequential(nn.Linear(7, 6)), torch.randn(4, 7)
+def test_global_hooks_and_a_patched_class_see_the_base(monkeypatch):
+    model, x, seen = nn.Sequential(nn.Linear(7, 6)), torch.randn(4, 7), []
     add_lora(model, R, ALPHA)
+    handle = nn.modules.module.register_module_forward_hook(lambda module, inputs, out: seen.append(module))
+    model(x)
+    handle.remove()
+    assert model[0].base in seen
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x, self.weight) + 5)
     assert torch.equal(model(x), F.linear(x, model[0].base.weight) + 5)
     with pytest.raises(ValueError, match="forward of its own"):
@@ -161,7 +162,8 @@ def leave_no_trace(animal: Animal, wrap: Callable, seen: Callable, folder: Path)
         assert list(adapter_state(model)) == list(adapter_state(plain))
         assert base_fingerprint(model) == base_fingerprint(base)
         save_adapter(model, folder / "wrapped")
-        assert same_folder(folder / "plain", folder / "wrapped")
+        for name in (CONFIG, WEIGHTS):
+            assert (folder / "plain" / name).read_bytes() == (folder / "wrapped" / name).read_bytes()
         assert gap(output(seen(model), inputs), wanted) < animal.tolerance
         remove_lora(model)
         assert gap(output(seen(model), inputs), output(base, inputs)) < animal.tolerance
@@ -205,16 +207,10 @@ class Headed(nn.Module):
         return self.head(self.norm(torch.tanh(self.fc(x))))
 
 
-CASES = {
-    "a norm in train mode": ((), True, "norm.running_mean, norm.running_var, norm.num_batches_tracked"),
-    "a head": (("head",), False, "head.weight, head.bias"),
-    "both": (("head", "norm"), True, "7 in all"),
-}
-
-
-@pytest.mark.parametrize("free, train_mode, sentence", CASES.values(), ids=CASES.keys())
-def test_what_trained_beside_the_adapter_is_refused(free, train_mode, sentence, tmp_path):
-    model = Headed()
+def trained(free: tuple[str, ...], train_mode: bool = True) -> tuple[nn.Module, nn.Module]:
+    """A base, and it adapted and trained along with the layers that are left free, which are frozen in the end."""
+    base = Headed()
+    model = copy.deepcopy(base)
     add_lora(model, R, ALPHA, target_modules="fc")
     for name in free:
         model.get_submodule(name).requires_grad_(True)
@@ -223,12 +219,43 @@ def test_what_trained_beside_the_adapter_is_refused(free, train_mode, sentence, 
         model.train(train_mode)(3 + torch.randn(8, 7)).square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-    for frozen_again in (False, True):
+    for name in free:
+        model.get_submodule(name).requires_grad_(False)
+    return base, model.eval()
+
+
+CASES = {
+    "a norm in train mode": ((), True, ["norm"], "norm.running_mean, norm.running_var, norm.num_batches_tracked"),
+    "a head": (("head",), False, ["head"], "head.weight, head.bias"),
+    "both": (("head", "norm"), True, ["head", "norm"], r"7 in all"),
+}
+
+
+@pytest.mark.parametrize("free, train_mode, names, sentence", CASES.values(), ids=CASES.keys())
+def test_what_trained_beside_the_adapter_is_refused_or_saved(free, train_mode, names, sentence, tmp_path, peft):
+    base, model = trained(free, train_mode)
+    for frozen_again in (True, False):
         for name in free:
             model.get_submodule(name).requires_grad_(not frozen_again)
-        with pytest.raises(ValueError, match=rf"{sentence}.* would be lost.*Nothing was written"):
+        with pytest.raises(ValueError, match=rf"{sentence}.*modules_to_save=.*Nothing was written"):
             save_adapter(model, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+    save_adapter(model, tmp_path / "a", modules_to_save=names)
+    x = torch.randn(4, 7)
+    fresh = copy.deepcopy(base).eval()
+    load_adapter(fresh, tmp_path / "a")
+    assert torch.equal(fresh(x), model(x))
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "a").eval()
+    assert gap(theirs(x), model(x)) < 1e-5
+    with pytest.raises(ValueError, match="would be lost"):
+        save_adapter(fresh, tmp_path / "b")  # what came from the folder is not the base's either
+    save_adapter(fresh, tmp_path / "b", modules_to_save=names)
+    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = copy.deepcopy(base).eval()
+    load_adapter(again, tmp_path / "theirs")
+    assert torch.equal(again(x), model(x))
 
 
 @pytest.mark.parametrize("name", ["mlp", "embedding", "lstm", "conv2d", "encoder_layer"])
@@ -245,6 +272,27 @@ def test_a_base_weight_that_trained_and_was_frozen_again_is_named(name, tmp_path
     with pytest.raises(ValueError, match=rf"{re.escape(layer)}.* trained too, .* would be lost.*Nothing was written"):
         save_adapter(model, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "names, sentence",
+    [(["fc"], "fc is adapted"), (["tail"], "names no layer; there are: fc"), ("head", "must be a list")],
+)
+def test_modules_that_cannot_be_saved_whole(names, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        save_adapter(trained((), False)[1], tmp_path / "a", modules_to_save=names)
+
+
+def test_a_whole_layer_must_fit_and_a_set_does_not_switch_it(tmp_path):
+    base, model = trained(("head",), False)
+    save_adapter(model, tmp_path, modules_to_save=["head"])
+    with pytest.raises(ValueError, match="holds whole layers .head."):
+        AdapterSet(adapt(base, target_modules="fc")).load("one", tmp_path)
+    base.head = nn.Linear(6, 4)
+    before = fingerprint(base)
+    with pytest.raises(ValueError, match="head.weight of the whole layer .* must be 4 x 6 and is 5 x 6"):
+        load_adapter(base, tmp_path)
+    assert fingerprint(base) == before
 
 
 # ------------------------------------------------------------------------------------- 6. folding where it is read
@@ -325,6 +373,26 @@ def test_one_number_of_a_large_weight_reaches_a_merged_layer(inference):
         before = layer(x)
         layer.base.weight[0, 1] += 1.0
         assert layer(x)[0, 0] - before[0, 0] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_reloaded_base_reaches_a_merged_model(tmp_path):
+    model, (x,) = adapt(mlp()), torch.randn(1, 3, 7)
+    merge(model)
+    other = mlp()
+    for i in (0, 2):
+        model[i].base.load_state_dict(other[i].state_dict())
+    with pytest.raises(ValueError, match="0.weight, 0.bias, 2.weight, 2.bias .* moved since add_lora"):
+        save_adapter(model, tmp_path)
+    state, merged = adapter_state(model), model(x)
+    remove_lora(model)
+    add_lora(model, R, ALPHA)
+    load_adapter_state(model, state)
+    load_adapter(other, save_adapter(model, tmp_path))
+    assert gap(merged, other(x)) < 1e-6 > gap(model(x), other(x)), "the saved adapter is the model in use"
+    merge(model)
+    model[0].lora_A.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        model(x)
 
 
 # --------------------------------------------------------------------------------------------- 8. tying
@@ -450,3 +518,50 @@ def test_weights_of_a_class_of_their_own_are_not_looked_into():
     wanted = model(x)
     assert add_lora(model, R, ALPHA) == ["0"]
     assert torch.equal(model(x), wanted)
+
+
+def kept_for_backward(model: nn.Module, x: torch.Tensor) -> int:
+    """Bytes that autograd keeps, parameters not counted, each storage once."""
+    own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+
+    def pack(t: torch.Tensor) -> torch.Tensor:
+        if t.untyped_storage().data_ptr() not in own:
+            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        model(x).sum().backward()
+    return sum(kept.values())
+
+
+def test_a_bf16_layer_keeps_no_float32_copy_of_its_input():
+    layer = nn.Linear(64, 96, dtype=torch.bfloat16)
+    model, x = nn.Sequential(layer), torch.randn(50, 64, dtype=torch.bfloat16)
+    add_lora(model, 2, 4.0)
+    small = 4 * 50 * 2 * 4 + 2 * 64 * 2  # (n, r) twice over, and A in bf16
+    assert kept_for_backward(model, x) <= x.nbytes + small < 2 * x.nbytes + x.nbytes
+    assert model[0].lora_B.grad.dtype == torch.float32 and model[0].lora_B.grad.any()
+
+
+# -------------------------------------------------------------------------------------------------- 16. gaps
+
+
+def test_rank_and_alpha_by_layer(tmp_path):
+    model = Nested()
+    base, x = copy.deepcopy(model), torch.randn(2, 4, 6)
+    ranks = {"0.up_proj": 3, r"blocks\.\d\.down_proj": 1}
+    names = add_lora(model, 2, 4.0, rank_pattern=ranks, alpha_pattern={"1": 9.0})
+    made = {s.name: (s.adapter.r, s.adapter.alpha) for s in adapted(model)}
+    assert names == list(made) and made["heads.main.1"] == (2, 9.0) and made["blocks.1.up_proj"] == (2, 4.0)
+    assert made["blocks.0.up_proj"] == (3, 4.0) and made["blocks.1.down_proj"] == (1, 4.0)
+    load_adapter(base, save_adapter(randomise(model), tmp_path))
+    assert {s.name: (s.adapter.r, s.adapter.alpha) for s in adapted(base)} == made
+    assert torch.equal(base(x), model(x))
+    for options, sentence in (
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern: 'q_proj' fits none"),
+        ({"alpha_pattern": [1]}, "must map names"),
+        ({"rank_pattern": {"(": 2}}, "no regular expression"),
+        ({"rank_pattern": {"main.1": 9}}, "r=9 does not fit heads.main.1"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            add_lora(Nested(), 2, 4.0, **options)

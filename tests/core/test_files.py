@@ -18,6 +18,7 @@ from zoo import ZOO, LanguageModel, Nested, fingerprint, mlp, output
 from lora_lab import (
     LoRALinear,
     adapter_state,
+    adapters_disabled,
     add_lora,
     base_fingerprint,
     files,
@@ -25,6 +26,7 @@ from lora_lab import (
     merge,
     remove_lora,
     save_adapter,
+    set_scale,
 )
 from lora_lab.adapters import adapted
 
@@ -54,10 +56,15 @@ def weigh(folder: Path, change=lambda tensors: None) -> None:
 
 
 @every_animal
-def test_a_saved_adapter_comes_back_bit_for_bit(animal, tmp_path):
+@pytest.mark.parametrize("filled", [False, True], ids=["plain base", "over other adapters"])
+def test_a_saved_adapter_comes_back_bit_for_bit(animal, filled, tmp_path):
     model, inputs = adapt(animal.model()), animal.inputs()
     assert save_adapter(model, tmp_path / "a") == tmp_path / "a"
     fresh = animal.model()
+    if filled:
+        add_lora(fresh, R, ALPHA)
+        randomise(fresh, seed=77)
+        merge(fresh)
     random = torch.random.get_rng_state()
     assert load_adapter(fresh, tmp_path / "a") == [s.name for s in adapted(model)]
     assert torch.equal(torch.random.get_rng_state(), random)
@@ -75,6 +82,18 @@ def test_a_saved_adapter_comes_back_bit_for_bit(animal, tmp_path):
     assert all(p.requires_grad for p in fresh.parameters())
 
 
+@pytest.mark.parametrize("name", ["mlp", "embedding", "lstm", "encoder_layer", "conv2d_groups"])
+def test_the_file_is_the_same_merged_scaled_or_disabled(name, tmp_path):
+    model = adapt(ZOO[name].model())
+    wanted = (save_adapter(model, tmp_path / "a") / WEIGHTS).read_bytes()
+    set_scale(model, 0.3)
+    merge(model)
+    with adapters_disabled(model):
+        save_adapter(model, tmp_path / "b")
+    assert (tmp_path / "b" / WEIGHTS).read_bytes() == wanted
+    assert (tmp_path / "a" / CONFIG).read_bytes() == (tmp_path / "b" / CONFIG).read_bytes()
+
+
 def test_an_ending_that_would_mean_other_layers_becomes_a_pattern(tmp_path):
     """PEFT reads "0" as "every layer whose name ends in .0"."""
     base = nn.Sequential(nn.Linear(7, 6), nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 5)))
@@ -86,12 +105,30 @@ def test_an_ending_that_would_mean_other_layers_becomes_a_pattern(tmp_path):
     assert load_adapter(base, tmp_path) == ["0"]
 
 
+@pytest.mark.parametrize("part", ["attn.in_proj_weight", "out_proj"])
+def test_half_an_attention_is_saved_beside_zeros_and_loaded_as_half(part, tmp_path):
+    base, inputs = ZOO["attention"].model(), ZOO["attention"].inputs()
+    model = adapt(base, target_modules=part)
+    assert len(load_file(save_adapter(model, tmp_path) / WEIGHTS)) == 4
+    assert load_adapter(base, tmp_path) == [adapted(model)[0].name]
+    assert torch.equal(output(base, inputs), output(model, inputs))
+
+
 def test_dropout_travels_with_linear_layers(tmp_path):
     model = adapt(Nested(), dropout=0.25)
     fresh = copy.deepcopy(model)
     remove_lora(fresh)
     load_adapter(fresh, save_adapter(model, tmp_path))
     assert {s.adapter.dropout.p for s in adapted(fresh)} == {0.25}
+
+
+def test_the_folder_is_as_small_as_the_factors(tmp_path):
+    model = nn.Sequential(nn.Linear(1001, 1000, bias=False))
+    add_lora(model, 1, 1.0)
+    folder = save_adapter(model, tmp_path / "deep" / "er" / "a")
+    assert sorted(p.name for p in folder.iterdir()) == [CONFIG, WEIGHTS]
+    assert 2001 * 4 < (folder / WEIGHTS).stat().st_size < 2001 * 4 + 1000
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["a"]
 
 
 # --------------------------------------------------------------------------------------------------- the fingerprint
@@ -134,9 +171,14 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
-def pickled(folder: Path, name: str) -> None:
+def pickled(folder: Path, name: str, protocol: int | None = None) -> None:
+    import pickle
+
     (folder / WEIGHTS).unlink()
-    torch.save({"x": Bomb()}, folder / name)
+    if protocol is None:
+        torch.save({"x": Bomb()}, folder / name)
+    else:
+        (folder / name).write_bytes(pickle.dumps(Bomb(), protocol))
 
 
 def first(tensors: dict) -> str:
@@ -147,9 +189,11 @@ REFUSALS = {
     "no config": (lambda f: (f / CONFIG).unlink(), "holds no adapter_config.json"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), "holds no adapter_model.safetensors"),
     "config cut off": (lambda f: (f / CONFIG).write_text('{"r": 2, '), "not readable JSON"),
+    "empty file": (lambda f: truncate_file(f, 0), "not a whole safetensors file"),
     "cut off in the numbers": (lambda f: truncate_file(f, 0.99), "not a whole safetensors file"),
     "garbage": (lambda f: (f / WEIGHTS).write_bytes(b"hello world, this is no tensor"), "not a whole safetensors file"),
     "pickle in place": (lambda f: pickled(f, WEIGHTS), "a pickle under this name, which is not read"),
+    "bare pickle in place": (lambda f: pickled(f, WEIGHTS, 4), "a pickle under this name, which is not read"),
     "pickle": (lambda f: pickled(f, "adapter_model.bin"), "holds adapter_model.bin, a pickle"),
     "missing tensor": (lambda f: weigh(f, lambda t: t.pop(first(t))), "missing: base_model.model.0.lora_A.weight"),
     "missing layer": (
@@ -157,33 +201,42 @@ REFUSALS = {
     "extra tensor": (lambda f: weigh(f, lambda t: t.update({"base_model.model.9.lora_A.weight": torch.ones(2, 2)})),
                      "not wanted: base_model.model.9"),
     "misshaped": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 8)})), "of shape 2 x 7, got 2 x 8"),
+    "a scalar": (lambda f: weigh(f, lambda t: t.update({first(t): torch.tensor(1.0)})), "of shape 2 x 7"),
     "integers": (lambda f: weigh(f, lambda t: t.update({first(t): torch.ones(2, 7, dtype=torch.int8)})), "int8"),
     "nan": (lambda f: weigh(f, lambda t: t[first(t)].fill_(torch.nan)), "NaN or infinity"),
+    "infinity in float32": (
+        lambda f: weigh(f, lambda t: t.update({first(t): torch.full((2, 7), 1e300, dtype=torch.float64)})), "infinity"),
     "r of the config": (lambda f: edit_config(f, r=3), "r 2 against 3"),
     "r of the config, from PEFT": (lambda f: (weigh(f), edit_config(f, r=3)),
-                                   "0.lora_A.weight must be .* of shape 3 x 7, got 2 x 7.*was it made with another r"),
+                                   "says r = 3 for 0, but its tensors have rank 2"),
     "alpha of the config": (lambda f: edit_config(f, lora_alpha=9), "lora_alpha 3 against 9"),
     "rslora of the config": (lambda f: edit_config(f, use_rslora=True), "use_rslora False against True"),
     "alpha nan": (lambda f: (weigh(f), edit_config(f, lora_alpha=float("nan"))), "alpha=nan"),
+    "r too large": (lambda f: (weigh(f), edit_config(f, r=8)), "says r = 8 for 0, but its tensors have rank 2"),
     "dropout": (lambda f: edit_config(f, lora_dropout=2), "dropout=2"),
     "another method": (lambda f: edit_config(f, peft_type="IA3"), "peft_type is 'IA3'"),
     "DoRA": (lambda f: edit_config(f, use_dora=True), "use_dora=True"),
-    "modules_to_save": (lambda f: edit_config(f, modules_to_save=["2"]), r"uses modules_to_save=\['2'\]"),
+    "modules_to_save": (lambda f: (weigh(f), edit_config(f, modules_to_save=["2"])), "2.weight of the whole layer"),
     "bias": (lambda f: edit_config(f, bias="all"), "bias='all'"),
     "PiSSA": (lambda f: edit_config(f, init_lora_weights="pissa"), "init_lora_weights='pissa' changes the base"),
     "a field of tomorrow": (lambda f: edit_config(f, use_warp_drive=True), "use_warp_drive=True"),
     "bad pattern": (lambda f: (weigh(f), edit_config(f, rank_pattern={"(": 1})), "no regular expression"),
+    "patterns a list": (lambda f: (weigh(f), edit_config(f, alpha_pattern=[1])), "is not of the kind that PEFT writes"),
     "targets a number": (lambda f: edit_config(f, target_modules=3), "is not of the kind that PEFT writes"),
     "targets elsewhere": (lambda f: edit_config(f, target_modules=["q_proj"]), "does not have; its layers are: 0, 2"),
+    "rslora a text": (lambda f: (weigh(f), edit_config(f, use_rslora="yes")), "is not of the kind that PEFT writes"),
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("carrying", [False, True], ids=["plain base", "with adapters"])
 @pytest.mark.parametrize("spoil, sentence", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_spoilt_folder_is_refused_in_words_and_the_model_stays(spoil, sentence, tmp_path, monkeypatch):
+def test_a_spoilt_folder_is_refused_in_words_and_the_model_stays(spoil, sentence, carrying, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = ZOO["mlp"].model()
     folder = save_adapter(adapt(model), tmp_path / "a")
     spoil(folder)
+    if carrying:
+        model = adapt(model)
     before = fingerprint(model)
     with pytest.raises(ValueError, match=sentence):
         load_adapter(model, folder)
@@ -202,17 +255,44 @@ def test_another_base_is_refused_and_may_be_forced(tmp_path):
     folder = save_adapter(adapt(ZOO["mlp"].model()), tmp_path / "a")
     for other in (ZOO["mlp"].model(seed=1), ZOO["mlp"].model().double()):
         refuse(other, folder, "trained on another base")
+        refuse(adapt(other), folder, "trained on another base")
         load_adapter(other, folder, check_base=False)
+    refuse(
+        nn.Sequential(nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 4)),
+        folder,
+        "5 x 2, got 5 x 2|of shape 4 x 2, got 5 x 2",
+        check_base=False,
+    )
     refuse(nn.Sequential(nn.ReLU(), nn.Linear(7, 6)), folder, "does not have", check_base=False)
 
 
-def test_a_model_that_carries_adapters_is_refused(tmp_path):
-    model = adapt(ZOO["mlp"].model())
-    refuse(model, save_adapter(model, tmp_path), "carries 2 LoRA adapter.* remove_lora")
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"r": R, "alpha": 4.0}, "has r=2, alpha=4, alpha/r; the file has r=2, alpha=3, alpha/r"),
+        ({"r": R, "alpha": ALPHA, "rslora": True}, r"alpha/sqrt\(r\); the file has .* alpha/r"),
+        ({"r": 3, "alpha": ALPHA}, "has r=3.* the file has r=2|shape"),
+        ({"r": R, "alpha": ALPHA, "target_modules": "0"}, "not those of this model's adapters.*not wanted: 2.lora_A"),
+    ],
+)
+def test_adapters_that_the_model_has_must_agree(options, sentence, tmp_path):
+    folder = save_adapter(adapt(ZOO["mlp"].model()), tmp_path)
+    model = ZOO["mlp"].model()
+    add_lora(model, **options)
+    refuse(model, folder, sentence)
+
+
+def test_a_file_for_some_layers_does_not_pass_for_all(tmp_path):
+    folder = save_adapter(adapt(ZOO["mlp"].model(), target_modules="0"), tmp_path)
+    refuse(adapt(ZOO["mlp"].model()), folder, "missing: 2.lora_A")
 
 
 def test_a_layer_that_cannot_be_adapted_here_is_refused(tmp_path):
     folder = save_adapter(adapt(LanguageModel()), tmp_path)
+    tied = LanguageModel()
+    tied.embedding = nn.Embedding(11, 6)
+    tied.lstm = nn.LSTM(6, 6, batch_first=True)
+    refuse(tied, folder, "shape", check_base=False)
     narrow = LanguageModel()
     narrow.embedding.max_norm = 1.0
     refuse(narrow, folder, "max_norm", check_base=False)
@@ -246,10 +326,6 @@ def two_ranks_in_one_attention() -> nn.Module:
     return model
 
 
-def half_an_attention() -> nn.Module:
-    return adapt(ZOO["attention"].model(), target_modules="out_proj")
-
-
 def ambiguous_lstms() -> nn.Module:
     model = nn.ModuleDict({"lstm": nn.LSTM(5, 6), "deep": nn.ModuleDict({"lstm": nn.LSTM(5, 6)})})
     model.requires_grad_(False)
@@ -264,7 +340,6 @@ def ambiguous_lstms() -> nn.Module:
         (poisoned, "2 holds NaN or infinity"),
         (two_rules, "one rule for all"),
         (two_ranks_in_one_attention, "one r and one alpha for all weights of attn"),
-        (half_an_attention, "all weights of an attention or none: adapt attn.in_proj_weight, too"),
         (ambiguous_lstms, "would mean deep.lstm.weight_ih_l0, too"),
     ],
 )

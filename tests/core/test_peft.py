@@ -65,7 +65,7 @@ class Decoder(nn.Module):
 
 # What PEFT 0.21 does otherwise, although the tensors agree.
 GROUPS = ("conv1d_groups", "conv2d_groups", "conv3d_groups")  # refuses: its factors of these are no matrix BA
-SEPARATE = ("attention_kv",)  # refuses separate query, key and value weights
+SEPARATE = ("attention_kv", "attention_kv_no_bias")  # refuses separate query, key and value weights
 ONLY_MERGED = ("conv2d", "shared")  # its conv A pads with zeros, not circularly; a shared layer is adapted in one place
 ATTENTION = [n for n in ZOO if ("attention" in n or "coder" in n) and n not in SEPARATE]
 STAND_IN = ("fan_in_fan_out",)  # PEFT knows transformers' own Conv1D only: tests/subjects/test_files_and_costs.py
@@ -168,8 +168,12 @@ class Experts(nn.Module):
 def test_weights_of_another_kind_are_named_as_such(peft, tmp_path):
     """3-D expert weights, and PEFT's factors of a grouped convolution."""
     model = nn.ModuleDict({"experts": Experts()})
-    with pytest.raises(ValueError, match="'gate_up_proj' means nothing of a kind that is adapted here"):
-        add_lora(model, R, ALPHA, target_modules="gate_up_proj")
+    for target, sentence in (
+        ("experts", r"means experts, a Experts, which holds gate_up_proj \(3 x 6 x 8\), a kind"),
+        ("gate_up_proj", "means experts.gate_up_proj, .* a kind of weight that is not adapted here"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            add_lora(model, R, ALPHA, target_modules=target)
     config = peft.LoraConfig(r=2, target_modules=[], target_parameters=["experts.gate_up_proj"])
     peft.get_peft_model(copy.deepcopy(model), config).save_pretrained(tmp_path / "experts")
     refuse(model, tmp_path / "experts", "for experts.gate_up_proj, a 3 x 6 x 8 tensor, and this kind")

@@ -100,6 +100,15 @@ class Blocks(nn.Module):
         return self.head(x)
 
 
+class ConvNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+
 def vectors() -> tuple[Tensor, Tensor]:
     X = torch.randn(64, 8)
     return X, torch.tanh(X @ torch.randn(8, 4))
@@ -108,6 +117,11 @@ def vectors() -> tuple[Tensor, Tensor]:
 def vectors_in_bfloat16() -> tuple[Tensor, Tensor]:
     X, y = vectors()
     return X.bfloat16(), y.bfloat16()
+
+
+def images() -> tuple[Tensor, Tensor]:
+    X = torch.randn(32, 1, 8, 8) + 0.5
+    return X, X.mean((1, 2, 3))[:, None] * torch.tensor([[1.0, -2.0, 3.0]])
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
@@ -243,6 +257,20 @@ def adapter_frozen_with_its_layer():
     return trained(model)
 
 
+@fault("base|w0", "frozen|freez|train|requires_grad")
+def base_not_frozen():
+    """The model was set to requires_grad_(True) after add_lora: it is a full fine-tuning with an adapter on top."""
+    return trained(adapted_mlp().requires_grad_(True), lr=1e-3)
+
+
+@fault("bn")
+def running_statistics_moved():
+    """Ordinary loop in train mode: the frozen BatchNorm's running mean follows the data, and no adapter file has it."""
+    model = ConvNet()
+    base = copy.deepcopy(model)
+    return *trained(adapted(model, r=2, alpha=4), images), {"base": base}
+
+
 @fault("base", "another|other|differ|changed|moved|not the")
 def base_initialised_again():
     """The initialisation is applied to the whole model after add_lora: the pretrained weights are gone."""
@@ -254,6 +282,15 @@ def base_initialised_again():
 
 
 # -------------------------------------------------------------------------------------- faults: the optimizer
+
+
+@fault("optimizer", "adapter|lora|factor")
+def optimizer_before_add_lora():
+    """The optimizer was made first and holds the base's parameters only."""
+    model = MLP()
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    add_lora(model, r=4, alpha=8)
+    return fit(model, optimizer, *vectors())
 
 
 @fault("optimizer", "lora_b|b is|every b|all b")
@@ -291,6 +328,15 @@ def learning_rate_of_nothing():
 
 
 # -------------------------------------------------------------------------------- faults: factors, scaling, state
+
+
+@fault("zero")
+def both_factors_zero():
+    """A and B both start at zero, where both gradients are zero: nothing ever moves."""
+    model = adapted_mlp()
+    for p in lora_parameters(model):
+        nn.init.zeros_(p)
+    return trained(model)
 
 
 @fault("nan|finite|infinit")

@@ -178,6 +178,11 @@ def test_what_looks_like_one_of_these_and_is_none():
     assert codes(diagnose(model)) == ["shared-factor"]
     model[0].lora_A.requires_grad_(False)
     assert diagnose(model, adam(model)) == [], "a shared and frozen A, B trains: VeRA's way, and LoRA-FA's"
+    model, inputs = in_zoo("batch_norm")
+    add_lora(model, r=2)
+    model.train()(*inputs)
+    model[1].requires_grad_(True)
+    assert diagnose(model, adam(model)) == [], "a norm whose statistics move is trained along, knowingly"
     with torch.no_grad():  # PiSSA by hand
         model, base = lab(), mlp()
         model[0].lora_B.fill_(0.1)
