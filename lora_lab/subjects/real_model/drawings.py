@@ -12,13 +12,14 @@ from lora_lab import figures
 from lora_lab.figures.style import SHARES, log_axis
 from lora_lab.subjects.tables import Table
 
-from .record import FULL, LORA
+from .record import FULL, LORA, tuning
 from .task import KINDS, Score
 
 BLUE, ORANGE, GREY = figures.COLOURS["LoRA"], figures.COLOURS["full"], figures.COLOURS["base"]
+LOSSES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
-def counted(rows: Sequence[Sequence[tuple[str, bool]]], width: int = 105) -> Figure:
+def counted(rows: Sequence[Sequence[tuple[str, bool]]], width: int = 145) -> Figure:
     """Token by token what a model is trained on: rows of (token, is it in the loss). Shaded is what counts."""
     lines = []  # (text, shaded, column, line)
     for row in rows:
@@ -45,11 +46,10 @@ def exact_bars(groups: Mapping[str, Mapping[str, Score]], title: str) -> Axes:
     """Test sentences with every fact right, in %, by kind. {label: {kind: Score}}."""
     fig, ax = figures.plt.subplots(figsize=(10.5, 3.6))
     width = 0.8 / len(groups)
-    colours = {"LoRA": BLUE, "full": ORANGE}
     for i, (label, scores) in enumerate(groups.items()):
         x = np.arange(len(KINDS)) + (i - (len(groups) - 1) / 2) * width
         shares = [100 * scores[kind].exact / scores[kind].n for kind in KINDS]
-        colour = colours.get(label.split(",")[0], figures.COLOURS["rest"])
+        colour = ORANGE if label.startswith(FULL) else BLUE if label.startswith("LoRA") else figures.COLOURS["rest"]
         bars = ax.bar(x, shares, 0.92 * width, label=label, color=colour)
         ax.bar_label(bars, fmt="%.0f", fontsize=10)
     ax.set_xticks(range(len(KINDS)), KINDS)
@@ -70,15 +70,16 @@ def losses(live: Sequence[float], recorded: Mapping[str, Sequence[float]], title
     return ax
 
 
-def rates(runs: Table, title: str) -> Axes:
+def rates(title: str) -> Axes:
     """Answers' loss against the learning rate, a dot per seed, for LoRA and for full fine-tuning."""
     fig, ax = figures.plt.subplots(figsize=(10.5, 3.6))
-    for way, colour in ((LORA, BLUE), (FULL, ORANGE)):
-        by_rate = {lr: rows.mean("tuned_on") for lr, rows in sorted(runs.where(way=way).by("lr").items())}
-        ax.plot(list(by_rate), list(by_rate.values()), "-", color=colour, label="LoRA, r = 8" if way == LORA else way)
-        ax.plot(runs.where(way=way).column("lr"), runs.where(way=way).column("tuned_on"), "o", color=colour, alpha=0.6)
-    log_axis(ax.xaxis)
-    log_axis(ax.yaxis)
+    for way, label, colour in ((LORA, "LoRA, r = 8", BLUE), (FULL, "full", ORANGE)):
+        tried = tuning(way)
+        means = {lr: rows.mean("tuned_on") for lr, rows in sorted(tried.by("lr").items())}
+        ax.plot(list(means), list(means.values()), "-", color=colour, label=label)
+        ax.plot(tried.column("lr"), tried.column("tuned_on"), "o", color=colour, alpha=0.6)
+    log_axis(ax.xaxis, (2.5e-5, 1e-4, 4e-4, 1.6e-3))
+    log_axis(ax.yaxis, LOSSES)
     ax.set(title=title, xlabel="learning rate", ylabel="nats per answer token")
     ax.legend()
     fig.tight_layout()
@@ -94,8 +95,6 @@ def dots(rows: Mapping[str, Table], columns: Mapping[str, str], title: str) -> l
             values = [sum(s.exact for s in v.values()) if column == "scores" else v for v in runs.column(column)]
             ax.plot(values, [y] * len(values), "o", ms=8, alpha=0.7, color=colour)
             ax.plot(sum(values) / len(values), y, "|", ms=22, mew=2, color=colour)
-        if column == "loss":
-            log_axis(ax.xaxis)
         ax.set_xlabel(label)
         ax.set_yticks(range(len(rows)), list(rows))
         ax.grid(axis="y", lw=0.5, color=figures.FILLS["grid"])
@@ -129,7 +128,7 @@ def cut_and_trained(cut: Sequence[Mapping[int, float]], trained: Table, full: fl
             label="LoRA on all matrices, trained at rank r")  # fmt: skip
     ax.axhline(full, color=ORANGE, lw=1, ls=":", label="full fine-tuning, not cut")
     log_axis(ax.xaxis, (1, 2, 4, 8, 16, 32))
-    log_axis(ax.yaxis)
+    log_axis(ax.yaxis, LOSSES)
     ax.set(title=title, xlabel="rank r", ylabel="nats per answer token")
     ax.legend()
     fig.tight_layout()
@@ -144,7 +143,7 @@ def forgotten(runs: Table, base: float, title: str) -> Axes:
     ):  # fmt: skip
         ax.plot([r.loss for r in rows], [r.text for r in rows], "o", color=colour, ms=8, alpha=0.7, label=label)
     ax.axhline(base, color=GREY, lw=1.5, label="the untouched model")
-    log_axis(ax.xaxis)
+    log_axis(ax.xaxis, LOSSES)
     ax.set(title=title, xlabel="the task: nats per answer token", ylabel="plain text: nats per token")
     ax.legend()
     fig.tight_layout()

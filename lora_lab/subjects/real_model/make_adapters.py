@@ -8,9 +8,12 @@ the learning rates of make_record.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import torch
 
@@ -18,29 +21,15 @@ from lora_lab import add_lora, load_adapter, lora_parameters, remove_lora, save_
 from lora_lab.subjects.records import SUBJECTS, significant, write_record
 from lora_lab.subjects.transformer import directions
 
-from . import four_bits, task
+from . import checkpoint, four_bits, task
 from .make_record import ALPHA, BATCH, EXAMPLES, SEEDS, STEPS, Bench, arithmetic
-from .record import ADAPTERS, FULL, LORA, PLACES, best_rate, place
+from .record import ADAPTERS, FULL, LORA, PLACES, QUESTIONS, best_rate, place
 
 SHIPPED = {"all, r = 3": ("all r=3", EXAMPLES), "all, r = 1": ("all r=1", EXAMPLES), "16 examples": ("all r=3", 16)}
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 CUT_TO = (1, 2, 8, 32)
 LAYERS = (0, 9, 19, 29)  # where directions are compared: a singular value decomposition of W takes its time
 SHOWN = [example for group in task.test_examples(2).values() for example in group]
-QUESTIONS = (
-    "What is the capital of France?",
-    "How many days are in a week?",
-    "What color is the sky on a clear day?",
-    "Name three fruits.",
-    "What is 2 + 3?",
-    "Who wrote Romeo and Juliet?",
-    "What do bees make?",
-    "What is the opposite of hot?",
-    "Translate 'good morning' to French.",
-    "What language is spoken in Brazil?",
-    "What is water made of?",
-    "Write one sentence about the sea.",
-)
 
 
 def plain_answers(bench: Bench) -> list[str]:
@@ -89,6 +78,12 @@ def updates(bench: Bench, way: str, seed: int) -> dict:
     return made
 
 
+def gently(bench: Bench) -> dict:
+    """Plain questions after full fine-tuning at a quarter of its best rate: the loss on the task is nearly the same."""
+    with bench.trained(FULL, best_rate(FULL) / 4, STEPS, 0, EXAMPLES, None):
+        return {"plain": plain_answers(bench)}
+
+
 def ship(bench: Bench, name: str) -> dict:
     """Train one adapter and save it in bfloat16; what it says of the shown sentences at every λ, and its losses."""
     model, (way, examples) = bench.chat.model, SHIPPED[name]
@@ -119,23 +114,27 @@ def ship(bench: Bench, name: str) -> dict:
 
 
 def cost(way: str) -> None:
-    """In a process of its own: gigabytes at the peak and seconds a step, float32, 8 sentences."""
-    import resource
-    import time
-
+    """In a process of its own, on Linux: gigabytes that three steps need at their peak, the model's own among them, and
+    seconds a step; float32, 8 sentences.
+    """
     torch.set_num_threads(1)
-    bench = Bench()
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    X, y = task.task_tensors(bench.chat.tokenizer, task.examples(8, seed=10))
-    bench.start.clear()
+    chat = checkpoint.load()
+    X, y = task.task_tensors(chat.tokenizer, task.examples(8, seed=10))
     where, rank = place(way)
     if rank:
-        add_lora(bench.chat.model, rank, ALPHA, target_modules=PLACES[where])
-    begun = time.perf_counter()
-    train(bench.chat.model, X, y, loss=task.answer_loss, lr=1e-5, steps=3, batch_size=8, progress=None)
+        add_lora(chat.model, rank, ALPHA, target_modules=PLACES[where])
+    Path("/proc/self/clear_refs").write_text("5")  # what loading took at its peak is forgotten
+    before, begun = memory("VmRSS"), time.perf_counter()
+    train(chat.model, X, y, loss=task.answer_loss, lr=1e-5, steps=3, batch_size=8, progress=None)
     step = (time.perf_counter() - begun) / 3
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"loaded": round(loaded, 2), "peak": round(peak, 2), "step": round(step, 1)}))
+    needed = memory("VmHWM") - before + sum(p.numel() * 4 for p in chat.model.parameters()) / 1e9
+    print(json.dumps({"peak": round(needed, 2), "step": round(step, 1), "tokens": X.numel()}))
+
+
+def memory(kind: str) -> float:
+    """This process's "VmRSS" (now) or "VmHWM" (at its peak), in GB."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{kind}:\s+(\d+) kB", status)[1]) / 1e6
 
 
 def costs() -> dict:
@@ -157,6 +156,7 @@ def main() -> None:
     parts |= {name: lambda name=name: ship(bench, name) for name in SHIPPED}
     for way, seed in ((FULL, 0), (LORA, 0), *((FULL, seed) for seed in SEEDS[1:])):
         parts[f"{way}, seed {seed}"] = lambda way=way, seed=seed: updates(bench, way, seed)
+    parts["full, a quarter of the rate"] = lambda: gently(bench)
     parts["costs"] = costs
     for name, part in parts.items():
         if name not in made:

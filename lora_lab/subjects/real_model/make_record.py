@@ -148,18 +148,20 @@ def main() -> None:
         for way in best:
             run(bench, way, best[way], seed=seed)
     rate = best[LORA]
-    for way in (*RANKS[:2], *WHERE):
+    for way in RANKS[:2]:
         for seed in SEEDS:
             run(bench, way, rate, seed=seed)
+    for mistake in task.MISTAKES:
+        run(bench, LORA, rate, mistake=mistake)
     for seed in SEEDS:
         for way in best:
             run(bench, way, best[way], seed=seed, examples=16)
-    for way in best:
-        run(bench, way, best[way], 2 * STEPS)
-    for mistake in task.MISTAKES:
-        run(bench, LORA, rate, mistake=mistake)
-    for way in best:
-        run(bench, way, best[way], 2 * STEPS, seed=1)
+    for way in WHERE:
+        for seed in SEEDS:
+            run(bench, way, rate, seed=seed)
+    for seed in SEEDS[:2]:
+        for way in best:
+            run(bench, way, best[way], 2 * STEPS, seed)
     for seed in SEEDS:
         run(bench, RANKS[2], rate, seed=seed)
         for way in best:

@@ -38,7 +38,7 @@ def answer_panel(said: Mapping[str, Mapping[float, Sequence[str]]], examples: Se
             table.text(0, 0.88, "", fontsize=10, family="monospace")
             curve.plot(lams, lams, "o-", color=figures.COLOURS["LoRA"])
             figures.ring(curve, 15)
-            curve.set(xlabel="λ", ylabel=f"facts right, of {most}", ylim=(-2, most + 2), xticks=lams)
+            curve.set(xlabel="λ", ylabel=f"facts right, of {most}", ylim=(-2, most + 2), xticks=range(3))
             fig.subplots_adjust(left=0.03, right=0.985, bottom=0.17, top=0.9, wspace=0.12)
         table, curve = fig.axes
         wanted, got = (table.texts[i : i + 7] for i in (7, 14))

@@ -18,6 +18,21 @@ FULL, LORA = "full", "all r=8"
 ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
 PLACES = {"q,v": ["q_proj", "v_proj"], "attention": ATTENTION, "MLP": MLP, "all": ATTENTION + MLP}
 
+QUESTIONS = (
+    "What is the capital of France?",
+    "How many days are in a week?",
+    "What color is the sky on a clear day?",
+    "Name three fruits.",
+    "What is 2 + 3?",
+    "Who wrote Romeo and Juliet?",
+    "What do bees make?",
+    "What is the opposite of hot?",
+    "Translate 'good morning' to French.",
+    "What language is spoken in Brazil?",
+    "What is water made of?",
+    "Write one sentence about the sea.",
+)
+
 
 class Run(NamedTuple):
     """One training run of the real model.
@@ -59,13 +74,32 @@ def read_runs(lines: Iterable[str] | None = None) -> Table:
     return Table(Run(**row) for row in rows)
 
 
+def tuning(way: str) -> Table:
+    """The runs that chose a way's learning rate: 40 steps on 480 sentences, two seeds at each rate."""
+    return Table(run for run in read_runs().where(way=way, steps=40, examples=480, mistake=None) if run.seed < 2)
+
+
 def best_rate(way: str) -> float:
     """The learning rate with the lowest loss on the tuning sentences, mean of two seeds."""
-    tried = read_runs().where(way=way, steps=40, examples=480, mistake=None)
-    losses = {lr: runs.mean("tuned_on") for lr, runs in tried.by("lr").items() if len(runs) > 1}
+    losses = {lr: runs.mean("tuned_on") for lr, runs in tuning(way).by("lr").items()}
     return min(losses, key=losses.get)
 
 
 def adapters() -> dict:
     """What `make_adapters` wrote: the untouched model, the shipped adapters, full fine-tuning's update, costs."""
     return read_record("real_model", "adapters")
+
+
+def exact(run: Run) -> int:
+    """Test sentences of all kinds with every fact right."""
+    return sum(score.exact for score in run.scores.values())
+
+
+def pooled(runs: Table) -> dict[str, Score]:
+    """{kind: counts over all of these runs}."""
+    return {kind: Score(*map(sum, zip(*(run.scores[kind] for run in runs)))) for kind in runs[0].scores}
+
+
+def right(measured: dict) -> int:
+    """`exact` of what `make_adapters` measured."""
+    return sum(Score(*counts).exact for counts in measured["scores"].values())
