@@ -95,7 +95,7 @@ def test_neither_the_package_nor_a_page_nor_a_test_unpickles_and_nothing_fetches
         from_disk = {"from_pretrained"} if '"HF_HUB_OFFLINE", "1"' in source else set()
         assert dangers(source) <= from_disk, path
     for path in pages.page_files():
-        written_before = {"from_pretrained"} if "files_and_costs" in path.name else set()  # folders of the page's own
+        written_before = {"from_pretrained"} if path.name[:2] in ("10", "13") else set()  # folders of the page's own
         for cell in pages.code_cells(pages.read(path)):
             assert dangers(cell.source) <= written_before, f"{path.name}:\n{cell.source}"
             assert not re.search(r"^\s*[!%]", cell.source, re.M), f"{path.name} leaves Python:\n{cell.source}"

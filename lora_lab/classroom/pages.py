@@ -39,6 +39,7 @@ _NAMES_AND_SUBJECTS = (
     ("files_and_costs", "files_and_costs"),
     ("broken_lora", "broken"),
     ("after_lora", "successors"),
+    ("a_real_model", "real_model"),
 )
 PAGES = tuple(Page(f"{i:02d}", name, subject) for i, (name, subject) in enumerate(_NAMES_AND_SUBJECTS))
 

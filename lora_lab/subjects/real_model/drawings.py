@@ -12,7 +12,7 @@ from lora_lab import figures
 from lora_lab.figures.style import SHARES, log_axis
 from lora_lab.subjects.tables import Table
 
-from .record import FULL, LORA, tuning
+from .record import FULL, LORA, exact, tuning
 from .task import KINDS, Score
 
 BLUE, ORANGE, GREY = figures.COLOURS["LoRA"], figures.COLOURS["full"], figures.COLOURS["base"]
@@ -86,13 +86,13 @@ def rates(title: str) -> Axes:
     return ax
 
 
-def dots(rows: Mapping[str, Table], columns: Mapping[str, str], title: str) -> list[Axes]:
-    """A row for each way, a dot per seed. columns: {column: its axis label}; a panel for each."""
-    fig, axes = figures.plt.subplots(1, len(columns), figsize=(10.5, 0.42 * len(rows) + 1.3), sharey=True)
-    for ax, (column, label) in zip(axes, columns.items()):
+def dots(rows: Mapping[str, Table], title: str) -> list[Axes]:
+    """Loss and right answers, a row for each way and a dot per seed; a stroke is the mean."""
+    fig, axes = figures.plt.subplots(1, 2, figsize=(10.5, 0.42 * len(rows) + 1.3), sharey=True)
+    measured = {"nats per answer token": lambda run: run.loss, "all right, of 64": exact}
+    for ax, (label, measure) in zip(axes, measured.items()):
         for y, (name, runs) in enumerate(rows.items()):
-            colour = ORANGE if name.startswith(FULL) else BLUE
-            values = [sum(s.exact for s in v.values()) if column == "scores" else v for v in runs.column(column)]
+            colour, values = ORANGE if name.startswith(FULL) else BLUE, [measure(run) for run in runs]
             ax.plot(values, [y] * len(values), "o", ms=8, alpha=0.7, color=colour)
             ax.plot(sum(values) / len(values), y, "|", ms=22, mew=2, color=colour)
         ax.set_xlabel(label)

@@ -50,8 +50,8 @@ def _rounded(d_out, d_in, step, seed):
     },
 )
 def targets(before, after, end, length):
-    # before: token numbers of the prompt; after: of the answer; end: the token that ends a turn, which also pads.
-    # Input are the tokens before + after, padded to `length`. Return `length` targets: -100 where no loss is wanted.
+    # before: the prompt's token numbers; after: the answer's; end: the token that ends a turn, and pads.
+    # The input is before + after, padded to `length`. Return `length` targets, -100 for no loss.
     counted = [-100] * (len(before) - 1) + after + [end]
     return counted + [-100] * (length - len(counted))
 
