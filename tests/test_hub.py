@@ -1,4 +1,4 @@
-"""The room's JupyterHub configuration, without a hub."""
+"""The room's JupyterHub configuration, without a hub; tests/tools/hub.py starts a real one."""
 
 import os
 import re

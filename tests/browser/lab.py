@@ -268,3 +268,17 @@ class Panel:
         else:
             self.node.locator(".widget-checkbox").filter(has_text=label).locator("input").focus()
             keyboard.press("Space")
+
+    def drag(self, label: str) -> None:
+        """Drag a slider's handle with the mouse to the far end."""
+        handle = self.slider(label)
+        handle.scroll_into_view_if_needed()
+        box = handle.bounding_box()
+        track = handle.locator("xpath=ancestor::*[contains(@class, 'noUi-base')]").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        right = x < track["x"] + track["width"] / 2
+        mouse = self.page.tab.mouse
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(track["x"] + (track["width"] if right else 0), y, steps=6)
+        mouse.up()

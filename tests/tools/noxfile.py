@@ -5,6 +5,8 @@ from (pip install nox), with requirements.txt installed. `python` and `versions`
 then needs an index; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves the CUDA libraries.
 """
 
+import os
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -18,11 +20,19 @@ NUMBERS = ("tests/core", "tests/subjects", "notebooks")  # what computes
 SURROUNDINGS = ("tests/core", "tests/classroom", "tests/test_project.py", "notebooks/00_start_here.ipynb")
 
 
-def run_tests(session: nox.Session, *what: str, env: dict[str, str] | None = None) -> None:
-    session.chdir(ROOT)
+def run_tests(session: nox.Session, *what: str, env: dict[str, str] | None = None, folder: Path = ROOT) -> None:
+    session.chdir(folder)
     ignored = ["--ignore=tests/browser"]
     session.run(sys.executable if not session.virtualenv.is_sandboxed else "python", "-m", "pytest", "-q", *ignored,
                 *what, env=env, external=True)  # fmt: skip
+
+
+def clone(session: nox.Session, name: str) -> Path:
+    """The last commit, in a new folder of that name."""
+    folder = Path(session.create_tmp()) / name
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("git", "clone", "--quiet", str(ROOT), str(folder), external=True)
+    return folder
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
@@ -56,16 +66,36 @@ def pages(session: nox.Session, threads: str, kernels: str) -> None:
     run_tests(session, "notebooks", env={"OMP_NUM_THREADS": threads, "ATEN_CPU_CAPABILITY": kernels})
 
 
-CIRCUMSTANCES = {
-    "another order of sets": {"PYTHONHASHSEED": "12345"},
-    "without UTF-8": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "a decimal comma": {"LC_ALL": "de_DE.UTF-8"},
-    "no home": {"HOME": str(ROOT / "there is no such folder")},
-}
+@nox.session(python=False)
+@nox.parametrize("hash_seed", ["0", "1", "12345"])
+def sets(session: nox.Session, hash_seed: str) -> None:
+    """Another order of sets."""
+    run_tests(session, *SURROUNDINGS, env={"PYTHONHASHSEED": hash_seed})
 
 
 @nox.session(python=False)
-@nox.parametrize("circumstance", list(CIRCUMSTANCES))
-def circumstances(session: nox.Session, circumstance: str) -> None:
-    """What a machine may have set or lack."""
-    run_tests(session, *SURROUNDINGS, env=CIRCUMSTANCES[circumstance])
+@nox.parametrize("locale", ["C", "de_DE.UTF-8"])
+def locales(session: nox.Session, locale: str) -> None:
+    """Without UTF-8, and with a decimal comma."""
+    run_tests(session, *SURROUNDINGS, env={"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+
+
+@nox.session(python=False)
+def home(session: nox.Session) -> None:
+    """There is no home directory."""
+    run_tests(session, *SURROUNDINGS, env={"HOME": str(ROOT / "there is no such folder")})
+
+
+@nox.session(python=False)
+def odd_path(session: nox.Session) -> None:
+    """Spaces, an apostrophe and a letter beyond ASCII in the path."""
+    folder = clone(session, "Jörg's LoRA lab")
+    run_tests(session, *SURROUNDINGS, env={"PYTHONPATH": str(folder)}, folder=folder)
+
+
+@nox.session(python=False)
+def no_network(session: nox.Session) -> None:
+    """No network interface but loopback. Linux."""
+    session.chdir(ROOT)
+    command = f"ip link set lo up && exec '{sys.executable}' -m pytest -q {' '.join(SURROUNDINGS)}"
+    session.run("unshare", "-rn", "sh", "-c", command, env=dict(os.environ), external=True)
