@@ -71,7 +71,7 @@ def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None
     ax.axvline(1, lw=1, color=COLOURS["base"])
     bars = ax.barh(list(ratios), list(ratios.values()), color=colours, edgecolor=FILLS["paper"], lw=0)
     for bar, name in zip(bars, ratios):
-        bar.set_hatch("//" if "materialised" in name or "parametrization" in name else "")
+        bar.set_hatch("//" if "materialised" in name else "")
     room = {"facecolor": FILLS["paper"], "edgecolor": "none", "pad": 1}  # the line at 1 ends before the number
     ax.bar_label(bars, fmt="%.2f", padding=4, bbox=room)
     ax.invert_yaxis()

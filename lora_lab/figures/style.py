@@ -46,7 +46,7 @@ COLOURS = LINES | FILLS
 CYCLE = ("#5E3C99", "#7A4305", "#009E73", "#CC79A7")  # for what has no colour of its own
 BESIDE = (COLOURS["other"], COLOURS["published"])  # the same, where LoRA or full is in the figure, too
 DASHES = ("-", "-.", ":", (0, (6, 1)))  # a dashed line is a floor
-DIVERGING, COUNTS, SHARES, LOSSES, INK = "RdBu_r", "Reds", "Blues", "viridis", "gray_r"
+DIVERGING, SHARES, LOSSES, INK = "RdBu_r", "Blues", "viridis", "gray_r"
 KINDS = {  # what a label is, by its beginning; a target of full rank is no full fine-tuning
     "LoRA": r"LoRA\b(?!\+)",
     "full": r"full\b(?! rank)",

@@ -78,7 +78,7 @@ def test_lines_stand_out_from_the_paper_and_words_more():
 
 @pytest.mark.parametrize("sight", [*looks.SIGHT, "grey"])
 def test_maps_of_amounts_and_shades_of_ranks_grow_in_one_direction(sight):
-    scales = [matplotlib.colormaps[name](np.linspace(0, 1, 16)) for name in (style.LOSSES, style.SHARES, style.COUNTS)]
+    scales = [matplotlib.colormaps[name](np.linspace(0, 1, 16)) for name in (style.LOSSES, style.SHARES)]
     for colours in (*scales, style.shades(7)):
         steps = np.diff([looks.lab(looks.seen(colour, sight))[0] for colour in colours])
         assert (steps > 0).all() or (steps < 0).all()

@@ -167,6 +167,9 @@ def test_what_is_missing_is_said_with_the_line_that_installs_it(monkeypatch, tmp
     monkeypatch.setenv(checkpoint.VARIABLE, str(tmp_path))
     assert checkpoint.find() == (str(tmp_path), None)
     (tmp_path / "model.gguf").touch()
+    with pytest.raises(checkpoint.Missing, match="model.gguf is read with the package gguf: pip install"):
+        checkpoint.find()
+    there.add("gguf")
     assert checkpoint.find() == (str(tmp_path), "model.gguf")
     assert checkpoint.find("some/cached-name") == ("some/cached-name", None)
     there.clear()

