@@ -74,6 +74,8 @@ def wrong_form(got: object, wanted: object, what: str, any_shape: bool = False) 
         return f"{what} something empty; {kind} is wanted."
     flat = right.ndim < 2 and number.squeeze().shape == right.squeeze().shape  # tensor([5.]), or one column
     if number.shape != right.shape and not flat and not any_shape:
+        if number.ndim == right.ndim == 1:  # a list, an array or a tensor
+            return f"{what} {len(number)} numbers; wanted are {len(right)}."
         given = f"a tensor of shape {tuple(number.shape)}" if number.ndim else f"a single number, {shown(number)}"
         form = f"shape {tuple(right.shape)}" if right.ndim else "a single number"
         turned = ": it is transposed" if number.ndim == 2 and number.T.shape == right.shape else ""

@@ -79,7 +79,7 @@ WRONG = {
         ("unseen nines and ", lambda y: torch.where(y == 9, 1, 4000)),
         ("weights are not negative", lambda y: 1.0 - (y == 9) * 2),
         ("weights are not negative", lambda y: 0 * y),
-        ("wanted is shape", lambda y: torch.tensor([0.2, 0.8])),
+        ("returns 2 numbers; wanted are", lambda y: torch.tensor([0.2, 0.8])),
         ("changes `y` in place", forgets_the_labels),
     ],
 }

@@ -49,7 +49,7 @@ WRONG = {
         ("prompt counts", lambda b, a, end, n: [*b[1:], *a, end] + [-100] * (n - len(b) - len(a))),
         ("never learn to stop", lambda b, a, end, n: [-100] * (len(b) - 1) + a + [-100] * (n + 1 - len(b + a))),
         ("padding counts", lambda b, a, end, n: [-100] * (len(b) - 1) + a + [end] * (n + 1 - len(b + a))),
-        ("", lambda b, a, end, n: by_loop(b, a, end, n)[:-1]),
+        ("returns 7 numbers; wanted are 8", lambda b, a, end, n: by_loop(b, a, end, n)[:-1]),
     ],
     "survives": [
         ("cosine", by_cosine),
