@@ -1,7 +1,8 @@
 """What "LoRA Without Regret" says, on the small GPT: python -m lora_lab.subjects.transformer.make_regret [PART ...]
 
 About 20 CPU minutes, in three parts. Each run is a line of rewards.jsonl or regret.jsonl as soon as it ends, and a run
-that is there is not made again. Every learning rate is climbed to: of rewards on two seeds, of the rest on one.
+that is there is not made again. Every learning rate is climbed to: of rewards on two seeds (in the kept record the
+neighbours of the rate at r = 64 were tried on one), of the rest on one seed.
     rewards   the habits of bard from a reward alone: 200 steps of 64 sentences
     data      bard from 100 and 400 lines, 4800 of them seen in steps of 32
     batch     bard from 400 lines, 4800 of them seen in steps of 128
