@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {  # file -> the public names that it explains
     "layers": ("LoRALinear", "LoRAParametrization"),
