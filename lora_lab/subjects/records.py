@@ -1,9 +1,12 @@
-"""A recorded experiment is one readable JSON file beside its subject, written by the subject's `make_record`."""
+"""A recorded experiment is a readable file beside its subject, written by the subject's `make_record`: one JSON object,
+or a line of JSON for each training run as soon as it ends, so that the command can be stopped and started again."""
 
 from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -35,3 +38,39 @@ def write_record(record: dict, subject: str, name: str = "record") -> None:
     text = re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
     record_file(subject, name).write_text(text + "\n", encoding="utf-8")
     print(f"written {subject}/{name}.json, {len(text):,} characters")
+
+
+def read_lines(file: Path) -> list[dict]:
+    """The runs in a file of JSON lines; none where there is no file yet."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def kept(file: Path, key: dict, measure: Callable[[], dict]) -> dict:
+    """The line of the file with this key; where there is none, what measure() returns becomes one."""
+    for row in read_lines(file):
+        if key.items() <= row.items():
+            return row
+    start = time.perf_counter()
+    row = key | measure()
+    text = json.dumps(row | {"seconds": round(time.perf_counter() - start, 1)}, ensure_ascii=False)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(text + "\n")
+    print(text, flush=True)
+    return json.loads(text)
+
+
+def climb(rates: Sequence[float], guess: float, loss_at: Callable[[float], float]) -> float:
+    """Climb along the rates from the guess to one whose neighbours are worse; a loss that is NaN is worst."""
+    best = rates.index(guess)
+    while True:
+        losses = {i: loss_at(rates[i]) for i in (best, best - 1, best + 1) if 0 <= i < len(rates)}
+        winner = min(losses, key=lambda i: losses[i] if losses[i] == losses[i] else float("inf"))
+        if winner == best:
+            return rates[best]
+        best = winner
+
+
+def place(way: str) -> tuple[str | None, int | None]:
+    """Where and rank of a way to fine-tune: "q,v r=8" -> ("q,v", 8); (None, None) for a way that is not LoRA."""
+    where, is_lora, rank = way.partition(" r=")
+    return (where, int(rank)) if is_lora else (None, None)

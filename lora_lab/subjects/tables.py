@@ -1,12 +1,21 @@
-"""Tables of recorded runs: a list of rows with named columns."""
+"""Tables of recorded runs: a list of rows with named columns, and one column drawn over another."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from statistics import mean
+from types import SimpleNamespace
+
+from matplotlib.axes import Axes
 
 
 class Table(list):
-    """Rows that are NamedTuples of one kind. `table.where(task="bard")` is a Table again."""
+    """Rows whose attributes are the columns. `table.where(task="bard")` is a Table again."""
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, object]]) -> Table:
+        """The rows of a record, {column: value} each."""
+        return cls(SimpleNamespace(**row) for row in rows)
 
     def where(self, **values: object) -> Table:
         """The rows with these values in these columns. Raises ValueError if there are none."""
@@ -29,3 +38,10 @@ class Table(list):
     def by(self, name: str) -> dict[object, Table]:
         """One table for each value of a column, as in `for rank, runs in table.by("rank").items()`."""
         return {kind: self.where(**{name: kind}) for kind in self.kinds(name)}
+
+
+def draw_over(ax: Axes, rows: Table, x: str, y: str, marker: str = "o", **look: object) -> None:
+    """The mean of column y over column x as a line, and a dot for each row."""
+    means = {value: seeds.mean(y) for value, seeds in sorted(rows.by(x).items())}
+    (line,) = ax.plot(list(means), list(means.values()), marker=marker, **look)
+    ax.plot(rows.column(x), rows.column(y), marker, ms=5, alpha=0.5, color=line.get_color())

@@ -175,13 +175,13 @@ def test_the_record_is_whole():
 
 
 def test_below_means_on_every_seed():
-    low, high, crossing = (Run("both", "w", 0.1, 1, excess, []) for excess in ([1, 2, 3], [2, 3, 4], [0, 3, 2]))
+    low, high, crossing = (Run(excess=excess) for excess in ([1, 2, 3], [2, 3, 4], [0, 3, 2]))
     assert low.below(high) and not high.below(low) and not low.below(crossing)
 
 
 def test_the_figures_draw_what_they_are_given():
     rows = {"before": [5, 6], "LoRA r = 1": [1, 2], "head only": [3, 4]}
-    axes = drawings.ways_compared(Table(Run("a", way, 0.1, 1, excess, []) for way, excess in rows.items()))
+    axes = drawings.ways_compared(Table(Run(dialect="a", way=way, excess=excess) for way, excess in rows.items()))
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["LoRA r = 1", "head only"]
     assert list(axes[0].lines[1].get_xdata()) == [1, 2]
     delta = torch.zeros(5, 3)

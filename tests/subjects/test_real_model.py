@@ -9,6 +9,7 @@ import lora_lab
 from lora_lab.subjects.files_and_costs.models import SHAPES, adapter_numbers
 from lora_lab.subjects.real_model import checkpoint, four_bits, own_data, record, task
 from lora_lab.subjects.real_model.task import KINDS, Example
+from lora_lab.subjects.records import place
 
 
 class Letters:
@@ -135,7 +136,7 @@ def test_a_large_update_survives_rounding_and_a_small_one_does_not():
 def test_the_record_trained_what_it_says():
     runs = record.read_runs()
     for run in runs:
-        where, rank = record.place(run.way)
+        where, rank = place(run.way)
         shape = SHAPES["SmolLM2-135M"]
         if run.way == record.FULL:
             assert run.trained == shape.total

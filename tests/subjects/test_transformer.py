@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from lora_lab import add_lora, count_parameters, delta_weights, figures, published, set_scale, train
 from lora_lab.adapter_set import AdapterSet
 from lora_lab.subjects.mini_language import language as L
-from lora_lab.subjects.records import read_record
+from lora_lab.subjects.records import place, read_record
 from lora_lab.subjects.tables import Table
 from lora_lab.subjects.transformer import (
     directions,
@@ -207,7 +207,7 @@ def test_each_shipped_adapter_is_as_good_as_its_record(shipped):
         shipped.use(name)
         lines = L.dialect(task, **make_record.TEST_ON)
         assert gpt.above_floor(shipped.model, lines) == pytest.approx(losses[name], abs=2e-3), name
-        assert shipped[name]["layers.0.attention.q_proj.lora_A"].shape[0] == record.place(way)[1]
+        assert shipped[name]["layers.0.attention.q_proj.lora_A"].shape[0] == place(way)[1]
 
 
 # ------------------------------------------------------------------------------ rewards, slices over data and batch
@@ -271,7 +271,8 @@ def test_every_slice_is_there_at_a_rate_that_was_climbed_to():
     best = with_chosen_rates(record.slices(), lambda run: (run.way, run.lines, run.batch), lambda run: run.tuned_on)
     ways, amounts, batches = list(make_regret.WAYS), make_regret.AMOUNTS, make_regret.BATCHES
     cells = {(way, lines, 32) for way in ways for lines in amounts}
-    assert {run[:3] for run in best} == cells | {(way, amounts[-1], batch) for way in ways[:3] for batch in batches}
+    cells |= {(way, amounts[-1], batch) for way in ways[:3] for batch in batches}
+    assert {(run.way, run.lines, run.batch) for run in best} == cells
     assert all(run.trained == count_parameters(make_record.prepare(run.way))[0] for run in best if not run.seed)
 
 

@@ -12,7 +12,6 @@ from lora_lab import count_parameters, delta_weights
 from lora_lab.subjects.records import significant, write_record
 
 from .lstm import Way, adapt, loss_on, word_base, write
-from .record import Run
 from .sentences import WORDS, Source, dialects
 
 OUTSIDE, WRITES = Way("embedding and head", 8), Way("all", 8)  # a swap of words takes rank 6 in each
@@ -46,14 +45,15 @@ def swapped_rows(model, layer: str, words: list[str]) -> int:
     return sum(WORDS[i] in words for i in longest)
 
 
-def run(name: str, way: object, rate: float, models: list, writes: bool) -> Run:
+def run(name: str, way: object, rate: float, models: list, writes: bool) -> dict:
     """The row of one way: what its five models lose, and, if it writes, how much of it is allowed."""
     dialect = dialects()[name]
     trainable = 0 if way == "before" else count_parameters(models[0])[0]
     lost = [excess(model, dialect, seed) for seed, model in enumerate(models)]
     shares = [allowed(model, dialect, seed) for seed, model in enumerate(models)] if writes else []
     print(name, way, rate, lost, flush=True)
-    return Run(name, str(way), rate, trainable, lost, shares)
+    row = {"dialect": name, "way": str(way), "rate": rate, "trainable": trainable}
+    return row | {"excess": lost, "allowed": shares}
 
 
 if __name__ == "__main__":
@@ -78,7 +78,7 @@ if __name__ == "__main__":
         f"200 steps, Adam at the rate that was best in a sweep over {RATES} (seed {SWEEP_SEED}); "
         "cosine, batches of 128 sentences; LoRA with alpha = r",
         "numbers": f"excess: nats per word above the dialect's own loss on {TEST} test sentences, one per seed",
-        "runs": [row._asdict() for row in runs],
+        "runs": runs,
         "longest_rows": longest_rows,
     }
     write_record(record, "language_model")

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from statistics import median
-from typing import NamedTuple
+from types import SimpleNamespace
 
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
 
 
-class Run(NamedTuple):
-    """One way to adapt to one dialect; a number for each of five seeds.
+class Run(SimpleNamespace):
+    """One way to adapt to one dialect; in excess and allowed a number for each of five seeds.
 
     way: "before" is the base itself. rate: the learning rate, the best of a sweep. trainable: how many numbers train.
     excess: nats per word above the dialect's own loss. allowed: the share of 200 sentences written afterwards that the
     dialect could have written (for the base and "LoRA r = 8"; empty for the others).
     """
-
-    dialect: str
-    way: str
-    rate: float
-    trainable: int
-    excess: list[float]
-    allowed: list[float]
 
     @property
     def median(self) -> float:
@@ -36,7 +29,7 @@ class Run(NamedTuple):
 
 @cache
 def recorded_runs() -> Table:
-    """Every dialect and way; "before" is the first of each dialect. A Table of Run."""
+    """A `Run` for every dialect and way; "before" is the first of each dialect."""
     return Table(Run(**row) for row in read_record("language_model")["runs"])
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lora_lab import figures
 from lora_lab.figures.style import SHARES, log_axis
-from lora_lab.subjects.tables import Table
+from lora_lab.subjects.tables import Table, draw_over
 
 from .record import FULL, LORA, exact, tuning
 from .task import KINDS, Score
@@ -74,10 +74,7 @@ def rates(title: str) -> Axes:
     """Answers' loss against the learning rate, a dot per seed, for LoRA and for full fine-tuning."""
     fig, ax = figures.plt.subplots(figsize=(10.5, 3.6))
     for way, label, colour in ((LORA, "LoRA, r = 8", BLUE), (FULL, "full", ORANGE)):
-        tried = tuning(way)
-        means = {lr: rows.mean("tuned_on") for lr, rows in sorted(tried.by("lr").items())}
-        ax.plot(list(means), list(means.values()), "-", color=colour, label=label)
-        ax.plot(tried.column("lr"), tried.column("tuned_on"), "o", color=colour, alpha=0.6)
+        draw_over(ax, tuning(way), "lr", "tuned_on", color=colour, label=label)
     log_axis(ax.xaxis, (2.5e-5, 1e-4, 4e-4, 1.6e-3))
     log_axis(ax.yaxis, LOSSES)
     ax.set(title=title, xlabel="learning rate", ylabel="nats per answer token")

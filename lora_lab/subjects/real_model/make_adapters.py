@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 
 from lora_lab import add_lora, load_adapter, lora_parameters, remove_lora, save_adapter, set_scale, train
-from lora_lab.subjects.records import SUBJECTS, significant, write_record
+from lora_lab.subjects.records import place, record_file, significant, write_record
 from lora_lab.subjects.transformer import directions
 
 from . import checkpoint, four_bits, task
 from .make_record import ALPHA, BATCH, EXAMPLES, SEEDS, STEPS, Bench, arithmetic
-from .record import ADAPTERS, FULL, LORA, PLACES, QUESTIONS, best_rate, place
+from .record import ADAPTERS, FULL, LORA, PLACES, QUESTIONS, best_rate
 
 SHIPPED = {"all, r = 3": ("all r=3", EXAMPLES), "all, r = 1": ("all r=1", EXAMPLES), "16 examples": ("all r=3", 16)}
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -149,7 +149,7 @@ def main() -> None:
     if sys.argv[1:]:
         return cost(sys.argv[1])
     torch.set_num_threads(1)
-    file = SUBJECTS / "real_model" / "adapters.json"
+    file = record_file("real_model", "adapters")
     made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     bench = Bench()
     parts = {"before": lambda: before(bench), "tokens": lambda: tokens(bench)}

@@ -10,7 +10,6 @@ work: `step` and `seconds` are of that. make_adapters measured its memory and se
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +18,10 @@ import torch
 from torch import Tensor
 
 from lora_lab import add_lora, count_parameters, delta_weights, remove_lora, train
-from lora_lab.subjects.records import significant
+from lora_lab.subjects.records import climb, kept, place, read_lines, significant
 
 from . import checkpoint, task
-from .record import FULL, LORA, PLACES, RUNS, Run, place, read_runs
+from .record import FULL, LORA, PLACES, RUNS
 
 STEPS, BATCH, EXAMPLES, ALPHA = 40, 8, 480, 16
 SEEDS = (0, 1, 2)
@@ -108,43 +107,28 @@ class Bench:
             }
 
 
-def run(bench: Bench, way: str, lr: float, steps=STEPS, seed=0, examples=EXAMPLES, mistake: str | None = None) -> Run:
+def run(bench: Bench, way: str, lr: float, steps=STEPS, seed=0, examples=EXAMPLES, mistake: str | None = None) -> dict:
     """Train once and measure, or read the line of a run that was made before."""
-    key = (way, lr, steps, seed, examples, mistake)
-    if key not in DONE:
-        start = time.perf_counter()
-        with bench.trained(*key) as cost:
+    key = {"way": way, "lr": lr, "steps": steps, "seed": seed, "examples": examples, "mistake": mistake}
+
+    def measure() -> dict:
+        with bench.trained(**key) as cost:
             share = [float(d.norm() / bench.start[f"{n}.weight"].norm()) for n, d in bench.updates().items()]
-            made = dict(zip(("way", "lr", "steps", "seed", "examples", "mistake"), key)) | cost | bench.measured()
-            made["moved"] = significant(sum(share) / len(share), 3)
-        made["seconds"] = round(time.perf_counter() - start, 1)
-        write(made)
-        DONE[key] = read_runs([json.dumps(made)])[0]
-    return DONE[key]
+            return cost | bench.measured() | {"moved": significant(sum(share) / len(share), 3)}
 
-
-def write(line: dict) -> None:
-    with RUNS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
+    return kept(RUNS, key, measure)
 
 
 def tune(bench: Bench, way: str) -> float:
-    """Climb along RATES from the guess to a rate whose neighbours are worse on the tuning sentences, two seeds each."""
-    best = RATES.index(GUESS[way])
-    while True:
-        around = [i for i in (best, best - 1, best + 1) if 0 <= i < len(RATES)]
-        losses = {i: sum(run(bench, way, RATES[i], seed=seed).tuned_on for seed in SEEDS[:2]) for i in around}
-        winner = min(losses, key=lambda i: losses[i] if losses[i] == losses[i] else float("inf"))
-        if winner == best:
-            return RATES[best]
-        best = winner
+    """The best rate on the tuning sentences, two seeds each."""
+    return climb(RATES, GUESS[way], lambda lr: sum(run(bench, way, lr, seed=seed)["tuned_on"] for seed in SEEDS[:2]))
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    seconds = sum(made.seconds for made in DONE.values())
-    print(f"{len(DONE)} of about 60 runs are there, {seconds / 60:.0f} minutes of about 130", flush=True)
+    done = read_lines(RUNS)
+    minutes = sum(row["seconds"] for row in done) / 60
+    print(f"{len(done)} of about 60 runs are there, {minutes:.0f} minutes of about 130", flush=True)
     bench = Bench()
     best = {way: tune(bench, way) for way in (LORA, FULL)}
     for seed in SEEDS:
@@ -170,8 +154,6 @@ def main() -> None:
         for way in best:
             run(bench, way, best[way], seed=seed, examples=64)
 
-
-DONE = {(r.way, r.lr, r.steps, r.seed, r.examples, r.mistake): r for r in read_runs()}
 
 if __name__ == "__main__":
     main()

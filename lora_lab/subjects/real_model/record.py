@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
-from lora_lab.subjects.records import read_record
+from lora_lab.subjects.records import read_lines, read_record
 from lora_lab.subjects.tables import Table
 
 from .task import Score
@@ -34,44 +32,17 @@ QUESTIONS = (
 )
 
 
-class Run(NamedTuple):
-    """One training run of the real model.
+def read_runs() -> Table:
+    """Every run on record. way: "full" or "all r=8"; lr, steps, seed, examples; mistake: None, or one of task.MISTAKES.
 
-    way: "full" or "all r=8"; mistake: None, or one of task.MISTAKES. trained: how many numbers. step: seconds a step.
-    In nats per token: tuned_on, the answers that chose the learning rate; loss, the answers to the test sentences;
-    text, plain English text. scores: {kind: counts over its test sentences}. moved: ‖ΔW‖/‖W‖, mean over the matrices.
+    trained: how many numbers. step: seconds a step; seconds: in all. In nats per token: tuned_on, the answers that
+    chose the learning rate; loss, the answers to the test sentences; text, plain English text. scores: {kind: counts
+    over its test sentences}. moved: ‖ΔW‖/‖W‖, mean over the matrices.
     """
-
-    way: str
-    lr: float
-    steps: int
-    seed: int
-    examples: int
-    mistake: str | None
-    trained: int
-    step: float
-    tuned_on: float
-    loss: float
-    text: float
-    scores: dict[str, Score]
-    moved: float
-    seconds: float
-
-
-def place(way: str) -> tuple[str | None, int | None]:
-    """Where and rank of a way: "q,v r=8" -> ("q,v", 8); (None, None) for full fine-tuning."""
-    where, is_lora, rank = way.partition(" r=")
-    return (where, int(rank)) if is_lora else (None, None)
-
-
-def read_runs(lines: Iterable[str] | None = None) -> Table:
-    """Every run on record, or those of the given lines of JSON."""
-    if lines is None:
-        lines = RUNS.read_text(encoding="utf-8").splitlines() if RUNS.is_file() else []
-    rows = [json.loads(line) for line in lines]
-    for row in rows:
-        row["scores"] = {kind: Score(*counts) for kind, counts in row["scores"].items()}
-    return Table(Run(**row) for row in rows)
+    runs = Table.of(read_lines(RUNS))
+    for run in runs:
+        run.scores = {kind: Score(*counts) for kind, counts in run.scores.items()}
+    return runs
 
 
 def tuning(way: str) -> Table:
@@ -90,7 +61,7 @@ def adapters() -> dict:
     return read_record("real_model", "adapters")
 
 
-def exact(run: Run) -> int:
+def exact(run: SimpleNamespace) -> int:
     """Test sentences of all kinds with every fact right."""
     return sum(score.exact for score in run.scores.values())
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lora_lab.figures.style import COLOURS, DASHES, FILLS, SHARES, array, axes_of, log_axis
 from lora_lab.published import Accuracy, Amplification
-from lora_lab.subjects.tables import Table
+from lora_lab.subjects.tables import Table, draw_over
 
 LOOKS = {  # how a way to fine-tune is drawn, by where it has LoRA: colour and marker
     "q,v": (COLOURS["LoRA"], "o"),
@@ -73,12 +73,8 @@ def rank_lines(runs: Table, published: Mapping[str, Mapping[int, float]]) -> lis
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8))
     for task, style in (("bard", "o-"), ("swap 8", "^-.")):
         for where in ("q,v", "all linears"):
-            colour = LOOKS[where][0]
-            mine = runs.where(task=task, where=where)
-            by_rank = mine.by("rank")
-            means = [seeds.mean("loss") for seeds in by_rank.values()]
-            left.plot(list(by_rank), means, style, color=colour, ms=7, label=f"{task}, {where}")
-            left.plot(mine.column("rank"), mine.column("loss"), style[0], ms=6, alpha=0.6, color=colour)
+            look = {"marker": style[0], "ls": style[1:], "ms": 7, "color": LOOKS[where][0]}
+            draw_over(left, runs.where(task=task, where=where), "rank", "loss", **look, label=f"{task}, {where}")
     for (label, by_rank), style in zip(published.items(), ("o-", "s-.", "^:")):
         circles = {"mfc": "none", "mew": 2, "color": COLOURS["published"]}
         right.plot(list(by_rank), list(by_rank.values()), style, label=label, **circles)
@@ -94,18 +90,13 @@ def rank_lines(runs: Table, published: Mapping[str, Mapping[int, float]]) -> lis
 
 
 def phi_map(phi: Tensor, ax: Axes) -> None:
-    """The subspace similarity φ(i, j): rows i, columns j, from 0 (white) to 1 (dark)."""
-    image = ax.imshow(array(phi), cmap=SHARES, vmin=0, vmax=1, aspect="auto", origin="lower")
-    ax.set(title="φ(i, j)", xlabel="j: directions of the second", ylabel="i: directions of the first")
-    ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
-
-
-def update_phi_map(ax: Axes, phi: Tensor) -> None:
-    """Show another φ, of any shape, in a map that is drawn already."""
-    phi = array(phi)
+    """The subspace similarity φ(i, j): rows i, columns j, from 0 (white) to 1 (dark); anew or in place of the last."""
     rows, columns = phi.shape
-    ax.images[0].set_data(phi)
-    ax.images[0].set_extent((0.5, columns + 0.5, 0.5, rows + 0.5))
+    if not ax.images:
+        image = ax.imshow(array(phi), cmap=SHARES, vmin=0, vmax=1, aspect="auto", origin="lower")
+        ax.set(title="φ(i, j)", xlabel="j: directions of the second", ylabel="i: directions of the first")
+        ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
+    ax.images[0].set(data=array(phi), extent=(0.5, columns + 0.5, 0.5, rows + 0.5))
     ax.set(xlim=(0.5, columns + 0.5), ylim=(0.5, rows + 0.5))
 
 
@@ -133,18 +124,14 @@ def cut_and_trained(runs: Table) -> list[Axes]:
     """
     fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True)
     for ax, (task, here) in zip(axes, runs.by("task").items()):
-        whole, lora = here.where(way="linears"), here.where(where="all linears")
-        cut = {r: [run.cut[r] for run in whole] for r in whole[0].cut}
-        trained = {r: seeds.column("loss") for r, seeds in lora.by("rank").items() if r in cut}
-        kinds = [("cut to rank r", cut, "full", "D--"), ("LoRA of rank r", trained, "LoRA2", "s-")]
-        for label, by_rank, kind, marker in kinds:
-            means = [sum(losses) / len(losses) for losses in by_rank.values()]
-            ax.plot(list(by_rank), means, marker, color=COLOURS[kind], label=label)
-            for r, losses in by_rank.items():
-                ax.plot([r] * len(losses), losses, marker[0], ms=5, alpha=0.5, color=COLOURS[kind])
+        whole = here.where(way="linears")
+        cut = Table.of({"rank": r, "loss": loss} for run in whole for r, loss in run.cut.items())
+        trained = Table(run for run in here.where(where="all linears") if run.rank in cut.kinds("rank"))
+        draw_over(ax, cut, "rank", "loss", "D", ls="--", color=COLOURS["full"], label="cut to rank r")
+        draw_over(ax, trained, "rank", "loss", "s", color=COLOURS["LoRA2"], label="LoRA of rank r")
         ax.axhline(whole.mean("loss"), lw=1, ls=":", color=COLOURS["full"], label="not cut")
         ax.set(title=task, xlabel="rank r")
-        log_axis(ax.xaxis, list(cut))
+        log_axis(ax.xaxis, cut.kinds("rank"))
         log_axis(ax.yaxis, LOSS_TICKS)
     axes[0].set_ylabel("nats above the floor")
     axes[1].legend()
@@ -193,19 +180,11 @@ def by_chance(
     return ax
 
 
-def _of_way(run) -> dict[str, object]:
-    """How a way is drawn where ranks are told apart, by dashes."""
-    colour, marker = look_of(run)
-    return {"color": colour, "marker": marker, "ls": {1: ":", 8: "-."}.get(run.rank, "-"), "label": run.way}
-
-
 def over(runs: Table, column: str, y: str, ax: Axes) -> None:
-    """The mean of y over a column, a line for each way and a dot for each seed."""
-    for mine in runs.by("way").values():
-        style = _of_way(mine[0])
-        means = {x: mine.where(**{column: x}).mean(y) for x in sorted(mine.kinds(column))}
-        ax.plot(list(means), list(means.values()), ms=7, **style)
-        ax.plot(mine.column(column), mine.column(y), style["marker"], ms=5, alpha=0.5, color=style["color"])
+    """The mean of y over a column, a line for each way, its rank told by dashes, and a dot for each seed."""
+    for way, mine in runs.by("way").items():
+        (colour, marker), dashes = look_of(mine[0]), {1: ":", 8: "-."}.get(mine[0].rank, "-")
+        draw_over(ax, mine, column, y, marker, ms=7, ls=dashes, color=colour, label=way)
     log_axis(ax.xaxis, sorted(runs.kinds(column)))
 
 

@@ -11,7 +11,7 @@ import copy
 
 import torch
 
-from lora_lab import adapter_state, add_lora
+from lora_lab import adapter_state
 from lora_lab.adapters import load_adapter_state
 from lora_lab.subjects.mini_language import language
 from lora_lab.subjects.records import write_record
@@ -19,8 +19,8 @@ from lora_lab.training import train
 
 from .gpt import GPT, above_floor, linears, load_base, new_gpt, text_loss
 from .make_base import LINES, RECIPE, SEED
-from .make_record import ALPHA, STEPS, TEST_ON, fine_tune
-from .record import tuned
+from .make_record import STEPS, TEST_ON, fine_tune, prepare
+from .record import best_rates
 
 TASK, WAY, SEEDS = "swap 8", "q,v r=8", (0, 1, 2)
 
@@ -41,19 +41,19 @@ def distance(model: GPT) -> float:
     return (moved / sum(float(layer.weight.square().sum()) for layer in base.values())) ** 0.5
 
 
-@torch.no_grad()
 def main() -> None:
     torch.set_num_threads(1)
-    rates = {(run.task, run.way): run.lr for run in tuned()}
-    with torch.enable_grad():
-        states = [adapter_state(fine_tune(TASK, WAY, rates[TASK, WAY], STEPS, seed)) for seed in SEEDS]
-        relatives = {"the base": load_base()}
-        for task in ("bard", "wire"):
-            rate = rates["bard", "full"]
-            relatives[f"fine-tuned on {task}"] = fine_tune(task, "full", rate, STEPS, 0)
-        relatives["fine-tuned on bard, rate × 8"] = fine_tune("bard", "full", 8 * rates["bard", "full"], STEPS, 0)
-        relatives["half-way to the base"] = pretrained(SEED, RECIPE["steps"] // 2)
-        relatives["a stranger"] = pretrained(SEED + 1)
+    rates = best_rates()
+    rate = rates["bard", "full"]
+    states = [adapter_state(fine_tune(TASK, WAY, rates[TASK, WAY], STEPS, seed)) for seed in SEEDS]
+    relatives = {
+        "the base": load_base(),
+        "fine-tuned on bard": fine_tune("bard", "full", rate, STEPS, 0),
+        "fine-tuned on wire": fine_tune("wire", "full", rate, STEPS, 0),
+        "fine-tuned on bard, rate × 8": fine_tune("bard", "full", 8 * rate, STEPS, 0),
+        "half-way to the base": pretrained(SEED, RECIPE["steps"] // 2),
+        "a stranger": pretrained(SEED + 1),
+    }
     rows = []
     for name, model in relatives.items():
         speaks = next((task for task in ("bard", "wire") if task in name), None)  # its voice stays, the names change
@@ -61,8 +61,7 @@ def main() -> None:
         row = {"relative": name, "distance": round(distance(model), 3), "without": round(above_floor(model, lines), 3)}
         row["with"] = []
         for state in states:
-            carrier = copy.deepcopy(model)
-            add_lora(carrier, 8, ALPHA, target_modules=["q_proj", "v_proj"])
+            carrier = prepare(WAY, model=copy.deepcopy(model))
             load_adapter_state(carrier, state)
             row["with"].append(round(above_floor(carrier, lines), 3))
         rows.append(row)

@@ -11,22 +11,19 @@ Then, when both tasks are there, `make_record adapters` trains the shipped adapt
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-import time
-from collections.abc import Callable
 
 import torch
 
 from lora_lab import add_lora, count_parameters, delta_weights, save_adapter
 from lora_lab.subjects.mini_language import language
-from lora_lab.subjects.records import significant, write_record
+from lora_lab.subjects.records import climb, kept, place, read_lines, significant, write_record
 from lora_lab.training import train
 
 from . import directions
 from .gpt import ADAPTERS, GPT, LINEARS, RANKS, above_floor, generate, linears, load_base, record_of, text_loss
-from .record import RUNS, Run, place, read_runs, tuned
+from .record import RUNS, best_rates
 
 TASKS = ("bard", "swap 8")
 SEEDS = (0, 1, 2, 3, 4)
@@ -111,58 +108,32 @@ def cut_losses(task: str, model: GPT, way: str) -> dict[int, float]:
     return found
 
 
-def run(task: str, way: str, lr: float, steps: int, seed: int) -> Run:
+def run(task: str, way: str, lr: float, steps: int, seed: int) -> dict:
     """Train once and measure, or read the line of a run that was made before."""
-    key = (task, way, lr, steps, seed)
-    if key in DONE:
-        return DONE[key]
-    start = time.perf_counter()
-    model = fine_tune(task, way, lr, steps, seed)
-    deltas, W = updates(model, way), linears(load_base())
-    share = [directions.moved(W[name].weight, delta) for name, delta in deltas.items()]
-    strange = [directions.intruders(W[name].weight, delta) for name, delta in deltas.items()]
-    r90 = [directions.rank_of_energy(delta, 0.9) for delta in deltas.values()]
-    made = {
-        "task": task,
-        "way": way,
-        "lr": lr,
-        "steps": steps,
-        "seed": seed,
-        "trained": count_parameters(model)[0],
-        "tuned_on": round(above_floor(model, language.dialect(task, **TUNE_ON)), 4),
-        "loss": round(above_floor(model, language.dialect(task, **TEST_ON)), 4),
-        "others": round(above_floor(model, language.corpus(**TEST_ON, tellers=VOICES)), 4),
-        "moved": significant(sum(share) / len(share), 3) if share else 0.0,
-        "intruders": round(sum(strange) / len(strange), 2) if share else 0.0,
-        "r90": round(sum(r90) / len(r90), 1) if share else 0.0,
-    }
-    if way in ("full", "linears"):
-        made["cut"] = cut_losses(task, model, way)
-    made["seconds"] = round(time.perf_counter() - start, 1)
-    with RUNS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(made) + "\n")
-    print(json.dumps(made), flush=True)
-    DONE[key] = read_runs([json.dumps(made)])[0]
-    return DONE[key]
 
+    def measure() -> dict:
+        model = fine_tune(task, way, lr, steps, seed)
+        deltas, W = updates(model, way), linears(load_base())
+        share = [directions.moved(W[name].weight, delta) for name, delta in deltas.items()]
+        strange = [directions.intruders(W[name].weight, delta) for name, delta in deltas.items()]
+        r90 = [directions.rank_of_energy(delta, 0.9) for delta in deltas.values()]
+        found = {
+            "trained": count_parameters(model)[0],
+            "tuned_on": round(above_floor(model, language.dialect(task, **TUNE_ON)), 4),
+            "loss": round(above_floor(model, language.dialect(task, **TEST_ON)), 4),
+            "others": round(above_floor(model, language.corpus(**TEST_ON, tellers=VOICES)), 4),
+            "moved": significant(sum(share) / len(share), 3) if share else 0.0,
+            "intruders": round(sum(strange) / len(strange), 2) if share else 0.0,
+            "r90": round(sum(r90) / len(r90), 1) if share else 0.0,
+        }
+        return found | ({"cut": cut_losses(task, model, way)} if way in ("full", "linears") else {})
 
-def climb(guess: float, loss_at: Callable[[float], float]) -> float:
-    """Climb along RATES from the guess to a rate whose neighbours are worse."""
-    losses: dict[int, float] = {}
-    best = RATES.index(guess)
-    while True:
-        near = [i for i in (best, best - 1, best + 1) if 0 <= i < len(RATES)]
-        for i in near:
-            loss = loss_at(RATES[i])
-            losses[i] = loss if loss == loss else float("inf")  # a run that diverged
-        if best == (winner := min(near, key=losses.get)):
-            return RATES[best]
-        best = winner
+    return kept(RUNS, {"task": task, "way": way, "lr": lr, "steps": steps, "seed": seed}, measure)
 
 
 def tune(task: str, way: str, guess: float) -> float:
     """The best rate on the tuning lines, two seeds each."""
-    return climb(guess, lambda lr: sum(run(task, way, lr, STEPS, seed).tuned_on for seed in SEEDS[:2]))
+    return climb(RATES, guess, lambda lr: sum(run(task, way, lr, STEPS, seed)["tuned_on"] for seed in SEEDS[:2]))
 
 
 def measure(task: str) -> None:
@@ -188,7 +159,7 @@ def measure(task: str) -> None:
 
 def ship() -> None:
     """Train and save each adapter; write its loss above the floor of its task, and what full fine-tuning says."""
-    best = {(run.task, run.way): run.lr for run in tuned()}
+    best = best_rates()
     shutil.rmtree(ADAPTERS, ignore_errors=True)
     losses, said = {}, {}
     for name, (task, way, seed) in SHIPPED.items():
@@ -205,14 +176,12 @@ def ship() -> None:
     write_record({"base": record_of()["sha256"], "adapters": losses, "said": said}, "transformer")
 
 
-DONE = {(row.task, row.way, row.lr, row.steps, row.seed): row for row in read_runs()}
-
-
 def main() -> None:
     torch.set_num_threads(1)
     parts = sys.argv[1:] or [*TASKS, "adapters"]
-    done = sum(row.seconds for row in DONE.values()) / 60
-    print(f"{len(DONE)} of about 900 runs are there, {done:.0f} CPU minutes of about 190", flush=True)
+    done = read_lines(RUNS)
+    minutes = sum(row["seconds"] for row in done) / 60
+    print(f"{len(done)} of about 900 runs are there, {minutes:.0f} CPU minutes of about 190", flush=True)
     for part in parts:
         if part == "adapters":
             ship()

@@ -10,20 +10,18 @@ neighbours of the rate at r = 64 were tried on one), of the rest on one seed.
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from lora_lab import count_parameters
 from lora_lab.subjects.mini_language import language
+from lora_lab.subjects.records import climb, kept, read_lines
 
 from .gpt import above_floor, generate
-from .make_record import TEST_ON, TUNE_ON, climb, fine_tune, prepare
-from .record import REGRET, REWARDS, read_lines
+from .make_record import RATES, TEST_ON, TUNE_ON, fine_tune, prepare
+from .record import REGRET, REWARDS
 from .reward import reinforce, rewards
 
 TASK = "bard"
@@ -33,19 +31,6 @@ SEEN = 4800  # lines in a training run: 150 steps of 32
 AMOUNTS, BATCHES = (100, 400), (128,)
 GUESS = {"q,v r=1": 8e-3, "q,v r=8": 8e-3, "q,v r=64": 4e-3, "full": 5e-4}  # where the search for a rate starts
 WAYS = {"full": 2.5e-4, "all linears r=1": 4e-3, "all linears r=8": 2e-3, "all linears r=64": 1e-3}
-
-
-def kept(file: Path, key: dict, measure: Callable[[], dict]) -> dict:
-    """The line of the file with this key; where there is none, what measure() returns becomes one."""
-    for row in read_lines(file):
-        if key.items() <= row.items():
-            return row
-    start = time.perf_counter()
-    row = key | measure() | {"seconds": round(time.perf_counter() - start, 1)}
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-    print(json.dumps(row, ensure_ascii=False), flush=True)
-    return row
 
 
 def from_reward(way: str, lr: float, seed: int) -> dict:
@@ -77,7 +62,7 @@ def from_lines(way: str, lines: int, batch: int, lr: float, seed: int) -> dict:
 
 def tune(guess: float, score: Callable[[float, int], float], seeds: int) -> float:
     """The learning rate with the lowest score(lr, seed) on so many seeds; then the other seeds at that rate."""
-    best = climb(guess, lambda lr: sum(score(lr, seed) for seed in SEEDS[:seeds]))
+    best = climb(RATES, guess, lambda lr: sum(score(lr, seed) for seed in SEEDS[:seeds]))
     for seed in SEEDS[seeds:]:
         score(best, seed)
     return best

@@ -21,7 +21,7 @@ from lora_lab.subjects.records import write_record
 
 from .gpt import GPT, above_floor, load_base
 from .make_record import ALPHA, STEPS, TEST_ON, fine_tune
-from .record import tuned
+from .record import best_rates
 
 FIRST, SECOND, WAY, SEEDS = "bard", "swap 8", "q,v r=8", (0, 1, 2)
 
@@ -47,7 +47,7 @@ def ways(seed: int, rates: dict[tuple[str, str], float]) -> dict[str, GPT]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    rates = {(run.task, run.way): run.lr for run in tuned()}
+    rates = best_rates()
     rows = []
     for seed in SEEDS:
         for way, model in ways(seed, rates).items():

@@ -95,12 +95,11 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> LiveFigure:
         if not fig.axes:
             grid = {"left": 0.07, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.3, "width_ratios": (2.2, 1)}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
-            drawings.phi_map(phi, left)
             figures.ring(left, 13)
             right.bar(["these two", "chance"], [0, 0], color=[figures.COLOURS["LoRA"], figures.COLOURS["rest"]])
             right.set(ylim=(0, 1.1))
         left, right = fig.axes[:2]
-        drawings.update_phi_map(left, phi)
+        drawings.phi_map(phi, left)
         left.lines[0].set_data([j], [i])
         right.set_title(f"{value:.2f}, by chance {chance:.2f}")
         for bar, height in zip(right.patches, (value, chance)):
