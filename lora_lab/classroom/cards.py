@@ -32,12 +32,11 @@ class Card(w.VBox):
         self.prediction, self._compared = prediction, False
         head = f"<b>Predict {prediction.number}.</b> Choose before you look further down."
         options = [(f"{letter} · {prediction.choice(letter).text}", letter) for letter in prediction.letters]
-        self.buttons = w.ToggleButtons(options=options, value=None)
-        self.buttons.style.button_width = "auto"
-        self.compare = w.Button(description="Compare with the page", disabled=True, layout=w.Layout(width="auto"))
+        self.buttons = w.ToggleButtons(options=options, value=None, style={"button_width": "auto"})
+        self.compare = w.Button(description="Compare with the page", disabled=True, layout={"width": "auto"})
         self.answer, self.verdict = w.HTML(), w.HTML()
-        sleeping = asleep("Nobody answers here", "the buttons")
-        super().__init__([w.HTML(sleeping + head), self.buttons, self.answer, w.HBox([self.compare]), self.verdict])
+        top = w.HTML(asleep("Nobody answers here", "the buttons") + head)
+        super().__init__([top, self.buttons, self.answer, w.HBox([self.compare]), self.verdict])
         self.buttons.observe(self._pressed, "value")
         self.compare.on_click(self._compare)
         if earlier := votes(prediction.number):

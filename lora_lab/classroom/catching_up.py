@@ -20,7 +20,7 @@ from IPython import get_ipython
 from IPython.utils.capture import capture_output
 
 from .claims import say
-from .pages import Page, find_page
+from .pages import Page, find_page, split_number
 
 begun_page: str | None = None  # "04" once `lora_lab.begin("04")` has run in this kernel
 
@@ -48,6 +48,12 @@ def cells_of(page: Page) -> list[tuple[str, str]]:
     return [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
 
 
+def code_above(page: Page, cell: int) -> list[str]:
+    """The page's code cells above a cell, without the cards that only ask a prediction."""
+    code = [source for kind, source in cells_of(page)[:cell] if kind == "code"]
+    return [source for source in code if not source.startswith("lora_lab.predict(")]
+
+
 def sections(page: Page) -> list[Section]:
     """The headings of a page such as "## 4.2 Two rules", in order."""
     heading = re.compile(rf"^## {int(page.number)}\.(\d+) (.+?)\s*$", re.MULTILINE)
@@ -58,48 +64,27 @@ def sections(page: Page) -> list[Section]:
     return found
 
 
-def find_section(point: str) -> Section:
-    """Section "04.2" (or "4.2"). Raises ValueError that lists the page's sections."""
-    number, _, position = str(point).partition(".")
-    page = find_page(number)
-    for section in sections(page):
-        if section.number == f"{page.number}.{position}":
-            return section
-    raise ValueError(f"{point!r} is no section of page {page.number}. {listed(page)}")
-
-
 def listed(page: Page) -> str:
     """The page's sections, a line each, as calls of `catch_up`."""
     lines = [f"   catch_up({s.number!r})   {s.title}" for s in sections(page)]
     return "\n".join([f"Page {page.number} has", *lines])
 
 
-def code_above(section: Section) -> list[str]:
-    """The page's code cells above that section, without the cards that only ask a prediction."""
-    cells = cells_of(find_page(section.number[:2]))[: section.cell]
-    return [source for kind, source in cells if kind == "code" and not source.startswith("lora_lab.predict(")]
-
-
-def names_made(source: str) -> set[str]:
-    """What a cell binds: by assignment, import, def or class."""
-    symbols = symtable.symtable(source, "<page>", "exec").get_symbols()
-    return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
-
-
-def where_made(name: str, page: Page, cell: str = "") -> str:
+def where_made(name: str, page: Page, cell: str) -> str:
     """Which section's cells make a name, and the call that brings it; "" if the page does not make it.
 
     cell: what was run. If it is a cell of the page, the call brings all that is above its section.
     """
-    cells = cells_of(page)
-    here = next((i for i, (_, source) in enumerate(cells) if source.strip() == cell.strip()), 0)
-    for i, (kind, source) in enumerate(cells):
-        if kind == "code" and name in names_made(source):
-            above = [section for section in sections(page) if section.cell < i]
-            below = [section for section in sections(page) if section.cell > i]
-            up_to_here = [section for section in below if section.cell < here] or below[:1]
-            place = f"section {above[-1].number}" if above else "the page's first cells"
-            call = f", or call lora_lab.catch_up({up_to_here[-1].number!r})" if below else ""
+    sources = [source if kind == "code" else "" for kind, source in cells_of(page)]
+    here = next((i for i, source in enumerate(sources) if source.strip() == cell.strip()), 0)
+    for i, source in enumerate(sources):
+        symbols = symtable.symtable(source, "<page>", "exec").get_symbols()
+        if any(s.get_name() == name and (s.is_assigned() or s.is_imported()) for s in symbols):
+            above = [s.number for s in sections(page) if s.cell < i]
+            below = [s.number for s in sections(page) if i < s.cell < here]
+            below = below or [s.number for s in sections(page) if i < s.cell][:1]
+            place = f"section {above[-1]}" if above else "the page's first cells"
+            call = f", or call lora_lab.catch_up({below[-1]!r})" if below else ""
             return f"`{name}` is made in {place}: run the cells there{call}."
     return ""
 
@@ -134,23 +119,26 @@ def catch_up(point: str, namespace: dict | None = None, *, anyway: bool = False)
     than the kernel has begun, unless `anyway`.
     """
     global begun_page
-    if "." not in str(point):
-        say(listed(find_page(point)))
+    number, place = split_number(point)
+    page, begun_before = find_page(number), begun_page
+    if not place:
+        say(listed(page))
         return
-    section = find_section(point)
-    page, begun_before = section.number[:2], begun_page
-    if begun_before not in (None, page) and not anyway:
+    section = next((s for s in sections(page) if s.number == f"{number}.{place}"), None)
+    if section is None:
+        raise ValueError(f"{point!r} is no section of page {number}. {listed(page)}")
+    if begun_before not in (None, number) and not anyway:
         raise ValueError(
-            f"this is page {begun_before}, and catch_up({point!r}) would run the cells of page {page} here: "
+            f"this is page {begun_before}, and catch_up({point!r}) would run the cells of page {number} here: "
             f"open that page, or call catch_up({point!r}, anyway=True)."
         )
     if namespace is None:
         namespace = sys._getframe(1).f_globals
     before, start = dict(namespace), time.perf_counter()
     try:
-        for source in code_above(section):
+        for source in code_above(page, section.cell):
             with quietly():
-                exec(compile(source, f"<page {page}>", "exec"), namespace)
+                exec(compile(source, f"<page {number}>", "exec"), namespace)
     except BaseException:
         for name in set(namespace) - set(before):
             del namespace[name]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .claims import say
-from .pages import PAGES, find_page, open_subject
+from .pages import PAGES, find_page, open_subject, split_number
 from .predictions import voted
 
 if TYPE_CHECKING:
@@ -42,14 +42,11 @@ def all_exercises() -> dict[str, Exercise]:
 
 def find(number: str) -> tuple[str, Exercise]:
     """The number "4.2" (also of "04.2") and its exercise. Raises ValueError that names those there are."""
-    page, _, position = str(number).partition(".")
-    try:
-        there = of_page(find_page(page).number)
-        wanted = f"{int(page)}.{position}"
-    except ValueError:
-        there, wanted = {}, ""
-    if wanted in there:
-        return wanted, there[wanted]
+    page, _ = wanted = split_number(number)
+    there = of_page(page) if page in {known.number for known in PAGES} else {}
+    for found, exercise in there.items():
+        if split_number(found) == wanted:
+            return found, exercise
     listed = f"this page has {', '.join(there)}" if there else f"the course has {', '.join(all_exercises())}"
     raise ValueError(f"there is no exercise {number!r}; {listed}.")
 
@@ -108,9 +105,6 @@ def solution(number: str) -> Solution | None:
         say(f"solution: {e}")
         return None
     return Solution(number, exercise.solution(number))
-
-
-# ------------------------------------------------------------------------------------------------------ progress
 
 
 def progress_file() -> Path:

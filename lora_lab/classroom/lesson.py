@@ -51,8 +51,7 @@ def lesson_copy(notebook: dict) -> dict:
     for cell in copy["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            text, asked = folded(source, asked)
-            cell["source"] = text.splitlines(keepends=True)
+            cell["source"], asked = folded(source, asked)
         elif cell["cell_type"] == "code":
             if only_draws(cell):
                 cell["metadata"] = cell.get("metadata", {}) | {"jupyter": {"source_hidden": True}}
@@ -92,8 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{chosen.to} cannot be written to ({error.strerror}): --to wants a folder, such as my_notebooks.")
         return 2
     for page, target in written.items():
-        if target is None:
-            say(f"{chosen.to / page.file.name} is there already and was left as it is.")
-        else:
-            say(f"{target} written: no answers below its predictions.")
+        left = f"{chosen.to / page.file.name} is there already and was left as it is."
+        say(f"{target} written: no answers below its predictions." if target else left)
     return 0

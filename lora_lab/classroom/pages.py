@@ -52,6 +52,12 @@ def find_page(number: str) -> Page:
     raise ValueError(f"there is no page {number!r}; the course has {PAGES[0].number} to {PAGES[-1].number}.")
 
 
+def split_number(number: object) -> tuple[str, str]:
+    """"4.2" and "04.2" are both ("04", "2"): a page and a place on it."""
+    page, _, place = str(number).partition(".")
+    return page.zfill(2), place
+
+
 def open_subject(subject: str, part: str):
     """The module `lora_lab.subjects.<subject>.<part>`, or None where the subject has no such part."""
     name = f"lora_lab.subjects.{subject}.{part}"

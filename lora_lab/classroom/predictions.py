@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .pages import PAGES, Page
+from .pages import PAGES, Page, split_number
 
 SUBJECTS = Path(__file__).resolve().parents[1] / "subjects"
 _chosen: dict[str, list[str]] = {}  # number -> the letters chosen in this session, in order
@@ -67,11 +67,9 @@ class Prediction:
         """The choices made, in order, beside what the page shows."""
         quoted = {letter: f"{letter}, “{self.choice(letter).text}”" for letter in self.letters}
         first, last = letters[0], letters[-1]
-        said = f"You said {quoted[first]}"
-        if last != first:
-            said += f", and then {quoted[last]}"
+        then = f", and then {quoted[last]}" if last != first else ""
         verdict = "So does the page" if last == self.right else f"The page says {quoted[self.right]}"
-        return f"{said}. {verdict}: {self.found}"
+        return f"You said {quoted[first]}{then}. {verdict}: {self.found}"
 
     def __str__(self) -> str:
         """The question and its choices, for who has no widget."""
@@ -104,7 +102,7 @@ def find(number: str) -> Prediction:
     """The prediction "4.2" (or "04.2"). Raises ValueError that names those there are."""
     there = all_predictions()
     for prediction in there:
-        if prediction.number.zfill(4) == str(number).zfill(4):
+        if split_number(prediction.number) == split_number(number):
             return prediction
     numbers = ", ".join(prediction.number for prediction in there)
     raise ValueError(f"there is no card for prediction {number!r}; the course has {numbers}.")

@@ -233,46 +233,37 @@ def table(findings: Iterable[Finding]) -> str:
     return "\n".join(map(str, findings))
 
 
-COLUMNS = (
-    "verdict", "machine", "system", "Python", "torch", "cores", "free memory", "steps/s", "slowest page", "to fix",
-)  # fmt: skip
+def room(findings: Sequence[Finding]) -> dict[str, str]:
+    """{column: field} of a laptop's line in a teacher's spreadsheet.
 
-
-def room_line(findings: Sequence[Finding], machine: str | None = None) -> str:
-    """One tab-separated line per laptop, for a teacher's spreadsheet, in the order of `COLUMNS`.
-
-    verdict: READY, LOOK (it runs, with a drawback) or STOP. machine: this computer's name unless another is given.
+    verdict: READY, LOOK (it runs, with a drawback) or STOP. to fix: what the others are.
     """
     value = {f.what: f.value for f in findings if not f.value.startswith("not checked")}
     stops = [f.what for f in findings if f.level == "stop"]
     warns = [f.what for f in findings if f.level == "warn"]
-    row = (
-        "STOP" if stops else "LOOK" if warns else "READY",
-        platform.node() if machine is None else machine,
-        f"{platform.system()} {platform.release()}",
-        platform.python_version(),
-        value.get("torch", "?"),
-        value.get("cores", "?"),
-        value.get("free memory", "?"),
-        value.get("speed", "?").split()[0],
-        value.get("slowest page", "?"),
-        ", ".join(stops + warns) or "nothing",
-    )
-    return "\t".join(" ".join(field.split()) for field in row)
+    row = {
+        "verdict": "STOP" if stops else "LOOK" if warns else "READY",
+        "machine": platform.node(),
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        **{what: value.get(what, "?") for what in ("torch", "cores", "free memory")},
+        "steps/s": value.get("speed", "?").split()[0],
+        "slowest page": value.get("slowest page", "?"),
+        "to fix": ", ".join(stops + warns) or "nothing",
+    }
+    return {column: " ".join(field.split()) for column, field in row.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each finding as it is found, or with --room all in one line. 1 if anything would stop a learner, else 0."""
     parser = argparse.ArgumentParser(prog="python -m lora_lab", description="Is this machine ready for the course?")
     parser.add_argument("--room", action="store_true", help="one tab-separated line, for a teacher to collect")
-    room, found = parser.parse_args(arguments).room, []
+    in_one_line, found = parser.parse_args(arguments).room, []
     for finding in findings():
         found.append(finding)
-        if not room:
+        if not in_one_line:
             say(str(finding))
     stops = sum(finding.level == "stop" for finding in found)
-    if room:
-        say(room_line(found))
-    else:
-        say(f"{stops} to fix first, then run this again." if stops else "Ready.")
+    end = f"{stops} to fix first, then run this again." if stops else "Ready."
+    say("\t".join(room(found).values()) if in_one_line else end)
     return 1 if stops else 0

@@ -7,7 +7,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from lora_lab.classroom import catching_up
-from lora_lab.classroom.catching_up import catch_up, find_section, sections
+from lora_lab.classroom.catching_up import catch_up, sections
 from lora_lab.classroom.pages import PAGES, find_page
 
 CELLS = [
@@ -40,6 +40,9 @@ def test_a_section_has_the_names_above_it_and_nothing_is_shown(capfd):
     assert names["x"] == 1 and names["mine"] == 7 and "y" not in names
     assert out.startswith("You are at 04.2, “Second, with a title”") and "heard" not in out + err
     assert plt.get_fignums() == before and catching_up.begun_page == "04"
+    caller = {"catch_up": catch_up}
+    exec("catch_up('04.2')", caller)
+    assert caller["x"] == 1, "by default the names go to who calls"
 
 
 def test_a_cell_that_fails_leaves_everything_as_it_was():
@@ -47,12 +50,6 @@ def test_a_cell_that_fails_leaves_everything_as_it_was():
     with pytest.raises(NameError, match="missing"):
         catch_up("04.3", names)
     assert names == {"x": "mine"} and catching_up.begun_page is None
-
-
-def test_by_default_the_names_go_to_who_calls():
-    caller = {"catch_up": catch_up}
-    exec("catch_up('04.2')", caller)
-    assert caller["x"] == 1
 
 
 def test_another_page_than_the_begun_one_is_run_only_when_asked_for():
@@ -69,7 +66,7 @@ def test_a_page_alone_lists_its_sections_and_so_does_a_section_that_is_none(caps
     listed = capsys.readouterr().out
     assert "catch_up('04.1')   First\n" in listed and "catch_up('04.3')   Third\n" in listed
     with pytest.raises(ValueError, match=r"'04.9' is no section of page 04(?s:.*)catch_up\('04.2'\)   Second"):
-        find_section("04.9")
+        catch_up("04.9")
     with pytest.raises(ValueError, match="no page '44'"):
         catch_up("44.1")
 

@@ -11,8 +11,6 @@ import pytest
 from lora_lab.classroom import lesson
 from lora_lab.classroom.pages import PAGES
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.number)
-
 
 def cells(*sources):
     """A notebook of markdown (begins with a letter, # or *) and code cells, each code cell with an output."""
@@ -66,7 +64,7 @@ def test_a_cell_is_folded_where_it_only_draws(source, folded):
     assert cell["metadata"].get("jupyter", {}).get("source_hidden", False) is folded
 
 
-@every_page
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.number)
 def test_each_page_makes_a_lesson(page):
     """A valid notebook with the page's text and code; the answers to its predictions are gone, the rest is left."""
     given = json.loads(page.file.read_text(encoding="utf-8"))

@@ -6,7 +6,6 @@ what a reader tries first, and the browser says of the others that they are not 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import gc
 import hashlib
@@ -21,7 +20,7 @@ import matplotlib
 from PIL import Image
 from tqdm import tqdm
 
-from lora_lab.classroom.catching_up import quietly
+from lora_lab.classroom.catching_up import code_above, quietly
 from lora_lab.classroom.pages import Page
 from lora_lab.figures.live import LiveFigure
 
@@ -35,37 +34,24 @@ COLOURS = 128  # of a picture: half the bytes, and no difference that can be see
 
 def panels_of(page: Page) -> list[LiveFigure]:
     """The panels of a page, in order. Its code cells run quietly, as catch_up runs them."""
+    cells = json.loads(page.file.read_text(encoding="utf-8"))["cells"]
+    with_panel = [i for i, cell in enumerate(cells) if any(map(shows_panel, cell.get("outputs", ())))]
+    ending_in_panels = ["".join(cells[i]["source"]) for i in with_panel]
     names: dict = {"__name__": "__main__"}
     shown = []
     with contextlib.chdir(page.file.parent), quietly():
-        for source in code_of(page):
-            value = run_cell(source, names)
-            if isinstance(value, LiveFigure):
-                shown.append(value)
+        for source in code_above(page, max(with_panel, default=-1) + 1):
+            ends, (above, _, last) = source in ending_in_panels, source.rpartition("\n")
+            exec(compile(above if ends else source, "<page>", "exec"), names)
+            if ends:
+                shown.append(eval(last, names))
     return shown
-
-
-def code_of(page: Page) -> list[str]:
-    """The page's code cells up to its last panel, without the cards of predictions; [] without a panel."""
-    cells = json.loads(page.file.read_text(encoding="utf-8"))["cells"]
-    with_panel = [i for i, cell in enumerate(cells) if any(map(shows_panel, cell.get("outputs", ())))]
-    above = cells[: max(with_panel, default=-1) + 1]
-    code = ["".join(cell["source"]) for cell in above if cell["cell_type"] == "code"]
-    return [source for source in code if not source.startswith("lora_lab.predict(")]
 
 
 def shows_panel(output: dict) -> bool:
     """Whether a stored output is a panel: something live, with a still picture."""
     data = output.get("data", {})
     return "application/vnd.jupyter.widget-view+json" in data and "image/png" in data
-
-
-def run_cell(source: str, names: dict) -> object:
-    """Run it as a notebook does: the value of its last line, if that is an expression, else None."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<page>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<page>", "eval"), names) if last else None
 
 
 # ---- drawing them
