@@ -1,8 +1,8 @@
 """What a prediction is, where they are, and what was chosen in this session. No widget and no torch.
 
 The order is predict, observe, explain. A choice is answered at once, but not with right or wrong: the answer takes up
-the thought behind the choice and says what to look for. The page's cells are the evidence. After them,
-`Prediction.compare` puts the choice beside what was found. The texts are in `predictions.toml` beside each subject.
+the thought behind it and says what to look for. After the page's cells, `Prediction.compare` puts the choice beside
+what was found. The texts are in `predictions.toml` beside each subject.
 """
 
 from __future__ import annotations

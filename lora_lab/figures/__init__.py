@@ -1,9 +1,7 @@
 """The course's general figures, one function each: data and an optional Axes in, the Axes out.
 
-Colours mean the same on every page: base grey, LoRA blue, full fine-tuning orange, floor black and dashed,
-published figures green circles (from Okabe and Ito's palette, told apart by colour-blind readers too); style.py has
-them all, and no other file names a colour.
-A matrix of weights is drawn with a diverging map centred at zero; matrices that are compared share its limits.
+Colours mean the same on every page: base grey, LoRA blue, full fine-tuning orange, floor black and dashed, published
+figures green circles (after Okabe and Ito's palette); style.py has them all, and no other file names a colour.
 """
 
 import matplotlib

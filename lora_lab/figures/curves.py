@@ -33,9 +33,8 @@ def loss_curves(
         ax.plot(*published, "o", mfc="none", mew=2, ms=8, color=COLOURS["published"], label="published")
     for name, level in (levels or {}).items():
         ax.axhline(level, lw=1.2, color=COLOURS["base"])
-        ax.annotate(
-            name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=COLOURS["base"]
-        )
+        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        ax.annotate(name, (1, level), color=COLOURS["base"], **place)
     if floor is not None:
         ax.axhline(floor, ls="--", lw=1.5, color=COLOURS["floor"], label="floor (computed before training)")
     if log:
@@ -63,15 +62,14 @@ def spectra(
     return ax
 
 
-def ratio_bars(times: Mapping[str, float], baseline: str, ax: Axes | None = None, *, title: str = "") -> Axes:
+def ratio_bars(times: Mapping[str, float], baseline: str, *, title: str = "") -> Axes:
     """Times as bars relative to `baseline`. {name: seconds}. Hatched: LoRA that forms BA."""
-    ax = axes_of(ax, (8, 0.5 * len(times) + 1))
-    ratios = {name: t / times[baseline] for name, t in times.items()}
-    colours = [COLOURS[kind_of(name) or "LoRA"] for name in ratios]
+    ax = axes_of(None, (8, 0.5 * len(times) + 1))
+    ratios = [t / times[baseline] for t in times.values()]
+    colours = [COLOURS[kind_of(name) or "LoRA"] for name in times]
+    hatches = ["//" if "materialised" in name else "" for name in times]
     ax.axvline(1, lw=1, color=COLOURS["base"])
-    bars = ax.barh(list(ratios), list(ratios.values()), color=colours, edgecolor=FILLS["paper"], lw=0)
-    for bar, name in zip(bars, ratios):
-        bar.set_hatch("//" if "materialised" in name else "")
+    bars = ax.barh(list(times), ratios, color=colours, hatch=hatches, edgecolor=FILLS["paper"], lw=0)
     room = {"facecolor": FILLS["paper"], "edgecolor": "none", "pad": 1}  # the line at 1 ends before the number
     ax.bar_label(bars, fmt="%.2f", padding=4, bbox=room)
     ax.invert_yaxis()

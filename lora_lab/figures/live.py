@@ -1,8 +1,7 @@
 """A figure with sliders: one matplotlib Figure, one `widgets.Image`, and what every panel shares.
 
-A move of a slider redraws the figure and replaces the picture. It trains nothing and needs nothing but core ipywidgets.
-Stored in a notebook it is also a plain picture with one line of text, so the page reads on GitHub, and strict nbval
-compares that line.
+It trains nothing and needs nothing but core ipywidgets. Stored in a notebook it is also a plain picture with one line
+of text, so the page reads on GitHub, and strict nbval compares that line.
 """
 
 from __future__ import annotations
@@ -62,7 +61,8 @@ class LiveFigure(w.VBox):
     ) -> None:
         self._draw, self._controls, self._name, self._keep = draw, dict(controls), name, keep
         self.error: BaseException | None = None
-        self._caption, self._text, self._lines = w.HTML(), "", lines
+        self._caption, self._lines = w.HTML(), lines
+        self.caption = ""  # the line of text under the controls: the figure's numbers
         self._figure = Figure(figsize=figsize, dpi=DPI)
         self._picture = w.Image(format="png", width=int(DPI * figsize[0]), height=int(DPI * figsize[1]))
         # The picture shrinks with a narrow window instead of being cut off.
@@ -79,11 +79,6 @@ class LiveFigure(w.VBox):
     def values(self) -> dict[str, object]:
         """Where the controls stand."""
         return {name: control.value for name, control in self._controls.items()}
-
-    @property
-    def caption(self) -> str:
-        """The line of text under the controls: the figure's numbers."""
-        return self._text
 
     # ---- read the panel at other positions; what is shown does not move
 
@@ -108,9 +103,8 @@ class LiveFigure(w.VBox):
     def positions(self, name: str, most: int = 11) -> list[object]:
         """The values of one control, thinned evenly to at most `most` and the last one."""
         values = self._all_positions(name)
-        step = math.ceil((len(values) - 1) / (most - 1))
-        kept = values[:: max(1, step)]
-        return kept if kept[-1] == values[-1] else [*kept, values[-1]]
+        step = max(1, math.ceil((len(values) - 1) / (most - 1)))
+        return [*values[:-1:step], values[-1]]
 
     def _all_positions(self, name: str) -> list[object]:
         if name not in self._controls:
@@ -136,7 +130,7 @@ class LiveFigure(w.VBox):
             self._controls[name].value = value
             if self.error is not None:
                 raise self.error
-        return self._text
+        return self.caption
 
     def _moved(self, _change: Mapping | None) -> None:
         """What goes wrong is kept in `error` and shown in place of the caption, an interrupt as a sentence."""
@@ -158,7 +152,7 @@ class LiveFigure(w.VBox):
         except BaseException:  # what is half drawn is not built on: the next move begins anew
             self._figure.clear()
             raise
-        self._text, self._picture.value = text, picture
+        self.caption, self._picture.value = text, picture
         self._say(text)
 
     def _draw_on(self, figure: Figure, values: Mapping[str, object]) -> str:
@@ -177,7 +171,7 @@ class LiveFigure(w.VBox):
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         bundle = super()._repr_mimebundle_(**kwargs)
         shown = ", ".join(f"{name} = {value}" for name, value in self.values.items())
-        bundle["text/plain"] = f"[{self._name}: {shown}] {self._text}"
+        bundle["text/plain"] = f"[{self._name}: {shown}] {self.caption}"
         bundle["image/png"] = base64.b64encode(self._still(bundle["text/plain"])).decode()
         return bundle
 
@@ -211,9 +205,7 @@ def menu(description: str, options: Sequence[str], value: str | None = None) -> 
     value = options[0] if value is None else value
     if sum(map(len, options)) > 50:  # more letters do not fit beside a panel's other controls
         return choice(description, options, value)
-    buttons = w.ToggleButtons(options=list(options), value=value, description=description)
-    buttons.style.button_width = "auto"
-    return buttons
+    return w.ToggleButtons(options=list(options), value=value, description=description, style={"button_width": "auto"})
 
 
 # ---- what panels and the cards of predictions share

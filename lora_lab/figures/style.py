@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -89,16 +90,15 @@ def lines_for(labels: Sequence[str], colours: Mapping[str, str] | None = None) -
     if len(labels) > 1 and all(re.fullmatch(r"r = \d+", label) for label in labels):
         return [{"color": shade, "linestyle": "-"} for shade in shades(len(labels))]
     kinds = [kind_of(label) for label in labels]
-    others = BESIDE if any(kinds) else CYCLE
-    found, seen, rest = [], {}, 0
-    for label, kind in zip(labels, kinds):
-        if kind is None and label not in (colours or {}):
-            found.append({"color": others[rest % len(others)], "linestyle": DASHES[rest % len(DASHES)]})
-            rest += 1
-            continue
-        dashes = DASHES[min(seen.get(kind, 0), 1)]
-        found.append({"color": (colours or {}).get(label) or COLOURS[kind], "linestyle": dashes})
-        seen[kind] = seen.get(kind, 0) + (kind is not None)
+    other_colours, other_dashes = itertools.cycle(BESIDE if any(kinds) else CYCLE), itertools.cycle(DASHES)
+    found = []
+    for i, (label, kind) in enumerate(zip(labels, kinds)):
+        if label in (colours or {}) or kind:
+            colour = (colours or {}).get(label) or COLOURS[kind]
+            dashes = DASHES[1] if kind and kind in kinds[:i] else DASHES[0]
+        else:
+            colour, dashes = next(other_colours), next(other_dashes)
+        found.append({"color": colour, "linestyle": dashes})
     return found
 
 

@@ -12,7 +12,6 @@ import matplotlib
 import numpy as np
 import pages
 import pytest
-from matplotlib.figure import Figure
 
 from lora_lab import figures
 from lora_lab.figures import style
@@ -38,14 +37,6 @@ for names in BESIDE.values():
 
 
 # ---- the palette
-
-
-def test_the_simulation_confuses_what_such_readers_confuse():
-    orange, amber, green, sky = "#D55E00", "#C28000", "#009E73", "#3A9BDC"
-    assert looks.distance(orange, amber) > 25 > 5 > looks.distance(orange, amber, "deuteranopia")
-    assert looks.distance(green, sky) > 60 > 15 > looks.distance(green, sky, "tritanopia")
-    known = {"black": 21, "#777777": 4.48, "#767676": 4.54}  # on white, as WCAG's checkers say
-    assert {c: looks.contrast(c) for c in known} == pytest.approx(known, abs=0.01)
 
 
 @pytest.mark.parametrize("sight", looks.SIGHT)
@@ -103,24 +94,11 @@ COLOUR = re.compile(
 )
 
 
-def raw_colours(source: str) -> list[str]:
-    """Colours and colour maps that are written out in Python code, not taken from the palette."""
-    return COLOUR.findall(THEMES.sub("", source))
-
-
-def sources():
-    for path in sorted((pages.ROOT / "lora_lab").rglob("*.py")):
-        if path.name != "style.py" and "data" not in path.parts:
-            yield path.name, path.read_text(encoding="utf-8")
-    for page in pages.page_files():
-        for cell in pages.code_cells(pages.read(page)):
-            yield page.name, cell.source
-
-
 def test_no_colour_is_named_outside_the_palette():
-    assert raw_colours("ax.plot(x, color='red')") and raw_colours("C = '#ff0000'")
-    assert raw_colours("ax.imshow(M, cmap='jet')") and not raw_colours("ax.plot(x, color=COLOURS['LoRA'], mfc='none')")
-    assert not [(name, found) for name, source in sources() for found in raw_colours(source)]
+    files = [path for path in (pages.ROOT / "lora_lab").rglob("*.py") if path.name != "style.py"]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    texts += [cell.source for page in pages.page_files() for cell in pages.code_cells(pages.read(page))]
+    assert not [found for text in texts for found in COLOUR.findall(THEMES.sub("", text))]
 
 
 # ---- words in figures
@@ -141,17 +119,6 @@ def test_words_do_not_lie_over_each_other(name):
         figure = FIGURES[name]().figure
         assert looks.flaws(figure, tight=True) == []
     figures.plt.close(figure)
-
-
-def test_flaws_are_found():
-    figure = Figure(figsize=(4, 3))
-    ax = figure.subplots()
-    ax.text(0.5, 0.5, "one word")
-    ax.text(0.52, 0.5, "another")
-    figure.text(0.9, 0.5, "a long way out")
-    ax.set_title("small", fontsize=6)
-    found = "\n".join(looks.flaws(figure))
-    assert "'one word' lies over 'another'" in found and "'a long way out' is cut off" in found and "6 points" in found
 
 
 def test_panels_are_whole_at_every_position():
@@ -178,11 +145,6 @@ def tex_problems(source: str) -> list[str]:
         found += [f"{tex!r} has space at its ends"] if len(formula[1]) and tex != tex.strip() else []
     found += [f"{m!r}: $ touches a word" for m in re.findall(r"\w\$[^$\s]|(?<=[^$\s])\$\w", source)]
     return found
-
-
-@pytest.mark.parametrize("bad", [r"$a\_b$", r"$$a \\ b$$", r"$\text{d_out}$", "x$y$", "$ y $", r"$a << b$"])
-def test_risky_tex_is_found(bad):
-    assert tex_problems(bad) and not tex_problems(r"so $a_{b}$, and" + "\n$$\\text{floor}_r = 1$$\n")
 
 
 def anchors_of(path) -> set[str]:

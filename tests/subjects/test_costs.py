@@ -8,19 +8,8 @@ from torch import nn
 
 from lora_lab import LoRALinear, count_parameters
 from lora_lab.costs import forward_macs, human, lora_numbers
-from lora_lab.subjects.files_and_costs.models import (
-    NF4_BYTES,
-    SHAPES,
-    TARGETS,
-    Shape,
-    activation_bytes,
-    adapter_numbers,
-    adapters_beside,
-    cache_bytes,
-    parameter_bytes,
-    training_bill,
-    weight_bytes,
-)
+from lora_lab.subjects.files_and_costs import models
+from lora_lab.subjects.files_and_costs.models import SHAPES, TARGETS, Shape, activation_bytes, adapter_numbers
 from lora_lab.subjects.objective.memory import disk_bytes, full_memory, lora_memory
 
 S1 = (1000, 1001)
@@ -124,15 +113,14 @@ def test_bills_by_hand():
     assert adapter_numbers(TINY, 3) == factors
     acts = 10 * (2 * 34 * 8 + 4 * 50)
     assert activation_bytes(TINY, 10) == acts and activation_bytes(TINY, 10, "float32") == 10 * (2 * 68 * 8 + 4 * 50)
-    assert training_bill(TINY, None, tokens=10) == (2 * n, 2 * n, 12 * n, acts)
-    assert training_bill(TINY, None, dtype="float32", tokens=10)[:3] == (4 * n, 4 * n, 8 * n)
-    lora = training_bill(TINY, 3, tokens=10)
+    assert models.training_bill(TINY, None, tokens=10) == (2 * n, 2 * n, 12 * n, acts)
+    assert models.training_bill(TINY, None, dtype="float32", tokens=10)[:3] == (4 * n, 4 * n, 8 * n)
+    lora = models.training_bill(TINY, 3, tokens=10)
     assert lora == (2 * n + 4 * factors, 4 * factors, 8 * factors, acts) and lora.total == sum(lora)
-    assert weight_bytes(TINY, "nf4") == round(matrices * NF4_BYTES + 2 * (n - matrices))
-    assert parameter_bytes("nf4") == 4.127 / 8 and parameter_bytes("float16") == 2
-    assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n + 5 * 2 * factors) == 5
-    assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n - 1) == 0
-    assert adapters_beside(TINY, 3, "q, v", "bfloat16", 2 * n + 5 * 2 * factors, tokens=1) == 4, "a token's cache"
+    assert models.weight_bytes(TINY, "nf4") == round(matrices * models.NF4_BYTES + 2 * (n - matrices))
+    assert models.parameter_bytes("nf4") == 4.127 / 8 and models.parameter_bytes("float16") == 2
+    for memory, tokens, adapters in ((2 * n + 10 * factors, 0, 5), (2 * n - 1, 0, 0), (2 * n + 10 * factors, 1, 4)):
+        assert models.adapters_beside(TINY, 3, "q, v", "bfloat16", memory, tokens) == adapters
 
 
 def test_a_llamas_activations_by_hand():
@@ -143,7 +131,7 @@ def test_a_llamas_activations_by_hand():
         assert activation_bytes(shape, 1, targets=targets) == 32 * layer + logits
         assert activation_bytes(shape, 3, targets=targets, checkpointing=True) == 3 * (32 * 2 * d + layer + logits)
         assert activation_bytes(shape, 1, "float32", targets) == 32 * (2 * layer - 8 * d) + logits, "norms are float32"
-    assert cache_bytes(shape, 2048) == 2048 * 32 * 2 * 1024 * 2
+    assert models.cache_bytes(shape, 2048) == 2048 * 32 * 2 * 1024 * 2
 
 
 @pytest.mark.parametrize(
@@ -157,7 +145,7 @@ def test_a_llamas_activations_by_hand():
         (lambda: lora_memory(5, 7, 1, dtype="int4"), r"dtype='int4' is not known here; choose one of float32"),
         (lambda: adapter_numbers(TINY, 0), "r=0 is not a whole number"),
         (lambda: adapter_numbers(TINY, 1, "q, w"), "targets='q, w' is no choice; choose one of 'q', 'q, v'"),
-        (lambda: training_bill(TINY, None, dtype="nf4"), "4-bit weights cannot be trained"),
+        (lambda: models.training_bill(TINY, None, dtype="nf4"), "4-bit weights cannot be trained"),
     ],
 )
 def test_bad_questions_are_refused_in_words(call, sentence):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lora_lab import adapters_disabled, count_parameters, set_scale
+from lora_lab import adapters_disabled, count_parameters
 from lora_lab.subjects.digits import make_record, record, repair
 from lora_lab.subjects.digits.record import Variant
 
@@ -15,9 +15,6 @@ def adapted(digits, digits_base):
 
 def rows_of(X):
     return {tuple(row) for row in X.tolist()}
-
-
-# ------------------------------------------------------------------------------------------------------- data
 
 
 def test_each_digit_is_halved_by_the_seed_and_pretraining_misses_nine_in_ten_nines(digits):
@@ -47,14 +44,8 @@ def test_a_mixture_has_its_share_and_shows_every_image_before_any_comes_again(di
     assert len(rows_of(few[y_few == 9])) == 9 and len(rows_of(few[y_few != 9])) == 18
     assert rows_of(few[y_few == 9]) <= rows_of(digits.X[digits.seen])
     assert torch.equal(repair.mixture(digits, 0.5)[0], X) and not torch.equal(repair.mixture(digits, 0.5, seed=1)[0], X)
-
-
-def test_an_impossible_share_is_refused(digits):
     with pytest.raises(ValueError, match="is a share from 0"):
         repair.mixture(digits, replay=1.1)
-
-
-# --------------------------------------------------------------------------------------------------- protocol
 
 
 def test_adapting_and_tuning_work_on_copies_and_are_fixed_by_their_seed(digits, digits_base, adapted):
@@ -75,36 +66,14 @@ def test_adapting_and_tuning_work_on_copies_and_are_fixed_by_their_seed(digits, 
     assert torch.allclose(scores, repair.logits(tuned, digits.test_X), atol=1e-4)
 
 
-def test_scores_of_an_update_are_those_of_the_model_at_that_scale(digits, digits_base, adapted):
-    set_scale(adapted, 0.3)
-    pure = repair.logits(digits_base, digits.test_X, repair.lora_update(adapted), 0.3)
-    assert torch.allclose(repair.logits(adapted, digits.test_X), pure, atol=1e-4)
-    set_scale(adapted, 1.0)
-
-
-# ---------------------------------------------------------------------------------------------------- judging
-
-
-def scores(*answers, second=()):
-    """One row of scores per answer: 2 for the answer, 1 for `second`, 0 for the rest."""
-    s = torch.zeros(len(answers), 10)
-    s[range(len(answers)), answers] = 2.0
-    s[range(len(second)), second] += 1.0
-    return s
-
-
-def test_errors_count_by_the_true_digit():
-    y = torch.tensor([3, 3, 9, 0])
-    assert repair.errors(scores(3, 9, 9, 1), y) == [1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-
-
-def test_the_constant_with_the_fewest_errors_is_chosen():
-    s = scores(8, 8, second=(9, 9))  # eight leads by one
-    assert torch.equal(repair.raised(s, 1.5)[:, :9], s[:, :9])
-    assert repair.raised(s, 1.5).argmax(1).tolist() == [9, 9]
+def test_errors_count_by_the_true_digit_and_the_constant_with_the_fewest_is_chosen():
+    answers = torch.eye(10)[[3, 9, 9, 1]]
+    assert repair.errors(answers, torch.tensor([3, 3, 9, 0])) == [1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    eights = 2 * torch.eye(10)[[8, 8]] + torch.eye(10)[[9, 9]]  # eight leads by one
+    assert torch.equal(repair.raised(eights, 1.5)[:, :9], eights[:, :9])
     for digit, best in ((9, 1.5), (8, 0.0)):
         y = torch.tensor([digit, digit])
-        assert repair.fewest_errors(lambda by: repair.raised(s, by), [0.0, 0.5, 1.5, 2.0], y) == best
+        assert repair.fewest_errors(lambda by: repair.raised(eights, by), [0.0, 0.5, 1.5, 2.0], y) == best
 
 
 def test_push_is_the_lead_that_is_taken_away():
@@ -125,18 +94,12 @@ def test_changed_images_are_clear_cases_only():
     assert repair.changed_images(before, after, y) == ([0], [3])
 
 
-# ------------------------------------------------------------------------------------------------- the record
-
-
-def test_every_variant_has_five_seeds_of_ten_digits(digits):
+def test_results_are_found_by_what_differs_from_the_protocol(digits):
     assert list(record.results()) == make_record.variants()
     for result in record.results().values():
         assert len(result.errors) == 5
         for row in result.errors:
             assert len(row) == 10 and all(0 <= wrong <= n for wrong, n in zip(row, digits.counts))
-
-
-def test_results_are_found_by_what_differs_from_the_protocol():
     assert record.find() is record.results()[Variant()]
     assert record.find(replay=0.9, r=8).variant == Variant(replay=0.9, r=8)
     assert list(record.along("alpha")) == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0]

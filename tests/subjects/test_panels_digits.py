@@ -10,22 +10,12 @@ from lora_lab.subjects.digits import drawings, panels, record, repair
 
 @pytest.fixture(scope="module")
 def updates(digits, digits_base):
-    found = {}
-    for r, share in ((1, 0.0), (1, 0.75)):
-        found[r, share] = repair.lora_update(repair.adapt(digits_base, repair.mixture(digits, share), r=r, steps=60))
-    return found
-
-
-@pytest.fixture(scope="module")
-def images(digits):
-    return {f"{d}": digits.test_X[digits.test_y == d][0] for d in (8, 9)}
+    adapted = {share: repair.adapt(digits_base, repair.mixture(digits, share), steps=60) for share in (0.0, 0.75)}
+    return {(1, share): repair.lora_update(model) for share, model in adapted.items()}
 
 
 def heights(ax, start, count=10):
     return [bar.get_height() for bar in ax.patches[start : start + count]]
-
-
-# -------------------------------------------------------------------------------------------------------- panels
 
 
 def test_the_bars_are_the_errors_of_base_plus_lambda_delta(digits, digits_base, updates):
@@ -42,7 +32,8 @@ def test_the_bars_are_the_errors_of_base_plus_lambda_delta(digits, digits_base, 
     assert panels.percent(0.87, 5) == "85 %" and panels.percent(0.876) == "88 %"
 
 
-def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next(digits_base, updates, images):
+def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next(digits, digits_base, updates):
+    images = {f"{d}": digits.test_X[digits.test_y == d][0] for d in (8, 9)}
     kept = images["8"].clone()
     panel = panels.DrawPanel(digits_base, updates[1, 0.0], images)
     assert set(panel.ink.tolist()) <= {0.0, 0.5, 1.0} and (panel.ink - images["8"]).abs().max() <= 0.25
@@ -67,9 +58,6 @@ def test_drawing_starts_from_an_image_in_three_shades_and_a_click_takes_the_next
     assert torch.equal(images["8"], kept)
     line = panel._repr_mimebundle_()["text/plain"]
     assert line.startswith("[your digit: start = empty, lam = 1.0] base says")
-
-
-# ----------------------------------------------------------------------------------------------------- figures
 
 
 def test_repairs_have_a_dot_per_seed_and_the_colour_of_their_method():

@@ -18,31 +18,17 @@ KINDS = ("rank-1", "decaying")
 GRID = {"r": [1, 2, 4], "alpha": [1, 4, 16, 256.0], "lr": [0.05, 0.2], "optimizer": "sgd", "steps": 40}
 
 
-def run(kind: str, **options) -> Sweep:
-    task = linear_task(THETA + shift(kind, 6, 9) / 3, n=60, seed=4)
-    return sweep(BASE, task.X, task.y, **{**GRID, "batch_size": 20, "progress": None, **options})
-
-
 @pytest.fixture(scope="module")
 def sweeps() -> dict[str, Sweep]:
-    return {kind: run(kind) for kind in KINDS}
+    tasks = {kind: linear_task(THETA + shift(kind, 6, 9) / 3, n=60, seed=4) for kind in KINDS}
+    return {kind: sweep(BASE, t.X, t.y, **GRID, batch_size=20, progress=None) for kind, t in tasks.items()}
 
 
-# ---- what it shows, without widgets
-
-
-def test_the_map_is_the_sweep(sweeps):
+def test_the_map_is_the_sweep_and_its_changes_and_floors_are_those_of_the_task(sweeps):
     m = RankAlphaMap(sweeps)
-    losses = m.losses("decaying", 0.05)
-    assert losses.shape == (4, 3)
-    for i, alpha in enumerate(GRID["alpha"]):
-        for j, r in enumerate(GRID["r"]):
-            assert losses[i, j] == sweeps["decaying"].run(r=r, alpha=alpha, lr=0.05).loss
-    assert np.isinf(m.losses("decaying", 0.2)[3, 0]) and np.isfinite(m.losses("decaying", 0.05)[0]).all()
-
-
-def test_changes_and_floors_are_those_of_the_task(sweeps):
-    m = RankAlphaMap(sweeps)
+    found = [[sweeps["decaying"].run(r=r, alpha=alpha, lr=0.05).loss for r in GRID["r"]] for alpha in GRID["alpha"]]
+    assert m.losses("decaying", 0.05).tolist() == found
+    assert np.isinf(m.losses("decaying", 0.2)[3, 0]) and np.isfinite(found[0]).all()
     for kind in KINDS:
         change, X = shift(kind, 6, 9) / 3, sweeps[kind].data[1]
         torch.testing.assert_close(m.changes[kind].float(), change, rtol=1e-3, atol=1e-4)
@@ -58,21 +44,12 @@ def test_the_floor_of_a_noisy_task_is_below_every_loss():
         assert 0.9999 * m.floors["noisy"][r] <= loss < 1.05 * m.floors["noisy"][r]
 
 
-def test_captions(sweeps):
-    m = RankAlphaMap(sweeps)
-    loss = figures.short(sweeps["decaying"].run(r=2, alpha=4, lr=0.05).loss)
-    caption = (
-        f"r = 2, α = 4, scaling 2, learning rate 0.05: loss {loss}, floor {figures.short(m.floors['decaying'][2])}"
-    )
-    assert m.caption("decaying", 2, 4, 0.05) == caption
-    assert m.caption("decaying", 1, 256.0, 0.2).endswith("learning rate 0.2: diverged")
-
-
-# ---- sliders
-
-
 def test_positions_draw_and_say_their_own_numbers(sweeps):
     m, panel = RankAlphaMap(sweeps), map_panel(sweeps)
+    loss, floor = figures.short(m.run("decaying", 2, 4, 0.05).loss), figures.short(m.floors["decaying"][2])
+    said = f"r = 2, α = 4, scaling 2, learning rate 0.05: loss {loss}, floor {floor}"
+    assert m.caption("decaying", 2, 4, 0.05) == said
+    assert m.caption("decaying", 1, 256.0, 0.2).endswith("learning rate 0.2: diverged")
     left, middle, right = panel._figure.axes[:3]
     for kind in KINDS:
         for lr in GRID["lr"]:

@@ -14,15 +14,12 @@ from lora_lab.figures.style import COLOURS, FILLS, INK, array, kind_of, log_axis
 from .record import Result, find
 from .repair import Push
 
-TOTAL = 901  # test images
-
 
 def ink(ax: Axes, image: Tensor) -> Axes:
     """One digit (64 numbers from 0 to 1) as dark ink on white."""
     ax.imshow(array(image).reshape(8, 8), cmap=INK, vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(True)
-    ax.spines[:].set_color(FILLS["frame"])
+    ax.spines[:].set(visible=True, color=FILLS["frame"])
     return ax
 
 
@@ -42,13 +39,19 @@ def digit_rows(rows: Mapping[str, Sequence[tuple[Tensor, str]]], colours: Sequen
     return fig
 
 
-def grouped_bars(ax: Axes, groups: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
-    """A group of bars at each digit from 0. {label: heights}, colours: a key of COLOURS for each label."""
-    width = 0.8 / len(groups)
-    for i, (label, heights) in enumerate(groups.items()):
-        places = np.arange(len(heights)) + (i + 0.5) * width - 0.4
-        ax.bar(places, heights, width, color=COLOURS[colours[i]], label=label)
-    ax.set_xticks(range(len(heights)))
+def pairs_of_bars(ax: Axes, base: Sequence[float], adapted: Sequence[float], labels: Sequence[str]) -> None:
+    """At each digit from 0 two bars beside each other."""
+    for heights, kind, label, place in zip((base, adapted), ("base", "LoRA"), labels, (-0.2, 0.2)):
+        ax.bar(np.arange(len(heights)) + place, heights, 0.4, color=COLOURS[kind], label=label)
+    ax.set(xlabel="digit", xticks=range(len(base)))
+
+
+def bars_on_bars(ax: Axes, base: Sequence[float], adapted: Sequence[float]) -> None:
+    """At each digit a wide bar for the base, and on it a narrow one for the base with an update."""
+    ax.bar(range(10), base, 0.8, color=COLOURS["base"], label="base")
+    ax.bar(range(10), adapted, 0.5, color=COLOURS["LoRA"], label="base + λ ΔW")
+    ax.set(xlabel="digit", xticks=range(10))
+    ax.legend(loc="upper left", ncols=2)
 
 
 def before_and_after(groups: Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> list[Axes]:
@@ -57,8 +60,8 @@ def before_and_after(groups: Mapping[str, tuple[Sequence[int], Sequence[int], Se
     fig.subplots_adjust(left=0.075, right=0.99, bottom=0.16, top=0.76, wspace=0.06)
     for ax, (title, (before, after, counts)) in zip(axes[0], groups.items()):
         before, after = (100 * np.array(wrong) / np.array(counts) for wrong in (before, after))
-        grouped_bars(ax, {"before": before, "after": after}, ("base", "LoRA"))
-        ax.set(title=title, xlabel="digit", ylim=(0, 100))
+        pairs_of_bars(ax, before, after, ("before", "after"))
+        ax.set(title=title, ylim=(0, 100))
     axes[0, 0].set_ylabel("% of its images wrong")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=2)
     return list(axes[0])
@@ -74,7 +77,7 @@ def repair_dots(results: Mapping[str, Result], *, title: str = "") -> Axes:
         ax.plot(result.total, [i] * len(result.total), "o", ms=7, alpha=0.6, color=colour)
         ax.plot(result.mean, i, "|", ms=17, mew=2.5, color=colour)
     log_axis(ax.xaxis, [30, 50, 100, 200, 400, 800])
-    ax.set(title=title, xlabel=f"errors on {TOTAL} test images (a dot per seed, a bar at the mean)", xlim=(28, 950))
+    ax.set(title=title, xlabel="errors on 901 test images (a dot per seed, a bar at the mean)", xlim=(28, 950))
     ax.set_yticks(range(len(results)), list(results))
     ax.set_ylim(len(results) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
@@ -95,12 +98,12 @@ def repair_curves(settings: Mapping[str, Sequence[Mapping[float, Result]]], *, l
     for ax, (name, curves) in zip(axes[0], settings.items()):
         ax.axhspan(min(base), max(base), color=FILLS["band"], lw=0, label="base (range)")
         for results in curves:
-            x, method = list(results), next(iter(results.values())).variant.method
-            look = {"marker": {"LoRA": "o", "full": "s"}[method], "color": COLOURS[method], "label": method}
-            ax.plot(x, [result.mean for result in results.values()], **look)
-            low = [min(result.total) for result in results.values()]
-            high = [max(result.total) for result in results.values()]
-            ax.fill_between(x, low, high, color=COLOURS[method], alpha=0.18, lw=0)
+            x, there = list(results), list(results.values())
+            method = there[0].variant.method
+            marker, colour = {"LoRA": "o", "full": "s"}[method], COLOURS[method]
+            ax.plot(x, [result.mean for result in there], marker=marker, color=colour, label=method)
+            low, high = [min(result.total) for result in there], [max(result.total) for result in there]
+            ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
         ax.set_xlabel(name)
         if name in log:
             log_axis(ax.xaxis, x if len(x) < 6 else x[::2])
@@ -114,12 +117,11 @@ def margins(pushes: Sequence[Push]) -> Axes:
     """For each digit 0 to 8: the base's lead of the right digit over nine, the push towards nine, and who is lost."""
     ax = plt.subplots(figsize=(9.5, 4))[1]
     leads, shifts = [row.lead for row in pushes], [row.push for row in pushes]
-    groups = {"base: lead of the right digit over nine": leads, "adapter: push towards nine": shifts}
-    grouped_bars(ax, groups, ("base", "LoRA"))
+    pairs_of_bars(ax, leads, shifts, ("base: lead of the right digit over nine", "adapter: push towards nine"))
     for row in pushes:
         place = row.digit, 1.04 * max(row.lead, row.push)
         ax.text(*place, f"{100 * row.lost:.0f} %", ha="center", color=COLOURS["bad"])
-    ax.set(title="A digit is lost where the push exceeds its lead (red: lost)", xlabel="digit", ylabel="logits")
+    ax.set(title="A digit is lost where the push exceeds its lead (red: lost)", ylabel="logits")
     ax.set_ylim(0, 1.35 * max(leads + shifts))
     ax.legend(loc="upper right", ncols=2)
     return ax

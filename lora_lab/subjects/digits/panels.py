@@ -15,7 +15,6 @@ from lora_lab.figures.live import LiveFigure, choice, menu
 from . import drawings
 from .repair import Digits, Update, errors, logits
 
-FRAME = figures.FILLS["frame"]  # around a pixel to click
 LAMS = tuple(i / 10 for i in range(11))
 
 
@@ -31,13 +30,10 @@ def repair_panel(base: nn.Module, digits: Digits, updates: Mapping[tuple[int, fl
     def draw(fig: Figure, lam: float, replay: float, r: int) -> str:
         wrong = errors(logits(base, digits.test_X, updates[r, replay], lam), digits.test_y)
         ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.88})
-        ax.bar(range(10), before, 0.8, color=figures.COLOURS["base"], label="base")
-        ax.bar(range(10), wrong, 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
+        drawings.bars_on_bars(ax, before, wrong)
         for digit, n in enumerate(wrong):
             ax.text(digit, max(n, before[digit]) + 1, n, ha="center", color=figures.COLOURS["LoRA"])
-        ax.set(xlabel="digit", ylabel="wrong test images", ylim=(0, max(counts) + 12))
-        ax.set_xticks(range(10), range(10))
-        ax.legend(loc="upper left", ncols=2)
+        ax.set(ylabel="wrong test images", ylim=(0, max(counts) + 12))
         ax.set_title(f"{sum(wrong)} of {sum(counts)} wrong (base: {sum(before)})")
         nines = 1 - wrong[9] / counts[9]
         others = 1 - sum(wrong[:9]) / sum(counts[:9])
@@ -63,9 +59,9 @@ class DrawPanel(LiveFigure):
     def __init__(self, base: nn.Module, update: Update, images: Mapping[str, Tensor]) -> None:
         rounded = {name: (2 * image).round() / 2 for name, image in images.items()}
         self._starts = {**rounded, "empty": torch.zeros(64)}
-        first = next(iter(self._starts))
-        self.ink = self._starts[first].clone()
-        small = {"width": "30px", "height": "30px", "padding": "0", "margin": "0", "border": f"1px solid {FRAME}"}
+        self.ink = next(iter(self._starts.values())).clone()
+        edge = f"1px solid {figures.FILLS['frame']}"
+        small = {"width": "30px", "height": "30px", "padding": "0", "margin": "0", "border": edge}
         self.pixels = [w.Button(layout=w.Layout(**small)) for _ in range(64)]
         for i, pixel in enumerate(self.pixels):
             pixel.on_click(lambda _, i=i: self.press(i))
@@ -77,10 +73,8 @@ class DrawPanel(LiveFigure):
             margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28}
             left, right = fig.subplots(1, 2, gridspec_kw={**margins, "width_ratios": (1, 2.1)})
             drawings.ink(left, ink).set_title("your digit")
-            right.bar(range(10), said.tolist(), 0.8, color=figures.COLOURS["base"], label="base")
-            right.bar(range(10), says.tolist(), 0.5, color=figures.COLOURS["LoRA"], label="base + λ ΔW")
-            right.set(ylim=(0, 1.18), xlabel="digit", ylabel="probability", xticks=range(10))
-            right.legend(loc="upper left", ncols=2)
+            drawings.bars_on_bars(right, said.tolist(), says.tolist())
+            right.set(ylim=(0, 1.18), ylabel="probability")
             right.set_title(f"base says {int(said.argmax())}, adapted {int(says.argmax())}")
             # one digit of a probability, because page texts are compared between machines
             words = [f"{int(p.argmax())} (probability {float(p.max()):.1f})" for p in (said, says)]

@@ -29,7 +29,7 @@ def saved_bytes(forward: Callable[[], Tensor], known: Iterable[Tensor] = ()) -> 
     return sum(size for size, _ in kept.values())
 
 
-def llama(shape: Shape, layers: int, targets: str | None, r: int = 8) -> nn.Module:
+def llama(shape: Shape, layers: int, targets: str | None) -> nn.Module:
     """transformers' Llama with these widths in bfloat16, random; LoRA on `targets`, or everything trains (None)."""
     import transformers
 
@@ -39,7 +39,7 @@ def llama(shape: Shape, layers: int, targets: str | None, r: int = 8) -> nn.Modu
     )  # fmt: skip
     model = transformers.LlamaModel(config).bfloat16()
     if targets is not None:
-        add_lora(model, r, target_modules=[f"{role}_proj" for role in TARGETS[targets]])
+        add_lora(model, r=8, target_modules=[f"{role}_proj" for role in TARGETS[targets]])
     return model
 
 

@@ -30,17 +30,13 @@ class LowRankView:
         """||delta - copy|| / ||delta||, from the singular values that were cut off (Eckart-Young)."""
         return float((self.S[r:].square().sum() / self.S.square().sum()).sqrt())
 
-    def numbers(self, r: int) -> int:
-        return costs.lora_numbers(*self.delta.shape, r)
-
     def missing(self, r: int) -> str:
         error = 100 * self.error(r)
         return "nothing is missing" if error < 0.01 else f"{error:.2g} % of the norm is missing"
 
     def caption(self, r: int) -> str:
-        full = self.delta.numel()
-        share = 100 * self.numbers(r) / full
-        return f"{self.numbers(r):,} numbers instead of {full:,} ({share:.3g} %); {self.missing(r)}"
+        full, kept = self.delta.numel(), costs.lora_numbers(*self.delta.shape, r)
+        return f"{kept:,} numbers instead of {full:,} ({100 * kept / full:.3g} %); {self.missing(r)}"
 
 
 def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4, 5, 8, 16, 32)) -> LiveFigure:

@@ -10,17 +10,11 @@ from torch import Tensor
 
 from lora_lab.subjects.successors.variants import from_nf4, to_nf4
 
-
-def in_4_bits(W: Tensor) -> Tensor:
-    """W rounded to NF4, as QLoRA keeps its base."""
-    return from_nf4(*to_nf4(W), W.shape)
-
-
 ROUNDED = {  # how a weight is stored: its float32 numbers as they come back
     "float32": lambda W: W,
     "bfloat16": lambda W: W.bfloat16().float(),
     "float16": lambda W: W.half().float(),
-    "NF4": in_4_bits,
+    "NF4": lambda W: from_nf4(*to_nf4(W), W.shape),  # as QLoRA keeps its base
 }
 
 

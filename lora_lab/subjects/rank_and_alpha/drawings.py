@@ -41,14 +41,9 @@ def floor_curves(runs: Mapping[str, Sequence[Run]], floors: Mapping[str, Mapping
 
 
 def loss_map(
-    ranks: Sequence[int],
-    alphas: Sequence[float],
-    losses: np.ndarray,
-    ax: Axes | None = None,
-    *,
-    title: str = "",
-    high: float = 1.0,
-) -> Axes:
+    ranks: Sequence[int], alphas: Sequence[float], losses: np.ndarray, ax: Axes | None = None, *,
+    title: str = "", high: float = 1.0,
+) -> Axes:  # fmt: skip
     """Final losses over (r, alpha) on a logarithmic colour scale from `high` / 1000 up; × where the run diverged.
 
     losses: (len(alphas), len(ranks)), not finite where diverged.
@@ -78,7 +73,7 @@ def update_loss_map(ax: Axes, losses: np.ndarray) -> None:
 
 
 def map_and_run(fig: Figure, ranks: Sequence[int], alphas: Sequence[float], run: Run, *, high: float) -> None:
-    """The slider panel: a map with a ring, a run's curve, its ΔW. `update_map` and `update_run` fill them."""
+    """The slider panel, to be filled: a map with a ring, a run's curve over its floor, its ΔW."""
     place = {"left": 0.06, "right": 0.985, "bottom": 0.17, "top": 0.89, "wspace": 0.5, "width_ratios": (1.25, 0.95, 1)}
     left, middle, right = fig.subplots(1, 3, gridspec_kw=place)
     loss_map(ranks, alphas, np.full((len(alphas), len(ranks)), high), left, high=high)
@@ -87,15 +82,3 @@ def map_and_run(fig: Figure, ranks: Sequence[int], alphas: Sequence[float], run:
     middle.get_legend().remove()  # the title says what is dashed
     middle.set(title="its loss, floor dashed", ylabel="", xlim=(0, len(run.losses)), ylim=(0.5e-3 * high, 20 * high))
     figures.heatmap(run.delta, right, colorbar=False)
-
-
-def update_map(ax: Axes, losses: np.ndarray, place: tuple[int, int], title: str) -> None:
-    update_loss_map(ax, losses)
-    ax.set_title(title)
-    ax.lines[1].set_data(place[:1], place[1:])
-
-
-def update_run(ax: Axes, losses: Sequence[float], floor: float) -> None:
-    ax.lines[0].set_data(range(len(losses)), losses)
-    lowest = 1.2 * ax.get_ylim()[0]  # a floor of 0 is drawn at the bottom
-    ax.lines[1].set_ydata([max(floor, lowest)] * 2)

@@ -16,9 +16,10 @@ from . import drawings
 
 
 class RankAlphaMap:
-    """What the map shows, without widgets: sweeps over (r, alpha, lr), one per target, all with the same axes.
+    """What the map shows, without widgets.
 
-    changes: {target: the ΔW of any rank that fits the target's data best}. floors: {target: {r: the best loss}}.
+    sweeps: {target: a sweep over r, alpha and lr with one rule and one seed}, all with the same axes. changes: {target:
+    the ΔW of any rank that fits the target's data best}. floors: {target: {r: the best loss}}.
     """
 
     def __init__(self, sweeps: Mapping[str, Sweep]) -> None:
@@ -52,10 +53,7 @@ class RankAlphaMap:
 
 
 def map_panel(sweeps: Mapping[str, Sweep]) -> LiveFigure:
-    """The map with a ring where the sliders stand, that run's loss curve and its ΔW.
-
-    sweeps: {target: a sweep over r, alpha and lr with one rule and one seed}, all with the same axes.
-    """
+    """The map of these sweeps with a ring where the sliders stand, that run's loss curve and its ΔW."""
     shown = RankAlphaMap(sweeps)
     ranks, alphas = shown.axes["r"], shown.axes["alpha"]
 
@@ -63,15 +61,19 @@ def map_panel(sweeps: Mapping[str, Sweep]) -> LiveFigure:
         run, change = shown.run(target, r, alpha, lr), shown.changes[target]
         if not fig.axes:
             drawings.map_and_run(fig, ranks, alphas, run, high=shown.base)
-        place = (ranks.index(r), alphas.index(alpha))
-        drawings.update_map(fig.axes[0], shown.losses(target, lr), place, title=f"final loss, {target}")
-        drawings.update_run(fig.axes[1], run.losses, shown.floors[target][r])
+        left, middle, right, *_ = fig.axes
+        drawings.update_loss_map(left, shown.losses(target, lr))
+        left.set_title(f"final loss, {target}")
+        left.lines[1].set_data([ranks.index(r)], [alphas.index(alpha)])
+        middle.lines[0].set_data(range(len(run.losses)), run.losses)
+        lowest = 1.2 * middle.get_ylim()[0]  # a floor of 0 is drawn at the bottom
+        middle.lines[1].set_ydata([max(shown.floors[target][r], lowest)] * 2)
         away = 100 * float((run.delta - change).norm() / change.norm())
         if run.diverged:
             delta, title = torch.zeros_like(run.delta), "no ΔW: diverged"
         else:
             delta, title = run.delta, f"its ΔW, {away:.0f} % off" if away >= 1 else "its ΔW, below 1 % off"
-        figures.update_heatmap(fig.axes[2], delta, title, limit=figures.limit_of(change))
+        figures.update_heatmap(right, delta, title, limit=figures.limit_of(change))
         return shown.caption(target, r, alpha, lr)
 
     controls = {"target": menu("target", list(sweeps))}

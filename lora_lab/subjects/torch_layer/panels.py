@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import ipywidgets as w
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -35,34 +34,33 @@ class Film:
 
 
 def film_panel(
-    films: Mapping[object, Film], target: Tensor, *,
+    films: Mapping[tuple, Film], target: Tensor, *,
     names: Sequence[str] = (), floors: Mapping[int, float] | None = None, limit: float = 1.5,
 ) -> LiveFigure:  # fmt: skip
     """ΔΘ at a chosen epoch beside the loss curve with a marker, and the floor of its rank.
 
-    films: {key: Film}. One film needs only the epoch slider; with `names` (say "r", "alpha") the keys are tuples and
-    each name gets a slider of its own. target (out, in): what ΔΘ should become. floors: {r: best possible loss}.
+    films: {(): Film}, or with the names "r" and "alpha", which get a slider each, {(r, alpha): Film}.
+    target (out, in): what ΔΘ should become. floors: {r: best possible loss}.
     """
     first = next(iter(films.values()))
     constant = bool((target == target.flatten()[0]).all())
-
     lowest = max(min(min(f.losses) for f in films.values()) / 2, 1e-4)
     highest = 2 * max(f.losses[0] for f in films.values())
 
     def draw(fig: Figure, epoch: int, **key: object) -> str:
-        film = films[tuple(key.values())] if names else first
+        film = films[tuple(key.values())]
         delta, loss = film.delta(epoch), film.loss(epoch)
         curve = figures.thinned_curve([i / film.per_epoch for i in range(len(film.losses))], film.losses)
         if not fig.axes:
             place = {"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.45}
             left, right = fig.subplots(1, 2, gridspec_kw=place)
             figures.heatmap(delta, left, limit=limit)
-            figures.loss_curves({"LoRA": curve}, right, xlabel="epoch", floor=lowest if floors else None)
+            figures.loss_curves({"LoRA": curve}, right, xlabel="epoch")
+            if floors:
+                right.axhline(lowest, ls="--", lw=1.5, color=figures.COLOURS["floor"])
             right.plot([], [], "o", ms=11, color=figures.COLOURS["chosen"], mec=figures.FILLS["paper"], mew=2)
             right.set_ylim(lowest, highest)
-            if floors and right.get_legend():
-                right.get_legend().remove()  # it costs more than the curve; the title says what is dashed
-        left, right = fig.axes[0], fig.axes[1]
+        left, right = fig.axes[:2]
         figures.update_heatmap(left, delta, f"ΔΘ after epoch {epoch}", limit)
         right.lines[0].set_data(*curve)
         right.lines[-1].set_data([epoch], [loss])
@@ -77,8 +75,7 @@ def film_panel(
         mean = f"mean entry {float(delta.mean()):.2f}, " if constant else ""
         return f"{mean}{away} away from the target, loss {figures.short(loss)}{best}"
 
-    controls: dict[str, w.Widget] = {"epoch": choice("epoch", sorted(first.frames), max(first.frames))}
-    for i, name in enumerate(names):
-        values = sorted({key[i] for key in films})
-        controls[name] = choice({"alpha": "α", "r": "rank r"}.get(name, name), values)
+    controls = {"epoch": choice("epoch", sorted(first.frames), max(first.frames))}
+    for name, values in zip(names, zip(*films)):
+        controls[name] = choice({"alpha": "α", "r": "rank r"}[name], sorted(set(values)))
     return LiveFigure(draw, controls, name="film of ΔΘ", figsize=(9.5, 4), keep=True)

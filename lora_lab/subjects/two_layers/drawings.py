@@ -14,10 +14,8 @@ LOW = 1e-3  # losses below are drawn here
 
 
 def layer_choices(runs: Table, fig: Figure | None = None) -> list[Axes]:
-    """Loss by choice of layers, a panel per model: a dot per seed, each seed's floor as a dash, drawn from 0.001 up.
-
-    A line at the loss without an adapter. fig: an empty figure that exists already, such as a slider panel's.
-    """
+    """Loss by choice of layers, a panel per model: a dot per seed, each seed's floor as a dash, drawn from 0.001 up; a
+    line at the loss without an adapter. fig: an empty figure that exists already, such as a slider panel's."""
     models = runs.by("model")
     fig = fig or plt.figure(figsize=(11, 3.9))
     axes = fig.subplots(1, len(models), sharey=True, squeeze=False)

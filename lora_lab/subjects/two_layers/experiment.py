@@ -1,9 +1,7 @@
 """Which layer needs the adapter? An experiment on three small two-layer models, and what was recorded of it.
 
-A rank-r update of W1 changes W2 W1 by (W2 B1) A1: it writes only what W2 passes on. One of W2 changes it by
-B2 (A2 W1): it reads only what W1 lets through. Each choice of layers therefore has a floor of its own, known before
-training (`floors.layer_floor`). For both layers together the floor given here is a bound: rank 2r, read and written
-anywhere.
+Each choice of layers has a floor of its own, known before training (`floors.layer_floor`). For both layers together the
+floor given here is a bound: rank 2r, read and written anywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import copy
 from functools import cache
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import torch
 
@@ -66,25 +63,14 @@ class Experiment:
         return evaluate(model, self.task.X, self.task.y)
 
 
-class Run(NamedTuple):
-    """One recorded choice of layers: the loss before, its floor and the loss reached; a number for each seed."""
-
-    model: str
-    change: str
-    r: int
-    layers: str
-    before: list[float]
-    floor: list[float]
-    loss: list[float]
-
-
 @cache
 def recorded_runs() -> Table:
-    """Every model, change, rank and choice of layers, as `make_record` has run them."""
-    return Table(Run(**row) for row in read_record("two_layers")["runs"])
+    """Every model, change, r and choice of layers, as `make_record` has run them: the loss before, its floor and the
+    loss reached, a number for each seed."""
+    return Table.of(read_record("two_layers")["runs"])
 
 
-def find_run(model: str, layers: str, change: str = "ones", r: int = 1) -> Run:
+def find_run(model: str, layers: str, change: str = "ones", r: int = 1) -> SimpleNamespace:
     """The recorded run: find_run("narrowing", "layer 2")."""
     return recorded_runs().where(model=model, layers=layers, change=change, r=r)[0]
 

@@ -22,8 +22,7 @@ def layer_floor(
     D = as_matrix(delta)
     check_rank(r, D.shape, "the change", 0)
     R = torch.eye(D.shape[1], dtype=D.dtype, device=D.device) if X is None else metric(X, D)
-    D = D @ R.T
-    inside = D
+    inside = D = D @ R.T
     if above is not None:
         W = as_matrix(above, "above")
         if len(W) != len(D):

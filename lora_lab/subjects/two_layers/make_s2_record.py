@@ -12,12 +12,6 @@ from lora_lab.subjects.linear_task.tasks import linear_task, s1_task
 from lora_lab.subjects.records import significant, write_record
 from lora_lab.theory import rank_floor, spectrum
 
-
-def losses(history) -> list[float]:
-    """After each epoch, on all data."""
-    return [significant(loss, 5) for loss in history.measured.values()]
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     task = s1_task(0)
@@ -29,7 +23,7 @@ if __name__ == "__main__":
         "LoRA r = 1, alpha = 1, A ~ N(0, 1)",
         "losses": "mean squared error on all data after epochs 1, 2, 3, …",
         "seed": 0,
-        "base": losses(pretraining),
+        "base": [significant(loss, 5) for loss in pretraining.measured.values()],
         "base_residual_on_new_inputs": significant(evaluate(model, new.X, new.X @ task.theta.T)),
         "base_on_new_task": significant(evaluate(model, new.X, new.y)),
         "floor_of_both": significant(rank_floor(new.theta - before, 2, new.X)),
@@ -38,7 +32,8 @@ if __name__ == "__main__":
     add_lora(model, r=1, alpha=1)
     for seed, layer in enumerate((model.first, model.second)):
         layer.reset_lora(1.0, generator=torch.Generator().manual_seed(seed))
-    record["lora"] = losses(train(model, new.X, new.y, epochs=100, measure_every=1, lr=1e-3, seed=1, progress=None))
+    history = train(model, new.X, new.y, epochs=100, measure_every=1, lr=1e-3, seed=1, progress=None)
+    record["lora"] = [significant(loss, 5) for loss in history.measured.values()]
     update, deltas = model.end_to_end() - before, delta_weights(model)
     record["update_singular_values"] = [significant(s) for s in spectrum(update)[:4].tolist()]
     with torch.no_grad():  # what the adapted model computes once S2 has added each delta to the layer below it
