@@ -79,9 +79,9 @@ def test_an_intruder_is_a_strong_direction_that_w_did_not_have():
     W[:4, :4] = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.1]))  # its left directions: the first four axes
     outside = torch.zeros(6, 4)
     outside[5, 3] = 10.0  # along an axis that W does not reach
-    part, count = directions.intruder_part(W, outside, k=2)
+    count, part = directions.intruders(W, outside, k=2)
     assert count == 1 and torch.allclose(part, outside, atol=0.2)
-    assert directions.intruders(W, 5 * W, k=3) == 0, "more of the same is no intruder"
+    assert directions.intruders(W, 5 * W, k=3)[0] == 0, "more of the same is no intruder"
 
 
 def test_chance_is_as_expected_on_average():

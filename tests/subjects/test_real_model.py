@@ -1,6 +1,7 @@
 """Page 13's task, record and files; and with the model installed (.ci/run does it), the model itself."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 import lora_lab
 from lora_lab.subjects.files_and_costs.models import SHAPES, adapter_numbers
 from lora_lab.subjects.real_model import checkpoint, four_bits, own_data, record, task
-from lora_lab.subjects.real_model.task import KINDS, Example
+from lora_lab.subjects.real_model.task import KINDS
 from lora_lab.subjects.records import place
 
 
@@ -18,7 +19,7 @@ class Letters:
     eos_token_id = ord("$")
 
     def __call__(self, text, **_):
-        return type("Encoded", (), {"input_ids": [ord(letter) for letter in text]})
+        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
     def apply_chat_template(self, turns, **_):
         return "".join(turn["content"] for turn in turns) + ">"
@@ -41,24 +42,20 @@ def test_the_four_kinds_share_no_new_word_with_training():
             shape = " was " in f" {example.sentence}"
             assert bool(new) == kind.startswith(("new w", "both")) and shape == kind.endswith(("shapes", "new")), kind
     tests = {e.sentence for e in task.test_examples()["as trained"]}
-    assert not tests & {e.sentence for seed in (10, 11, 12) for e in task.examples(480, seed=seed)}
-    assert not tests & {e.sentence for e in task.examples(8, seed=3_000)}
+    for n, seed in ((480, 10), (480, 11), (480, 12), (8, 3_000)):
+        assert not tests & {e.sentence for e in task.examples(n, seed=seed)}
     with pytest.raises(ValueError, match="kind='old': choose one of 'as trained'"):
         task.examples(3, "old")
 
 
 def test_facts_are_those_of_the_sentence():
-    for group in task.test_examples(8).values():
-        for example in group:
-            words = example.sentence.split()
-            assert list(example.facts) == list(task.KEYS)
-            for key in ("who", "mood", "what", "where", "when"):
-                assert example.facts[key] is None or example.facts[key] in words
-            forms = (example.facts["deed"], *task.DEEDS[example.facts["deed"]])
-            assert any(form in words for form in (*forms, task._PARTICIPLE[example.facts["deed"]]))
-            for word in words:  # and every word that could be a fact is one
-                if word in (*task.NAMES, *task.THINGS, *task.THINGS.values()):
-                    assert word in example.facts.values()
+    for example in (example for group in task.test_examples(8).values() for example in group):
+        words, deed = example.sentence.split(), example.facts["deed"]
+        assert list(example.facts) == list(task.KEYS)
+        assert all(example.facts[key] in (None, *words) for key in task.KEYS if key != "deed")
+        assert {deed, *task.DEEDS[deed], task._PARTICIPLE[deed]} & set(words)
+        could_be = {*task.NAMES, *task.THINGS, *task.THINGS.values()}
+        assert could_be & set(words) <= set(example.facts.values())
     passive, cleft = task.examples(2, "new shapes", seed=4_000)
     assert passive.sentence == "the knife was mended by mira upstairs yesterday ."
     assert cleft.sentence == "it was lena who hid the box ashore again ."
@@ -102,12 +99,11 @@ def test_targets_are_the_answer_and_its_end_and_each_mistake_is_one():
 
 
 def test_the_loss_is_the_mean_over_counted_tokens_whatever_the_batch():
-    class Uniform(torch.nn.Module):
-        def forward(self, X):
-            return type("Output", (), {"logits": torch.nn.functional.one_hot(X, 128).float() * 3})
+    def model(X):
+        return SimpleNamespace(logits=3 * torch.nn.functional.one_hot(X, 128).float())
 
     X, y = task.tensors(Letters(), [([{"content": "ab"}], "b" * n) for n in (1, 2, 5, 9)])
-    assert task.loss_on(Uniform(), X, y, batch=3) == pytest.approx(task.loss_on(Uniform(), X, y, batch=4), rel=1e-6)
+    assert task.loss_on(model, X, y, batch=3) == pytest.approx(task.loss_on(model, X, y, batch=4), rel=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------- four bits
@@ -135,13 +131,11 @@ def test_a_large_update_survives_rounding_and_a_small_one_does_not():
 
 def test_the_record_trained_what_it_says():
     runs = record.read_runs()
+    shape = SHAPES["SmolLM2-135M"]
     for run in runs:
         where, rank = place(run.way)
-        shape = SHAPES["SmolLM2-135M"]
-        if run.way == record.FULL:
-            assert run.trained == shape.total
-        elif where == "all":
-            assert run.trained == adapter_numbers(shape, rank, "all")
+        if where in (None, "all"):
+            assert run.trained == (adapter_numbers(shape, rank, "all") if rank else shape.total)
         assert all(s.n == 16 and s.exact <= s.valid <= 16 and s.right <= 96 for s in run.scores.values())
         assert list(run.scores) == list(KINDS)
     assert len({(r.way, r.lr, r.steps, r.seed, r.examples, r.mistake) for r in runs}) == len(runs)
@@ -149,10 +143,8 @@ def test_the_record_trained_what_it_says():
 
 @pytest.mark.parametrize("way", [record.FULL, record.LORA])
 def test_the_best_rate_has_worse_neighbours(way):
-    tried = record.tuning(way).by("lr")
-    best = record.best_rate(way)
-    for other in (best / 2, 2 * best):
-        assert tried[other].mean("tuned_on") > tried[best].mean("tuned_on")
+    tried, best = record.tuning(way).by("lr"), record.best_rate(way)
+    assert all(tried[other].mean("tuned_on") > tried[best].mean("tuned_on") for other in (best / 2, 2 * best))
     assert {run.seed for run in record.read_runs().where(way=way, lr=best, steps=40)} == {0, 1, 2}
 
 
@@ -228,28 +220,16 @@ def clean(chat):
 def test_the_tokens_are_those_of_the_models_own_template(chat):
     assert sum(p.numel() for p in chat.model.parameters()) == SHAPES["SmolLM2-135M"].total
     example = task.examples(1)[0]
-    turns = task.messages(example.sentence)
-    whole = chat.tokenizer.apply_chat_template(
-        [*turns, {"role": "assistant", "content": example.answer}], tokenize=False
-    )
+    turns = [*task.messages(example.sentence), {"role": "assistant", "content": example.answer}]
+    whole = chat.tokenizer.apply_chat_template(turns, tokenize=False)
     ids, labels = task.as_labels(*task.task_tensors(chat.tokenizer, [example]), chat.tokenizer.eos_token_id)
     assert chat.tokenizer.decode(ids[0]) == whole.removesuffix("\n")
     assert chat.tokenizer.decode(labels[0][labels[0] != -100]) == f"{example.answer}<|im_end|>"
 
 
-def test_the_loss_does_not_depend_on_the_padding(chat):
-    examples = task.test_examples(1)
-    together = task.task_tensors(chat.tokenizer, [e for group in examples.values() for e in group])
-    alone = [task.task_tensors(chat.tokenizer, group) for group in examples.values()]
-    counted = [int((y != -100).sum()) for _, y in alone]
-    each = [task.loss_on(chat.model, X, y) for X, y in alone]
-    mean = sum(n * loss for n, loss in zip(counted, each)) / sum(counted)
-    assert task.loss_on(chat.model, *together) == pytest.approx(mean, rel=1e-4)
-
-
 def test_a_shipped_adapter_says_in_peft_and_here_what_was_recorded(clean):
     peft = pytest.importorskip("peft")
-    example: Example = task.examples(1, seed=4_000)[0]
+    example = task.examples(1, seed=4_000)[0]
     asked = [task.messages(example.sentence)]
     X, _ = task.task_tensors(clean.tokenizer, [example])
     with torch.no_grad():

@@ -31,20 +31,19 @@ def counted(rows: Sequence[Sequence[tuple[str, bool]]], width: int = 145) -> Fig
             lines.append((text, counts, column, line))
             column += len(text) + 1
     height = lines[-1][3] + 1
-    fig, ax = figures.plt.subplots(figsize=(11, 0.27 * height + 0.45))
+    fig, ax = figures.plt.subplots(figsize=(11, 0.27 * height + 0.45), layout="tight")
     ax.set(xlim=(0, width + 1), ylim=(height, -0.6), title="one batch: shaded tokens count in the loss")
     ax.axis("off")
     for text, counts, column, line in lines:
         shade = {"facecolor": figures.FILLS["picked" if counts else "paper"], "edgecolor": "none", "pad": 1.5}
         ink = figures.FILLS["ink"] if counts else GREY
         ax.text(column, line, text, family="monospace", fontsize=8.6, va="center", color=ink, bbox=shade)
-    fig.tight_layout()
     return fig
 
 
 def exact_bars(groups: Mapping[str, Mapping[str, Score]], title: str) -> Axes:
     """Test sentences with every fact right, in %, by kind. {label: {kind: Score}}."""
-    fig, ax = figures.plt.subplots(figsize=(10.5, 3.6))
+    _, ax = figures.plt.subplots(figsize=(10.5, 3.6), layout="tight")
     width = 0.8 / len(groups)
     for i, (label, scores) in enumerate(groups.items()):
         x = np.arange(len(KINDS)) + (i - (len(groups) - 1) / 2) * width
@@ -55,37 +54,34 @@ def exact_bars(groups: Mapping[str, Mapping[str, Score]], title: str) -> Axes:
     ax.set_xticks(range(len(KINDS)), KINDS)
     ax.set(title=title, ylabel="all six facts right, %", ylim=(0, 112))
     ax.legend(loc="upper center", ncols=len(groups), bbox_to_anchor=(0.5, -0.1), frameon=False)
-    fig.tight_layout()
     return ax
 
 
 def losses(live: Sequence[float], recorded: Mapping[str, Sequence[float]], title: str) -> Axes:
     """Training losses: of the shipped adapters from the record, and of the steps that this page has made."""
-    _, ax = figures.plt.subplots(figsize=(10.5, 3.4))
+    _, ax = figures.plt.subplots(figsize=(10.5, 3.4), layout="tight")
     colours = {label: shade for label, shade in zip(recorded, (BLUE, figures.COLOURS["LoRA2"], GREY))}
     curves = dict(recorded) | ({"live, here": live} if len(live) else {})
     figures.loss_curves(curves, ax, title=title, colours=colours | {"live, here": figures.COLOURS["other"]})
     ax.set_ylabel("nats per answer token")
-    ax.figure.tight_layout()
     return ax
 
 
 def rates(title: str) -> Axes:
     """Answers' loss against the learning rate, a dot per seed, for LoRA and for full fine-tuning."""
-    fig, ax = figures.plt.subplots(figsize=(10.5, 3.6))
+    _, ax = figures.plt.subplots(figsize=(10.5, 3.6), layout="tight")
     for way, label, colour in ((LORA, "LoRA, r = 8", BLUE), (FULL, "full", ORANGE)):
         draw_over(ax, tuning(way), "lr", "tuned_on", color=colour, label=label)
     log_axis(ax.xaxis, (2.5e-5, 1e-4, 4e-4, 1.6e-3))
     log_axis(ax.yaxis, LOSSES)
     ax.set(title=title, xlabel="learning rate", ylabel="nats per answer token")
     ax.legend()
-    fig.tight_layout()
     return ax
 
 
 def dots(rows: Mapping[str, Table], title: str) -> list[Axes]:
     """Loss and right answers, a row for each way and a dot per seed; a stroke is the mean."""
-    fig, axes = figures.plt.subplots(1, 2, figsize=(10.5, 0.42 * len(rows) + 1.3), sharey=True)
+    fig, axes = figures.plt.subplots(1, 2, figsize=(10.5, 0.42 * len(rows) + 1.3), sharey=True, layout="tight")
     measured = {"nats per answer token": lambda run: run.loss, "all right, of 64": exact}
     for ax, (label, measure) in zip(axes, measured.items()):
         for y, (name, runs) in enumerate(rows.items()):
@@ -97,13 +93,12 @@ def dots(rows: Mapping[str, Table], title: str) -> list[Axes]:
         ax.grid(axis="y", lw=0.5, color=figures.FILLS["grid"])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     fig.suptitle(title, fontsize=13)
-    fig.tight_layout()
     return list(axes)
 
 
 def layer_maps(matrices: Mapping[str, Sequence[Sequence[float]]], title: str) -> list[Axes]:
     """‖ΔW‖/‖W‖ and the directions that hold 90 % of ‖ΔW‖², for each matrix (rows) of each layer (columns)."""
-    fig, axes = figures.plt.subplots(1, 2, figsize=(11, 3.2), sharey=True)
+    fig, axes = figures.plt.subplots(1, 2, figsize=(11, 3.2), sharey=True, layout="tight")
     for ax, i, label in zip(axes, (0, 1), ("‖ΔW‖ / ‖W‖", "directions with 90 % of ‖ΔW‖²")):
         values = [[entry[i] for entry in row] for row in matrices.values()]
         image = ax.imshow(values, cmap=SHARES, aspect="auto", vmin=0)
@@ -111,13 +106,12 @@ def layer_maps(matrices: Mapping[str, Sequence[Sequence[float]]], title: str) ->
         ax.set_yticks(range(len(matrices)), [name.removesuffix("_proj") for name in matrices])
         fig.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
     fig.suptitle(title, fontsize=13)
-    fig.tight_layout()
     return list(axes)
 
 
 def cut_and_trained(cut: Sequence[Mapping[int, float]], trained: Table, full: float, title: str) -> Axes:
     """Full fine-tuning's ΔW cut to rank r, a line per seed, beside LoRA trained at rank r, a dot per seed."""
-    fig, ax = figures.plt.subplots(figsize=(10.5, 3.6))
+    _, ax = figures.plt.subplots(figsize=(10.5, 3.6), layout="tight")
     for i, losses in enumerate(cut):
         label = None if i else "full fine-tuning's ΔW, cut to rank r"
         ax.plot(list(losses), list(losses.values()), "s--", color=ORANGE, alpha=0.7, label=label)
@@ -128,13 +122,12 @@ def cut_and_trained(cut: Sequence[Mapping[int, float]], trained: Table, full: fl
     log_axis(ax.yaxis, LOSSES)
     ax.set(title=title, xlabel="rank r", ylabel="nats per answer token")
     ax.legend()
-    fig.tight_layout()
     return ax
 
 
 def forgotten(runs: Table, base: float, title: str) -> Axes:
     """Loss on plain English text against loss on the answers, a dot per run; the line is the untouched model."""
-    fig, ax = figures.plt.subplots(figsize=(10.5, 3.8))
+    _, ax = figures.plt.subplots(figsize=(10.5, 3.8), layout="tight")
     for label, rows, colour in (
         ("LoRA", [r for r in runs if r.way != FULL], BLUE), ("full", [r for r in runs if r.way == FULL], ORANGE)
     ):  # fmt: skip
@@ -143,7 +136,6 @@ def forgotten(runs: Table, base: float, title: str) -> Axes:
     log_axis(ax.xaxis, LOSSES)
     ax.set(title=title, xlabel="the task: nats per answer token", ylabel="plain text: nats per token")
     ax.legend()
-    fig.tight_layout()
     return ax
 
 

@@ -5,8 +5,6 @@ questions, memory. About 40 minutes on one core; each part is written to adapter
 the learning rates of make_record.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -62,7 +60,7 @@ def updates(bench: Bench, way: str, seed: int) -> dict:
         W = {name: bench.start[f"{name}.weight"] for name in deltas}
         for name, delta in deltas.items():
             _, _, layer, _, matrix = name.split(".")
-            strange = directions.intruders(W[name], delta) if int(layer) in LAYERS else None
+            strange = directions.intruders(W[name], delta)[0] if int(layer) in LAYERS else None
             moved = significant(directions.moved(W[name], delta), 3)
             found.setdefault(matrix, []).append([moved, directions.rank_of_energy(delta), strange])
         made = {"matrices": found, "plain": plain_answers(bench)}

@@ -8,11 +8,10 @@ What is kept was made on 28 November 2026 with torch 2.13.0 on one thread of an 
 work: `step` and `seconds` are of that. make_adapters measured its memory and seconds on the idle machine.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pydoc_data.topics import topics
 
 import torch
 from torch import Tensor
@@ -38,16 +37,10 @@ def arithmetic() -> torch.autocast:
     return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
 
 
-def plain_text() -> str:
-    """Text that nobody here wrote: the help topics that this Python brings along."""
-    from pydoc_data.topics import topics
-
-    return "\n".join(topics[name] for name in sorted(topics))[:12_000]
-
-
-def text_tensors(tokenizer, chunks: int = 16, T: int = 128) -> tuple[Tensor, Tensor]:
-    """The plain text as (chunks, T) inputs and targets."""
-    ids = torch.tensor(tokenizer(plain_text()).input_ids[: chunks * (T + 1)]).view(chunks, T + 1)
+def plain_text(tokenizer) -> tuple[Tensor, Tensor]:
+    """Text that nobody here wrote, the help topics that this Python brings along: inputs and targets, (16, 128)."""
+    text = "\n".join(topics[name] for name in sorted(topics))[:12_000]
+    ids = torch.tensor(tokenizer(text).input_ids[: 16 * 129]).view(16, 129)
     return ids[:, :-1], ids[:, 1:]
 
 
@@ -60,7 +53,7 @@ class Bench:
         self.tune_on = task.task_tensors(tokenizer, [e for g in task.test_examples(8, 3_000).values() for e in g])
         self.groups = task.test_examples()
         self.test_on = task.task_tensors(tokenizer, [e for group in self.groups.values() for e in group])
-        self.text = text_tensors(tokenizer)
+        self.text = plain_text(tokenizer)
         self.start = {name: p.detach().clone() for name, p in self.chat.model.named_parameters()}
 
     @contextmanager

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lora_lab.figures.style import COLOURS, CYCLE, DASHES, FILLS, INK, array, axes_of, log_axis, plt
+from lora_lab.figures.style import COLOURS, CYCLE, DASHES, FILLS, axes_of, log_axis, plt
+from lora_lab.subjects.digits.drawings import ink
 from lora_lab.subjects.tables import Table
 
 LOSS_TICKS = (0.1, 0.3, 1, 3, 10)
@@ -20,10 +21,8 @@ def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tup
     fig, axes = plt.subplots(2, len(first), figsize=(0.95 * len(first) + 0.6, 2.4), squeeze=False)
     fig.subplots_adjust(left=0.12, right=0.99, bottom=0.02, top=0.88, wspace=0.1, hspace=0.1)
     for row, pictures in zip(axes, (first, second)):
-        for ax, picture in zip(row, array(pictures)):
-            ax.imshow(picture.reshape(8, 8), cmap=INK, vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(True)
+        for ax, picture in zip(row, pictures):
+            ink(ax, picture)
     for ax, label in zip(axes[0], labels):
         ax.set_title(f"{int(label)}", loc="center")
     for row, name in zip(axes, names):

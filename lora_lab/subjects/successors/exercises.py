@@ -20,8 +20,6 @@ from lora_lab.classroom.judging import exercise
         "not a half: the trained scale is α/√r = 16/4, the server's is α/r = 16/16.": 0.5,
         "that is the part that is lost; the part that arrives is wanted.": 0.75,
         "that is in percent; 1 would be all of it.": 25,
-        "that is r or α; the two rules differ by √r, and the server scales too little.": 16,
-        "the server scales by too little, but not by 0: a part arrives.": 0,
     },
 )
 def wrong_rule():

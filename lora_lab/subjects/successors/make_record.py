@@ -9,8 +9,6 @@ A small network trained on upright digits learns the digits turned by 90 degrees
 3. rsLoRA's claim: the rate found at r = 4, used at other ranks, alpha = 4 throughout.
 """
 
-from __future__ import annotations
-
 import copy
 from functools import cache, partial
 

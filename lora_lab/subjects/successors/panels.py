@@ -19,17 +19,6 @@ def wins_against(runs: Table, others: Table) -> int:
     return sum(mine < theirs for mine, theirs in pairs)
 
 
-def against_lora(runs: Table, method: str) -> str:
-    """One method beside LoRA in a sentence: trained numbers, rate, median and range, bases on which it is better."""
-    mine = runs.where(method=method)
-    losses = mine.column("loss")
-    return (
-        f"{method}: {mine[0].trained:,} numbers, learning rate {mine[0].lr:g}, loss {median(losses):.2g} "
-        f"({min(losses):.2g} to {max(losses):.2g}); "
-        f"below LoRA on {wins_against(mine, runs.where(method='LoRA'))} of {len(mine)}"
-    )
-
-
 def variant_panel(runs: Table, steps: Sequence[int], live: Mapping[str, Sequence[float]]) -> LiveFigure:
     """The recorded curves of one method over LoRA's, and the last losses of all methods.
 
@@ -40,7 +29,13 @@ def variant_panel(runs: Table, steps: Sequence[int], live: Mapping[str, Sequence
         if not fig.axes:
             drawings.begin_variants(fig, runs, steps)
         drawings.update_variants(fig, runs, steps, method, live.get(method))
-        return against_lora(runs, method)
+        mine = runs.where(method=method)
+        losses = mine.column("loss")
+        return (
+            f"{method}: {mine[0].trained:,} numbers, learning rate {mine[0].lr:g}, loss {median(losses):.2g} "
+            f"({min(losses):.2g} to {max(losses):.2g}); "
+            f"below LoRA on {wins_against(mine, runs.where(method='LoRA'))} of {len(mine)}"
+        )
 
     names = [name for name in runs.kinds("method") if name != "LoRA"]
     controls = {"method": menu("method", names, "PiSSA")}

@@ -75,23 +75,18 @@ def rank_of_energy(delta: Tensor, share: float = 0.9) -> int:
     return int((energy < share * energy[-1]).sum()) + 1
 
 
-def intruder_part(W: Tensor, delta: Tensor, k: int = 10, below: float = 0.5) -> tuple[Tensor, int]:
-    """What W + ΔW does along its intruder dimensions, shaped like W, and how many there are.
+def intruders(W: Tensor, delta: Tensor, k: int = 10) -> tuple[int, Tensor]:
+    """How many intruder dimensions W + ΔW has, and what it does along them, shaped like W.
 
     An intruder (Shuttleworth et al., arXiv 2410.21228): one of the k strongest left singular vectors of W + ΔW whose
-    cosine with every left singular vector of W is below `below`.
+    cosine with every left singular vector of W is below one half.
     """
     before, now = W.detach().cpu().double(), (W + delta).detach().cpu().double()
     known = torch.linalg.svd(before, full_matrices=False)[0]
     U, S, Vh = torch.linalg.svd(now, full_matrices=False)
-    strange = (U[:, :k].T @ known).abs().amax(1) < below  # (k,)
+    strange = (U[:, :k].T @ known).abs().amax(1) < 0.5  # (k,)
     part = (U[:, :k][:, strange] * S[:k][strange]) @ Vh[:k][strange]
-    return part.to(W), int(strange.sum())
-
-
-def intruders(W: Tensor, delta: Tensor, k: int = 10, below: float = 0.5) -> int:
-    """How many of the k strongest directions of W + ΔW are intruders."""
-    return intruder_part(W, delta, k, below)[1]
+    return int(strange.sum()), part.to(W)
 
 
 def _random_directions(n: int, d: int, r: int, seed: int) -> Tensor:

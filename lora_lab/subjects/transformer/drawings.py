@@ -53,7 +53,7 @@ def ways(runs: Table, column: str, ax: Axes, *, title: str = "") -> None:
 def beside(runs: Table, published: Mapping[str, Accuracy], *, title: str = "") -> list[Axes]:
     """Table 5: our losses, a dot per seed (left), and the paper's accuracy on WikiSQL (right), the same rows."""
     rows = runs.by("way")
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
+    _, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True, layout="tight")
     for y, (way, seeds) in enumerate(rows.items()):
         left.plot(seeds.column("loss"), [y] * len(seeds), "o", ms=8, alpha=0.7, color=COLOURS["LoRA"])
         right.plot(published[way].wikisql, y, "o", mfc="none", mew=2, ms=9, color=COLOURS["published"])
@@ -64,13 +64,12 @@ def beside(runs: Table, published: Mapping[str, Accuracy], *, title: str = "") -
     right.set(title="the paper, GPT-3", xlabel="accuracy on WikiSQL, % (right is better)", xlim=(69, 75))
     for ax in (left, right):
         ax.grid(axis="y", lw=0.5, color=FILLS["grid"])
-    fig.tight_layout()
     return [left, right]
 
 
 def rank_lines(runs: Table, published: Mapping[str, Mapping[int, float]]) -> list[Axes]:
     """Table 6: loss above the floor against rank, a dot per seed (left), and the paper's accuracy (right)."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8))
+    _, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="tight")
     for task, style in (("bard", "o-"), ("swap 8", "^-.")):
         for where in ("q,v", "all linears"):
             look = {"marker": style[0], "ls": style[1:], "ms": 7, "color": LOOKS[where][0]}
@@ -85,7 +84,6 @@ def rank_lines(runs: Table, published: Mapping[str, Mapping[int, float]]) -> lis
         ax.set_xlabel("rank r")
         log_axis(ax.xaxis, RANK_TICKS)
         ax.legend()
-    fig.tight_layout()
     return [left, right]
 
 
@@ -122,7 +120,7 @@ def cut_and_trained(runs: Table) -> list[Axes]:
 
     runs: 600 steps at the tuned rate, with the way "linears", whose rows know their loss after cutting.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True)
+    _, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True, layout="tight")
     for ax, (task, here) in zip(axes, runs.by("task").items()):
         whole = here.where(way="linears")
         cut = Table.of({"rank": r, "loss": loss} for run in whole for r, loss in run.cut.items())
@@ -135,7 +133,6 @@ def cut_and_trained(runs: Table) -> list[Axes]:
         log_axis(ax.yaxis, LOSS_TICKS)
     axes[0].set_ylabel("nats above the floor")
     axes[1].legend()
-    fig.tight_layout()
     return list(axes)
 
 
@@ -145,14 +142,13 @@ def same_loss(runs: Table) -> list[Axes]:
     runs: of one task, several ways, learning rates and numbers of steps. A dot per run.
     """
     columns = {"moved": "‖ΔW‖ / ‖W‖", "intruders": "intruders among ten", "others": "other voices: forgotten"}
-    fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="tight")
     for ax, (column, label) in zip(axes, columns.items()):
         for way, mine in runs.by("way").items():
             colour, marker = look_of(mine[0])
             ax.plot(mine.column("loss"), mine.column(column), marker, ms=7, alpha=0.7, color=colour, label=way)
         ax.set(title=label, xlabel="loss above the floor")
         log_axis(ax.xaxis, (0.005, 0.02, 0.1))
-    fig.tight_layout()
     fig.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3)
     return list(axes)
 
@@ -190,20 +186,19 @@ def over(runs: Table, column: str, y: str, ax: Axes) -> None:
 
 def regret(data: Table, batch: Table, *, title: str = "") -> list[Axes]:
     """Loss above the floor over the amount of data (left) and over the batch (right), a line for each way."""
-    fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True)
+    _, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True, layout="tight")
     for ax, runs, column in zip(axes, (data, batch), ("lines", "batch")):
         over(runs, column, "loss", ax)
     axes[0].set(title=title, xlabel="lines to learn from", ylabel="nats above the floor", ylim=(0, None))
     axes[1].set(xlabel="lines in a step, 4,800 seen in all")
     axes[0].legend(loc="lower left")
-    fig.tight_layout()
     return list(axes)
 
 
 def rewards(runs: Table, *, title: str = "") -> list[Axes]:
     """Mean reward over how many sentences were drawn, a panel for each way and a line for each seed."""
     ways = runs.by("way")
-    fig, axes = plt.subplots(1, len(ways), figsize=(10.5, 3.2), sharey=True)
+    fig, axes = plt.subplots(1, len(ways), figsize=(10.5, 3.2), sharey=True, layout="tight")
     for ax, (way, mine) in zip(axes, ways.items()):
         for run in mine:
             drawn = [640 * (i + 0.5) for i in range(len(run.curve))]
@@ -211,5 +206,4 @@ def rewards(runs: Table, *, title: str = "") -> list[Axes]:
         ax.set(title=way, xlabel="sentences", ylim=(0, 1), xticks=(0, 6400, 12_800))
     axes[0].set_ylabel("mean reward")
     fig.suptitle(title, x=0.01, ha="left")
-    fig.tight_layout()
     return list(axes)

@@ -5,8 +5,6 @@ base's own state half-way through its training, on the base after it was fine-tu
 stranger: the same network, recipe and data from another start.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch
@@ -15,23 +13,13 @@ from lora_lab import adapter_state
 from lora_lab.adapters import load_adapter_state
 from lora_lab.subjects.mini_language import language
 from lora_lab.subjects.records import write_record
-from lora_lab.training import train
 
-from .gpt import GPT, above_floor, linears, load_base, new_gpt, text_loss
-from .make_base import LINES, RECIPE, SEED
+from .gpt import GPT, above_floor, linears, load_base
+from .make_base import RECIPE, SEED, pretrain
 from .make_record import STEPS, TEST_ON, fine_tune, prepare
 from .record import best_rates
 
 TASK, WAY, SEEDS = "swap 8", "q,v r=8", (0, 1, 2)
-
-
-def pretrained(seed: int, steps: int = RECIPE["steps"]) -> GPT:
-    """As `make_base` trains it, from another start; or its state after so many of the steps."""
-    model = new_gpt(seed)
-    X, y = language.tensors(language.corpus(LINES, seed=SEED))
-    history = train(model, X, y, loss=text_loss, seed=SEED, progress=None, snapshot_every=steps, **RECIPE)
-    model.load_state_dict(history.snapshots[steps])
-    return model
 
 
 def distance(model: GPT) -> float:
@@ -44,15 +32,17 @@ def distance(model: GPT) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     rates = best_rates()
-    rate = rates["bard", "full"]
+    rate, half = rates["bard", "full"], RECIPE["steps"] // 2
+    halfway, history = pretrain(SEED, snapshot_every=half)
+    halfway.load_state_dict(history.snapshots[half])
     states = [adapter_state(fine_tune(TASK, WAY, rates[TASK, WAY], STEPS, seed)) for seed in SEEDS]
     relatives = {
         "the base": load_base(),
         "fine-tuned on bard": fine_tune("bard", "full", rate, STEPS, 0),
         "fine-tuned on wire": fine_tune("wire", "full", rate, STEPS, 0),
         "fine-tuned on bard, rate × 8": fine_tune("bard", "full", 8 * rate, STEPS, 0),
-        "half-way to the base": pretrained(SEED, RECIPE["steps"] // 2),
-        "a stranger": pretrained(SEED + 1),
+        "half-way to the base": halfway,
+        "a stranger": pretrain(SEED + 1)[0],
     }
     rows = []
     for name, model in relatives.items():

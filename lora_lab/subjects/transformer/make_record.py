@@ -9,8 +9,6 @@ already is not made again: stop it when you like, and start it again. In this or
 Then, when both tasks are there, `make_record adapters` trains the shipped adapters (PEFT's format).
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 
@@ -115,7 +113,7 @@ def run(task: str, way: str, lr: float, steps: int, seed: int) -> dict:
         model = fine_tune(task, way, lr, steps, seed)
         deltas, W = updates(model, way), linears(load_base())
         share = [directions.moved(W[name].weight, delta) for name, delta in deltas.items()]
-        strange = [directions.intruders(W[name].weight, delta) for name, delta in deltas.items()]
+        strange = [directions.intruders(W[name].weight, delta)[0] for name, delta in deltas.items()]
         r90 = [directions.rank_of_energy(delta, 0.9) for delta in deltas.values()]
         found = {
             "trained": count_parameters(model)[0],

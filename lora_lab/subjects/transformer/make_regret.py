@@ -8,8 +8,6 @@ neighbours of the rate at r = 64 were tried on one), of the rest on one seed.
     batch     bard from 400 lines, 4800 of them seen in steps of 128
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 
@@ -28,7 +26,7 @@ TASK = "bard"
 SEEDS = (0, 1, 2)
 STEPS, EVERY = 200, 10  # of reinforcement; a recorded reward is the mean of ten steps
 SEEN = 4800  # lines in a training run: 150 steps of 32
-AMOUNTS, BATCHES = (100, 400), (128,)
+AMOUNTS, BATCH = (100, 400), 128
 GUESS = {"q,v r=1": 8e-3, "q,v r=8": 8e-3, "q,v r=64": 4e-3, "full": 5e-4}  # where the search for a rate starts
 WAYS = {"full": 2.5e-4, "all linears r=1": 4e-3, "all linears r=8": 2e-3, "all linears r=64": 1e-3}
 
@@ -68,35 +66,29 @@ def tune(guess: float, score: Callable[[float, int], float], seeds: int) -> floa
     return best
 
 
-def measure_rewards() -> None:
-    for way, guess in GUESS.items():
-        tune(guess, lambda lr, seed: -from_reward(way, lr, seed)["curve"][-1], seeds=2)  # noqa: B023
-
-
 def tune_slice(way: str, lines: int, batch: int, guess: float) -> float:
     return tune(guess, lambda lr, seed: from_lines(way, lines, batch, lr, seed)["tuned_on"], seeds=1)
 
 
-def measure_data() -> None:
-    for way, guess in WAYS.items():
-        for lines in AMOUNTS:  # the next one's rate is likely near
-            guess = tune_slice(way, lines, 32, guess)
-
-
-def measure_batches() -> None:
-    for way in ("full", "all linears r=1", "all linears r=8"):
-        guess = WAYS[way]
-        for batch in BATCHES:
-            guess = tune_slice(way, AMOUNTS[-1], batch, guess)
+def measure(part: str) -> None:
+    if part == "rewards":
+        for way, guess in GUESS.items():
+            tune(guess, lambda lr, seed: -from_reward(way, lr, seed)["curve"][-1], seeds=2)  # noqa: B023
+    if part == "data":
+        for way, guess in WAYS.items():
+            for lines in AMOUNTS:  # the next one's rate is likely near
+                guess = tune_slice(way, lines, 32, guess)
+    if part == "batch":
+        for way in ("full", "all linears r=1", "all linears r=8"):
+            tune_slice(way, AMOUNTS[-1], BATCH, WAYS[way])
 
 
 def main() -> None:
     torch.set_num_threads(1)
     print("about 30 runs of 40 s (rewards), 45 of 4 s (data), 17 of 4 s (batch); there are:", flush=True)
     print(len(read_lines(REWARDS)), "rewards,", len(read_lines(REGRET)), "others", flush=True)
-    parts = {"rewards": measure_rewards, "data": measure_data, "batch": measure_batches}
-    for part in sys.argv[1:] or parts:
-        parts[part]()
+    for part in sys.argv[1:] or ("rewards", "data", "batch"):
+        measure(part)
 
 
 if __name__ == "__main__":

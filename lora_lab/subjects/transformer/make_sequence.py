@@ -7,8 +7,6 @@ About five CPU minutes. First bard, then swap 8, three seeds, every training as 
     full + LoRA       the whole model on the first, LoRA on the second
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

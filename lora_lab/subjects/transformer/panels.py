@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import SimpleNamespace
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -11,14 +11,13 @@ from torch import Tensor
 from lora_lab import figures
 from lora_lab.adapter_set import AdapterSet
 from lora_lab.adapters import set_scale
+from lora_lab.figures import short
 from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.subjects.mini_language import language
 from lora_lab.subjects.tables import Table
 
 from . import directions, drawings
 from .gpt import RANKS, above_floor, generate, linears, load_base
-
-short = figures.short
 
 
 def ways_panel(runs: Table) -> LiveFigure:
@@ -113,22 +112,14 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> LiveFigure:
 # ------------------------------------------------------------------------------------------- adapters that talk
 
 
-class Said(NamedTuple):
-    """What the model says and loses (nats above the floor) with one adapter at one λ.
-
-    right: the share of habits that are the task's favourite; a sentence that the task's grammar refuses has none.
-    """
-
-    texts: list[str]
-    task: float
-    voices: float
-    right: float
-
-
 def talk(
     adapters: AdapterSet, tasks: Mapping[str, str], lams: Sequence[float], records: Sequence[Sequence[str]]
-) -> dict[tuple[str, float], Said]:
-    """{(adapter, λ): what it says for `records`, and its losses and habits on more}. tasks: {adapter: task}."""
+) -> dict[tuple[str, float], SimpleNamespace]:
+    """{(adapter, λ): its texts for `records`; and on more: nats above the floor of its task and of other voices, right,
+    the share of habits that are the task's favourite; a sentence that the grammar refuses has none}.
+
+    tasks: {adapter: task}.
+    """
     others = language.corpus(80, seed=8_000, tellers=[t for t in language.TELLERS if t != "anon"])
     found = {}
     for name, task in tasks.items():
@@ -138,17 +129,17 @@ def talk(
         for lam in lams:
             set_scale(adapters.model, lam)
             texts = generate(adapters.model, [*records, *asked])
-            found[name, lam] = Said(
-                [" ".join(text) for text in texts[: len(records)]],
-                above_floor(adapters.model, lines),
-                above_floor(adapters.model, others),
-                language.shares(asked, texts[len(records) :], task).in_voice,
+            found[name, lam] = SimpleNamespace(
+                texts=[" ".join(text) for text in texts[: len(records)]],
+                task=above_floor(adapters.model, lines),
+                voices=above_floor(adapters.model, others),
+                right=language.shares(asked, texts[len(records) :], task).in_voice,
             )
         set_scale(adapters.model, 1.0)
     return found
 
 
-def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequence[str]]) -> LiveFigure:
+def talk_panel(said: Mapping[tuple[str, float], SimpleNamespace], records: Sequence[Sequence[str]]) -> LiveFigure:
     """One adapter, one λ: the sentences, and the two losses over λ. said: from `talk`."""
     names = list(dict.fromkeys(name for name, _ in said))
     lams = list(dict.fromkeys(lam for _, lam in said))
@@ -185,40 +176,31 @@ def talk_panel(said: Mapping[tuple[str, float], Said], records: Sequence[Sequenc
 # ------------------------------------------------------------------------------------------- intruders
 
 
-class Kept(NamedTuple):
-    """The model with its intruder dimensions scaled by `scale`: nats above the floor."""
-
-    scale: float
-    task: float
-    others: float
-
-
 def scale_intruders(
     deltas: Mapping[str, Tensor], task: str, scales: Sequence[float] = (0, 0.25, 0.5, 0.75, 1.0, 1.25)
-) -> tuple[list[Kept], int]:
-    """The base with these updates, and the part of W + ΔW along its intruders scaled: losses, and how many there are.
-
-    deltas: {matrix of the base: ΔW}.
+) -> tuple[Table, int]:
+    """The base with these updates {matrix: ΔW}, and the part of W + ΔW along its intruders scaled, a row for each
+    scale: nats above the floor of the task and of the others; and how many there are.
     """
     model = load_base()
     layers = {name: layer for name, layer in linears(model).items() if name in deltas}
-    parts = {name: directions.intruder_part(layer.weight, deltas[name]) for name, layer in layers.items()}
+    parts = {name: directions.intruders(layer.weight, deltas[name]) for name, layer in layers.items()}
     tuned = {name: layer.weight.detach() + deltas[name] for name, layer in layers.items()}
     lines = language.dialect(task, 400, seed=8_002)
     others = language.corpus(400, seed=8_003, tellers=[t for t in language.TELLERS if t != "anon"])
     found = []
     for scale in scales:
         for name, layer in layers.items():
-            layer.weight.data = tuned[name] + (scale - 1) * parts[name][0]
-        found.append(Kept(scale, above_floor(model, lines), above_floor(model, others)))
-    return found, sum(count for _, count in parts.values())
+            layer.weight.data = tuned[name] + (scale - 1) * parts[name][1]
+        found.append({"scale": scale, "task": above_floor(model, lines), "others": above_floor(model, others)})
+    return Table.of(found), sum(count for count, _ in parts.values())
 
 
-def intruder_panel(measured: Mapping[str, tuple[list[Kept], int]]) -> LiveFigure:
+def intruder_panel(measured: Mapping[str, tuple[Table, int]]) -> LiveFigure:
     """What becomes of the task and of the other voices when the intruders are turned down. measured: {adapter: from
     `scale_intruders`}.
     """
-    scales = [kept.scale for kept in next(iter(measured.values()))[0]]
+    scales = next(iter(measured.values()))[0].column("scale")
 
     def draw(fig: Figure, adapter: str, scale: float) -> str:
         rows, count = measured[adapter]
@@ -231,7 +213,7 @@ def intruder_panel(measured: Mapping[str, tuple[list[Kept], int]]) -> LiveFigure
             fig.axes[0].set_ylabel("nats above the floor")
             fig.subplots_adjust(left=0.08, right=0.98, bottom=0.17, top=0.88)
         for ax, column, title in zip(fig.axes, ("task", "others"), ("its task", "other voices")):
-            values = [getattr(kept, column) for kept in rows]
+            values = rows.column(column)
             ax.lines[0].set_ydata(values)
             ax.lines[1].set_data([scale], [getattr(now, column)])
             ax.set(title=f"{adapter}: {title}", ylim=(0, 1.15 * max(values)))
