@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import ipywidgets as w
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lora_lab.costs import human
 from lora_lab.figures.live import LiveFigure, choice, menu
-from lora_lab.figures.style import COLOURS
+from lora_lab.figures.style import COLOURS, FILLS
 
-from . import drawings, models
+from . import models
 
 GB = 1e9
 DTYPES = {"bfloat16": "bfloat16", "float32": "float32", "4 bits (NF4)": "nf4"}
 TOKENS = {"1 × 512": 512, "1 × 2048": 2048, "8 × 512": 4096, "8 × 2048": 16384, "32 × 512": 16384, "32 × 2048": 65536}
+PARTS = {  # of the memory: colour, hatch, words
+    "weights": (FILLS["weights"], "", "weights"),
+    "gradients": (FILLS["gradient"], "///", "gradients"),
+    "adam": (FILLS["Adam"], "...", "Adam's two moments"),
+    "optimizer": (FILLS["Adam"], "...", "Adam's state"),
+    "activations": (FILLS["activations"], "xx", "activations"),
+}
 
 
 class Estimate(NamedTuple):
@@ -58,6 +67,24 @@ def caption(found: Estimate, model: str, batch: str, card: int) -> str:
     )
 
 
+def memory_bars(labels: Sequence[str], parts: Sequence[str], ax: Axes) -> None:
+    """A bar for each label, stacked of these parts (keys of PARTS), all still 0; `update_memory_bars` fills them."""
+    for part in parts:
+        colour, hatch, words = PARTS[part]
+        ax.barh(labels, [0] * len(labels), color=colour, hatch=hatch, edgecolor=FILLS["paper"], label=words)
+    ax.invert_yaxis()
+    ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.25))
+
+
+def update_memory_bars(ax: Axes, bills: Sequence[Sequence[float]], unit: float) -> None:
+    """Show the bytes of each label's parts, counted in `unit` bytes, in bars that are drawn already."""
+    for row, bill in enumerate(bills):
+        left = 0
+        for size, bars in zip(bill, ax.containers):
+            bars[row].set(x=left, width=size / unit)
+            left += size / unit
+
+
 def calculator_panel() -> LiveFigure:
     """Memory while training a published model, in full and with LoRA, and the memory of a card as a line."""
 
@@ -66,9 +93,9 @@ def calculator_panel() -> LiveFigure:
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
             ax.axvline(0, color=COLOURS["chosen"], lw=1.5, label="the card")
-            drawings.memory_bars(["full", "LoRA"], models.Bill._fields, ax)
+            memory_bars(["full", "LoRA"], models.Bill._fields, ax)
         ax, bills = fig.axes[0], [found.full, found.lora]
-        drawings.update_memory_bars(ax, bills, GB)
+        update_memory_bars(ax, bills, GB)
         ax.lines[0].set_xdata([card, card])
         longest = max(bill.total / GB for bill in bills)
         ax.set_xlim(0, 1.05 * max(longest, card if card < 2 * longest else 0))

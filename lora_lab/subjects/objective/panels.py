@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from lora_lab import costs, figures
 from lora_lab.figures.live import LiveFigure, choice, menu
-from lora_lab.subjects.files_and_costs.drawings import memory_bars, update_memory_bars
+from lora_lab.subjects.files_and_costs.panels import memory_bars, update_memory_bars
 
 from .memory import Memory, disk_bytes, full_memory, lora_memory
 
