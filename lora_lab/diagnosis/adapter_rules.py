@@ -108,7 +108,7 @@ def gradients(e: Evidence, a: Adapter) -> Iterator[Finding]:
     if not a.active or a.off or not a.readable:
         return
     held = {name: held for name, held in e.held(a).items() if held.p.requires_grad}
-    without = {name: one for name, one in held.items() if one.gradient_came() is False}
+    without = {name: one for name, one in held.items() if one.never_moved}
     if held and all(one.keeps_nothing for one in held.values()):
         without = _left_out_by_sgd(e, a, held)
     zero = [name for name, p in zip(a.names, a.factors) if not p.any()]
@@ -124,7 +124,7 @@ def _left_out_by_sgd(e: Evidence, a: Adapter, held: dict[str, Held]) -> dict[str
     """Of factors whose optimizer keeps nothing (plain SGD): only the last gradients and the zeros can tell."""
     without = {name: one for name, one in held.items() if one.p.grad is None}
     others_move = any(one.p.grad is not None and one.p.grad.any() for one in e.optimizers.values())
-    trained_before = len(without) == len(held) and a.A.any() and a.B.any()
+    trained_before = len(without) == len(held) and all(t.any() for t in a.factors)
     return without if others_move and not trained_before else {}
 
 

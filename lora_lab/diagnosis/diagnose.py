@@ -10,13 +10,13 @@ The way through the files: `reading` finds the adapters, `probing` asks hand-wri
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from . import adapter_rules, model_rules
-from .evidence import Evidence, collect
+from .evidence import collect
 from .findings import Finding, finding, one_of_each_code
 
 
@@ -40,16 +40,12 @@ def diagnose(
     Raises TypeError for arguments that are none of these, and nothing else, whatever the model is.
     """
     evidence = collect(model, optimizer, base, adapter)
-    return one_of_each_code(_all_findings(evidence))
-
-
-def _all_findings(e: Evidence) -> Iterator[Finding]:
-    if not e.adapters:
-        yield finding("no-adapter", kind=type(e.model).__name__)
-        return
-    yield from e.answers
-    for adapter in e.adapters:
+    if not evidence.adapters:
+        return one_of_each_code([finding("no-adapter", kind=type(model).__name__)])
+    found = list(evidence.answers)
+    for one in evidence.adapters:
         for rule in adapter_rules.RULES:
-            yield from rule(e, adapter)
+            found += rule(evidence, one)
     for rule in model_rules.RULES:
-        yield from rule(e)
+        found += rule(evidence)
+    return one_of_each_code(found)

@@ -36,15 +36,12 @@ class Held:
         self.long_enough = self.begun and (self.steps >= FEW_STEPS or "step" not in state)
         self.others_long_enough = False  # whether its optimizer has trained on anything for a while
 
-    def gradient_came(self) -> bool | None:
-        """Whether a gradient other than zero has ever reached it; None where the state cannot tell (yet)."""
-        if self.moved:
-            return True
+    @property
+    def never_moved(self) -> bool:
+        """Whether surely no gradient other than zero has ever reached it; False where the state cannot tell (yet)."""
         if self.begun:
-            return False if self.steps >= FEW_STEPS else None
-        if self.keeps_nothing or self.p.grad is not None:
-            return None
-        return False if self.others_long_enough else None
+            return not self.moved and self.steps >= FEW_STEPS
+        return self.others_long_enough and not self.keeps_nothing and self.p.grad is None
 
 
 class Optimizers(dict):
@@ -62,9 +59,6 @@ class Optimizers(dict):
             for h in held:
                 h.others_long_enough = long_enough
                 self[id(h.p)] = h
-
-    def rates(self) -> str:
-        return ", ".join(f"{rate:g}" for rate in sorted({held.rate for held in self.values()}))
 
 
 @dataclass

@@ -111,7 +111,9 @@ def movement(e: Evidence) -> Iterator[Finding]:
                 moved[a.where] = float(low.p.float().abs().max() / high.p.float().square().mean().sqrt())
     largest = max(moved.values(), default=1.0)
     if largest < HARDLY_MOVED and fewest >= (LONG if largest else FEW_STEPS):
-        yield finding("hardly-moved", *moved, steps=fewest, percent=100 * largest, lr=e.optimizers.rates())
+        rates = sorted({held.rate for held in e.optimizers.values()})
+        lr = ", ".join(f"{rate:g}" for rate in rates)
+        yield finding("hardly-moved", *moved, steps=fewest, percent=100 * largest, lr=lr)
 
 
 def weights(e: Evidence) -> Iterator[Finding]:

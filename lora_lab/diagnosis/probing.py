@@ -46,7 +46,7 @@ class _Copy:
         self.where = a.where
         self.layer = _without_hooks(a.host)
         self.a = next(b for b in read(self.layer) if b.host is self.layer)
-        self.A, self.B = self.a.factors
+        self.B = self.a.factors[1]
         self.x = torch.randn(16, self.a.product[1].shape[1])  # (rows, in)
         self.scale: float | None = None  # s in "base + s * B A x"
 

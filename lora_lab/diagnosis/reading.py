@@ -32,8 +32,7 @@ class Adapter:
     path: str
     make: str  # "lora_lab", "peft" or "own"
     host: nn.Module
-    A: Tensor
-    B: Tensor
+    factors: tuple[Tensor, Tensor]  # A and B
     product: tuple[Tensor, Tensor] | None
     r: int
     alpha: float | None
@@ -55,12 +54,8 @@ class Adapter:
         return self.path or type(self.host).__name__
 
     @property
-    def factors(self) -> tuple[Tensor, Tensor]:
-        return self.A, self.B
-
-    @property
     def readable(self) -> bool:
-        return is_readable(self.A) and is_readable(self.B)
+        return all(map(is_readable, self.factors))
 
     @property
     def scale(self) -> float | None:
@@ -95,7 +90,7 @@ def read(model: nn.Module) -> list[Adapter]:
     for site in adapted(model):
         a, weight = site.adapter, site.base_weight
         found.append(Adapter(
-            path=site.name, make="lora_lab", host=site.module, A=a.lora_A, B=a.lora_B, r=a.r, alpha=a.alpha,
+            path=site.name, make="lora_lab", host=site.module, factors=(a.lora_A, a.lora_B), r=a.r, alpha=a.alpha,
             product=orient(a.lora_A, a.lora_B, weight), scaling=a.scaling, weight=weight, tensor=site.tensor,
             merged=a.merged, enabled=a.enabled, slider=a.lam,
         ))  # fmt: skip
@@ -137,7 +132,7 @@ def _from_peft(model: nn.Module, path: str, module: nn.Module) -> Iterator[Adapt
         config = getattr(model, "peft_config", {}).get(name)
         start = getattr(config, "init_lora_weights", True)
         yield Adapter(
-            path=path, make="peft", host=module, A=A, B=B, r=module.r[name], alpha=module.lora_alpha.get(name),
+            path=path, make="peft", host=module, factors=(A, B), r=module.r[name], alpha=module.lora_alpha.get(name),
             product=orient(A, B, weight, bool(getattr(module, "fan_in_fan_out", False))), weight=weight, tensor=tensor,
             scaling=module.scaling.get(name), merged=name in module.merged_adapters, name=name,
             enabled=not module.disable_adapters, active=name in module.active_adapters,
@@ -158,7 +153,7 @@ def _from_own(model: nn.Module, path: str, module: nn.Module) -> Iterator[Adapte
             continue
         both = (host, module)
         yield Adapter(
-            path=place, make="own", host=host, A=A, B=B, product=product, r=len(product[1]),
+            path=place, make="own", host=host, factors=(A, B), product=product, r=len(product[1]),
             alpha=_number(both, "alpha", "lora_alpha"), scaling=_number(both, "scaling", "scale"),
             weight=weight, tensor=tensor, names=names, merged=any(getattr(m, "merged", False) is True for m in both),
             enabled=all(getattr(m, "enabled", True) is not False for m in both),

@@ -17,7 +17,7 @@ from lora_lab.subjects.linear_task.tasks import normal
 from .neighbours import PEFT_FOLDER, small_net
 
 
-def main() -> None:
+if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["0", "2"])
@@ -32,7 +32,3 @@ def main() -> None:
     note = {"peft": peft.__version__, "output": [[round(v, 7) for v in row] for row in output.tolist()]}
     (PEFT_FOLDER / "output.json").write_text(json.dumps(note) + "\n")
     print(sorted(p.name for p in PEFT_FOLDER.iterdir()))
-
-
-if __name__ == "__main__":
-    main()
