@@ -18,7 +18,6 @@ from lora_lab.classroom.judging import NotAttempted
 from lora_lab.subjects.broken import gallery, judge, panels, probes
 from lora_lab.subjects.broken.gallery import FAULTS, PROGRAMS, STEPS
 from lora_lab.subjects.broken.panels import ASK
-from lora_lab.subjects.broken.programs import replaced
 from lora_lab.subjects.broken.repairs import REPAIRS, as_function
 
 BY_CODE = {fault.code: fault for fault in FAULTS.values()}
@@ -72,7 +71,7 @@ def test_symptom_and_finding_do_not_hang_on_the_seed(fault, monkeypatch):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_correct_programs_draw_the_letter(program):
-    run = gallery._run(PROGRAMS[program])
+    run = gallery.run(PROGRAMS[program])
     X, _ = gallery.new_task(gallery.new_base())
     assert run.losses[0] == pytest.approx(theory.shift_loss(gallery.letter(), X), rel=1e-4)
     assert run.losses[-1] < 0.04 or program == "dropout"
@@ -97,15 +96,6 @@ def test_the_same_every_time_and_the_caller_sees_nothing():
     first, second = (gallery.outcome(gallery.execute(text, 5)) for _ in range(2))
     assert first.losses == second.losses and first.shipped_loss == second.shipped_loss
     assert torch.equal(first.delta, second.delta) and torch.equal(state, torch.get_rng_state())
-
-
-def test_a_piece_that_is_not_there_once_is_refused():
-    for text, found in (("b", 0), ("a a", 2)):
-        with pytest.raises(ValueError, match=f"has {found} pieces 'a'"):
-            replaced(text, "a", "b")
-
-
-# ------------------------------------------------------------------------------------------------ the panel
 
 
 @pytest.fixture(scope="module")
@@ -140,12 +130,11 @@ def test_a_wrong_guess_a_guess_that_looks_alike_and_giving_up(panel):
 
 def test_the_figure_holds_the_runs(panel):
     panel.set(symptom=list(FAULTS).index("merged twice") + 1)
-    curves, right, wrong = panel._figure.axes
+    curves, _, wrong = panel._figure.axes
     run = FAULTS["merged twice"].run()
     assert list(curves.lines[2].get_ydata()) == pytest.approx(run.losses)
     assert list(curves.lines[3].get_ydata()) == [run.shipped_loss]
     assert wrong.images[0].get_array().max() == pytest.approx(float(run.delta.max()))
-    assert right.images[0].get_clim() == wrong.images[0].get_clim() == (-1.5, 1.5)
 
 
 def test_the_menu_does_not_give_the_order_away_and_levels_are_words_that_no_rounding_changes(panel):
@@ -158,12 +147,9 @@ def test_the_menu_does_not_give_the_order_away_and_levels_are_words_that_no_roun
     assert panels.level(float("nan"), base_loss) == "far above the base's"
 
 
-# ------------------------------------------------------------------------------------------------ programs to mend
-
 every_repair = pytest.mark.parametrize("name", REPAIRS)
 
 
-@cache
 def as_given(name: str):
     return as_function(REPAIRS[name].given, name)
 
@@ -174,20 +160,16 @@ def given_runs(name: str) -> list[judge.Run]:
     return [judge.run(as_given(name), seed, **size) for seed in range(3)]
 
 
-def shipped(name: str) -> list[float]:
-    """The loss on unseen inputs on seeds 0, 1, 2; of the second customer's program, when the second one has come."""
-    if name != "second_customer":
-        return [run.unseen for run in given_runs(name)]
-    for seed, first in enumerate(given_runs(name)):
-        second = judge.run(as_given(name), seed, base=first.base, drawn=gallery.letter().T)
-        assert first.unseen < 0.04 and second.unseen < 0.2
-    return [run.loss(judge.unseen_rows(seed), gallery.letter()) for seed, run in enumerate(given_runs(name))]
-
-
 @every_repair
 def test_the_numbers_of_the_symptoms_are_measured(name):
+    """The loss on unseen inputs; of the second customer's program, of the first model when the second one has come."""
     repair = REPAIRS[name]
-    losses = shipped(name)
+    losses = [run.unseen for run in given_runs(name)]
+    if name == "second_customer":
+        for seed, first in enumerate(given_runs(name)):
+            second = judge.run(as_given(name), seed, base=first.base, drawn=gallery.letter().T)
+            assert losses[seed] < 0.04 and second.unseen < 0.2
+            losses[seed] = first.loss(judge.unseen_rows(seed), gallery.letter())
     assert losses == pytest.approx(list(repair.shipped), rel=0.5 if name == "climbs_back" else 0.1)
     for seed in range(3):
         assert judge.run(repair.reference, seed).unseen < 0.2 or repair.innocent

@@ -5,10 +5,9 @@
     run = fault.run()                     # the broken program, run from start to shipping
     run.losses, run.shipped_loss, run.delta
 
-The programs are texts (programs.py), run by `exec`, so that what is shown is what was run; the mistakes are a table
-(faults.toml). The model is S2 in miniature: two square linear layers (square on purpose: some of these mistakes need a
-square layer to hide in). The new task adds a rank-4 picture, the letter R, to the base's matrix; two adapters of rank 3
-can draw it together and neither can alone.
+The programs are texts (programs.py), run by `exec`; the mistakes are a table (faults.toml). The model is S2 in
+miniature: two linear layers, square because some of these mistakes hide in a square layer only. The new task adds a
+rank-4 picture, the letter R, to the base's matrix; two adapters of rank 3 can draw it together and neither can alone.
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ from lora_lab.subjects.linear_task import tasks
 from .programs import PROGRAMS, replaced
 
 WIDTH, ROWS, STEPS = 35, 256, 150
-
-# ------------------------------------------------------------------------------------------------------ the task
 
 
 def letter() -> Tensor:
@@ -72,9 +69,6 @@ def new_task(base: nn.Module) -> tuple[Tensor, Tensor]:
     return X, X @ (matrix(base) + letter()).T
 
 
-# ------------------------------------------------------------------------------------------------------ the faults
-
-
 @dataclass(frozen=True)
 class Fault:
     """One mistake: `broken_line` stands where the correct program has `correct_line`. The rest: see faults.toml."""
@@ -99,11 +93,10 @@ class Fault:
         return replaced(self.correct, self.correct_line, self.broken_line)
 
     def run(self) -> Run:
-        """The broken program, run; kept, because it gives the same every time."""
-        return _run(self.broken)
+        return run(self.broken)
 
     def run_correct(self) -> Run:
-        return _run(self.correct)
+        return run(self.correct)
 
     def names(self) -> types.SimpleNamespace:
         """The variables of the broken program after it ran: model, optimizer, base, adapter, shipped, ..."""
@@ -147,7 +140,8 @@ def _kept(text: str, steps: int) -> dict[str, object]:
 
 
 @cache
-def _run(text: str) -> Run:
+def run(text: str) -> Run:
+    """A program, run; kept, because it gives the same every time."""
     return outcome(_kept(text, STEPS))
 
 
