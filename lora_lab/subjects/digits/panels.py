@@ -70,7 +70,7 @@ class DrawPanel(LiveFigure):
         def draw(fig: Figure, start: str, lam: float) -> str:
             ink = self.ink if start == self.values["start"] else self._starts[start]
             said, says = (logits(base, ink[None], update, x)[0].softmax(0) for x in (0.0, lam))
-            margins = {"left": 0.02, "right": 0.98, "bottom": 0.15, "top": 0.88, "wspace": 0.28}
+            margins = {"left": 0.02, "right": 0.98, "bottom": 0.18, "top": 0.88, "wspace": 0.28}
             left, right = fig.subplots(1, 2, gridspec_kw={**margins, "width_ratios": (1, 2.1)})
             drawings.ink(left, ink).set_title("your digit")
             drawings.bars_on_bars(right, said.tolist(), says.tolist())
@@ -81,6 +81,7 @@ class DrawPanel(LiveFigure):
             return f"base says {words[0]}, with the adapter {words[1]}; nine now has {float(says[9]):.1f}"
 
         controls = {"start": menu("start from", list(self._starts)), "lam": choice("λ", LAMS, 1.0)}
+        controls["start"].layout.width = "390px"  # room for a name beside the slider
         super().__init__(draw, controls, name="your digit", figsize=(6.6, 3.2))
         cells = {f"grid_template_{side}": "repeat(8, 30px)" for side in ("columns", "rows")}
         field = {"grid_gap": "2px", "align_self": "center", "min_width": "256px"}  # not squeezed by a wide picture
