@@ -54,7 +54,7 @@ RIGHT = {
         of_svd,
         in_numpy,
     ],
-    "double_merge": [1001, 1001.0, 1005, torch.tensor(1001), 1000 * 1001 / 1000, 1005.3],
+    "double_merge": [1001, 1001.0, 1005, 1029, torch.tensor(1001), 1000 * 1001 / 1000, 1005.3],
 }
 
 WRONG = {
