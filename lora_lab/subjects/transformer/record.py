@@ -1,7 +1,5 @@
 """What the commands beside this file measured, as tables with a row per training run."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from statistics import mean
@@ -50,6 +48,20 @@ def tuned(steps: int = 600) -> Table:
             best = min(inner, key=losses.get)
             found += (run for run in mine if (run.lr, run.steps) == (best, steps))
     return Table(sorted(found, key=lambda run: (run.task, run.where or run.way, run.rank or 0, run.seed)))
+
+
+def doubled() -> Table:
+    """Had a way stopped improving? once, twice: its mean loss after 600 and 1200 steps, over the seeds that ran both;
+    falling: whether twice the steps lower it by more than 0.001 and by more than a tenth. A row for each way and task.
+    """
+    shorter, rows = tuned(), []
+    for way, longer in tuned(steps=1200).by("way").items():
+        for task, twice in longer.by("task").items():
+            seeds = twice.kinds("seed")
+            once = Table(run for run in shorter.where(task=task, way=way) if run.seed in seeds).mean("loss")
+            falling = once - twice.mean("loss") > max(0.001, 0.1 * once)
+            rows.append({"task": task, "way": way, "once": once, "twice": twice.mean("loss"), "falling": falling})
+    return Table.of(rows)
 
 
 def best_rates() -> dict[tuple[str, str], float]:
