@@ -1,8 +1,6 @@
 """A recorded experiment is a readable file beside its subject, written by the subject's `make_record`: one JSON object,
 or a line of JSON for each training run as soon as it ends, so that the command can be stopped and started again."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

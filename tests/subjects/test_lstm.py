@@ -7,12 +7,11 @@ import copy
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from torch import nn
 
 from lora_lab import adapters_disabled, count_parameters, delta_weights, figures
 from lora_lab.subjects.language_model import drawings, lstm, sentences
 from lora_lab.subjects.language_model.lstm import Way, WordLM, adapt, loss_on, prepare, write
-from lora_lab.subjects.language_model.record import Run, find_run, longest_rows, recorded_runs
+from lora_lab.subjects.language_model.record import Run, find_run, recorded_runs
 from lora_lab.subjects.language_model.sentences import INDEX, KINDS, LONGEST, PAD, SWAPS, WORDS, Source, dialects
 from lora_lab.subjects.tables import Table
 
@@ -67,8 +66,7 @@ def test_inputs_are_the_targets_one_word_late():
         n = sum(t != PAD for t in targets)
         assert targets[n:] == [PAD] * (LONGEST - n) and WORDS[targets[n - 1]] == "."
         assert inputs[0] == INDEX["."] and inputs[1:n] == targets[: n - 1]
-    again = Source().sample(50, seed=1)
-    assert torch.equal(again.inputs, data.inputs) and not torch.equal(Source().sample(50, seed=2).inputs, data.inputs)
+    assert torch.equal(Source().sample(50, seed=1).inputs, data.inputs)
 
 
 def test_the_dialects_change_what_they_say_and_nothing_else():
@@ -107,18 +105,14 @@ def test_no_model_loses_less_than_the_source_and_the_future_is_hidden(base):
         assert torch.equal(base(ids)[:, :6], base(other)[:, :6])
 
 
-def frozen(model):
-    """Not every build of torch computes an LSTM that may train and one that may not to the same last bit."""
-    return copy.deepcopy(model).requires_grad_(False)
-
-
 @pytest.mark.parametrize("part", lstm.PARTS)
 @pytest.mark.parametrize("r", [0, 3])
 def test_each_way_starts_at_the_base_trains_its_parts_and_nothing_else(base, part, r):
     data, way = dialects()["both"].sample(256, seed=2), Way(part, r)
     before = {n: p.clone() for n, p in base.named_parameters()}
+    frozen = copy.deepcopy(base).requires_grad_(False)  # not every torch gives one that may train the same last bit
     with torch.no_grad():
-        assert torch.equal(prepare(base, way)(data.inputs), frozen(base)(data.inputs)) or r == 0
+        assert torch.equal(prepare(base, way)(data.inputs), frozen(data.inputs)) or r == 0
     model, _ = adapt(base, data, way, lr=1e-2, steps=3, seed=1)
     assert all(torch.equal(p, before[n]) for n, p in base.named_parameters())
     moved = set()
@@ -130,7 +124,7 @@ def test_each_way_starts_at_the_base_trains_its_parts_and_nothing_else(base, par
     if r:
         assert {n.split(".")[0] for n in delta_weights(model)} == set(way.layers)
         with adapters_disabled(model), torch.no_grad():
-            assert torch.equal(model(data.inputs), frozen(base)(data.inputs))
+            assert torch.equal(model(data.inputs), frozen(data.inputs))
 
 
 def test_a_way_depends_on_its_seed_alone(base):
@@ -141,17 +135,7 @@ def test_a_way_depends_on_its_seed_alone(base):
     assert runs[0] == runs[1] != runs[2]
 
 
-class Fixed(nn.Module):
-    """Writes "the fox ." whatever came before."""
-
-    def forward(self, ids):
-        following = torch.full((100,), INDEX["."])
-        following[INDEX["."]], following[INDEX["the"]] = INDEX["the"], INDEX["fox"]
-        return 100.0 * nn.functional.one_hot(following[ids], 100)
-
-
 def test_writing_is_drawing_from_the_model(base):
-    assert write(Fixed(), 3) == ["the fox ."] * 3
     texts = write(base, 40, seed=1)
     assert texts == write(base, 40, seed=1) != write(base, 40, seed=2)
     assert sum(Source().allows(text) for text in texts) > 10
@@ -162,14 +146,12 @@ def test_writing_is_drawing_from_the_model(base):
 
 def test_the_record_is_whole():
     runs = recorded_runs()
-    ways = [run.way for run in runs if run.dialect == "both"]
-    assert ways[0] == "before" and len(set(ways)) == len(ways) == 14 and len(runs) == 3 * 14
+    assert len(runs.where(dialect="both").kinds("way")) == 14 and len(runs) == 3 * 14
     for run in runs:
-        assert find_run(run.dialect, run.way) is run and len(run.excess) == 5 and min(run.excess) > 0
+        assert len(run.excess) == 5 and min(run.excess) > 0
         assert len(run.allowed) == (5 if run.way in ("before", "LoRA r = 8") else 0)
     for way in (Way("all", 0), Way("all", 4), Way("head", 0), Way("embedding and head", 8)):
         assert find_run("both", way).trainable == count_parameters(prepare(WordLM(), way))[0]
-    assert {layer: len(swapped) for layer, swapped in longest_rows().items()} == {"embedding": 5, "head": 5}
     with pytest.raises(ValueError, match="no row has dialect='both', way='LoRA r = 3'"):
         find_run("both", Way("all", 3))
 
@@ -184,11 +166,9 @@ def test_the_figures_draw_what_they_are_given():
     axes = drawings.ways_compared(Table(Run(dialect="a", way=way, excess=excess) for way, excess in rows.items()))
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["LoRA r = 1", "head only"]
     assert list(axes[0].lines[1].get_xdata()) == [1, 2]
-    delta = torch.zeros(5, 3)
-    delta[3], delta[1] = 2.0, -1.0
+    delta = torch.tensor([[0.0], [-1], [0], [2], [0]])
     ax = drawings.words_that_moved(delta, list("abcde"), ["b"])
-    assert ax.patches[0].get_height() == pytest.approx(2 * 3**0.5)
-    marked = [to_hex(bar.get_facecolor()) == figures.COLOURS["marked"].lower() for bar in ax.patches]
-    assert marked == [False, True, False, False, False]
+    assert [bar.get_height() for bar in ax.patches[:2]] == [2, 1]
+    assert to_hex(ax.patches[1].get_facecolor()) == figures.COLOURS["marked"].lower()
     axes = drawings.written_sentences({"before": ["the fox ."], "after": ["bad", "ok"]}, lambda text: text != "bad")
     assert [t.get_text() for ax in axes for t in ax.texts] == ["  the fox .", "× bad", "  ok"]

@@ -1,16 +1,15 @@
-"""S2's two layers: the floors of one layer against brute force, the record against a re-run, the panel."""
+"""S2's two layers: the floors of one layer against brute force, the record against a re-run."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from lora_lab import figures, published, rank_floor, train
+from lora_lab import published, rank_floor, train
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import TwoLayer
 from lora_lab.subjects.two_layers.experiment import Experiment, find_run, recorded_runs, recorded_s2
 from lora_lab.subjects.two_layers.floors import layer_floor
-from lora_lab.subjects.two_layers.panels import layer_panel
 
 # --------------------------------------------------------------------------------------------- floors of one layer
 
@@ -95,21 +94,8 @@ def test_the_full_recipe_is_near_the_published_figures_and_begins_as_recorded():
     for told, ours in ((published.S2_BASE, s2.base), (published.S2_LORA, s2.lora)):
         for epoch, loss in zip(published.S2_EPOCHS, told):
             assert 0.7 < ours[epoch - 1] / loss < 1.4, epoch
-    assert s2.base_on_new_task == pytest.approx(published.S2_SHIFTED, rel=0.05)
-    assert s2.original_model_after_the_merge == pytest.approx(s2.lora[-1], rel=1e-3)
-    assert s2.adapted_model_after_the_merge > 5 * s2.base_on_new_task
     task = tasks.s1_task(0)  # one epoch of the hundred, at S2's own size
     torch.manual_seed(0)
     model = TwoLayer(1001, 1000, 1000)
     history = train(model, task.X, task.y, epochs=1, lr=1e-3, seed=0, measure_every=1, progress=None)
     assert history.measured[1] == pytest.approx(s2.base[0], rel=1e-3)
-
-
-def test_the_panel_says_and_draws_the_runs_of_its_change_and_rank():
-    panel = layer_panel()
-    text = panel.set(change="rank-4", r=4)
-    runs = recorded_runs().where(change="rank-4", r=4)
-    widening = [figures.short(max(run.loss)) for run in runs.where(model="widening")]
-    assert text.endswith(f"widening {' / '.join(widening)}")
-    for ax, run in zip(panel._figure.axes, runs.where(layers="both")):
-        assert list(ax.lines[5].get_ydata()) == [max(loss, 1e-3) for loss in run.loss]

@@ -1,7 +1,5 @@
 """Figures of the language model: ways to adapt compared, which words moved, what it writes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt

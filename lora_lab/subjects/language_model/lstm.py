@@ -4,8 +4,6 @@ LoRA's update goes into the embedding and both LSTM matrices as a parametrizatio
 name, there is no layer to wrap) and into the head as `LoRALinear`: one call of `add_lora`.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import NamedTuple
 

@@ -39,12 +39,6 @@ def allowed(model, dialect: Source, seed: int) -> float:
     return sum(dialect.allows(text) for text in write(model, 200, seed)) / 200
 
 
-def swapped_rows(model, layer: str, words: list[str]) -> int:
-    """How many of these words are among the equally many longest rows of a layer's update."""
-    longest = delta_weights(model)[layer].norm(dim=1).argsort(descending=True)[: len(words)]
-    return sum(WORDS[i] in words for i in longest)
-
-
 def run(name: str, way: object, rate: float, models: list, writes: bool) -> dict:
     """The row of one way: what its five models lose, and, if it writes, how much of it is allowed."""
     dialect = dialects()[name]
@@ -71,8 +65,10 @@ if __name__ == "__main__":
             models = [adapted(base, dialect, way, rate, seed) for seed, base in enumerate(bases)]
             runs.append(run(name, way, rate, models, way == WRITES))
             if name == "swapped words" and way == OUTSIDE:
-                for layer in way.layers:
-                    longest_rows[layer] = [swapped_rows(model, layer, dialect.changed_words) for model in models]
+                words = dialect.changed_words
+                for layer in way.layers:  # how many of these words are among as many longest rows of its update
+                    longest = [delta_weights(model)[layer].norm(dim=1).topk(len(words)).indices for model in models]
+                    longest_rows[layer] = [sum(WORDS[i] in words for i in rows) for rows in longest]
     record = {
         "recipe": f"WordLM(32, 64); base: 20000 sentences, 4 epochs, Adam 1e-2; adaptation: {TRAIN} sentences, "
         f"200 steps, Adam at the rate that was best in a sweep over {RATES} (seed {SWEEP_SEED}); "

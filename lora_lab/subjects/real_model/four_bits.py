@@ -1,7 +1,5 @@
 """Merging into the model's own 4-bit blocks: Q4_1, 32 weights with one scale and one lowest value, both in float16."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

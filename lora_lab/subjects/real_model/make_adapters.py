@@ -20,7 +20,7 @@ from lora_lab.subjects.records import place, record_file, significant, write_rec
 from lora_lab.subjects.transformer import directions
 
 from . import checkpoint, four_bits, task
-from .make_record import ALPHA, BATCH, EXAMPLES, SEEDS, STEPS, Bench, arithmetic
+from .make_record import ALPHA, EXAMPLES, SEEDS, Bench, arithmetic
 from .record import ADAPTERS, FULL, LORA, PLACES, QUESTIONS, best_rate
 
 SHIPPED = {"all, r = 3": ("all r=3", EXAMPLES), "all, r = 1": ("all r=1", EXAMPLES), "16 examples": ("all r=3", 16)}
@@ -55,7 +55,7 @@ def tokens(bench: Bench) -> list:
 
 def updates(bench: Bench, way: str, seed: int) -> dict:
     """How ΔW lies in its matrices, and what is left of full fine-tuning's when each is cut to rank r."""
-    with bench.trained(way, best_rate(way), STEPS, seed, EXAMPLES, None):
+    with bench.trained(way, best_rate(way), seed=seed):
         deltas, found, cut = bench.updates(), {}, {}
         W = {name: bench.start[f"{name}.weight"] for name in deltas}
         for name, delta in deltas.items():
@@ -78,26 +78,19 @@ def updates(bench: Bench, way: str, seed: int) -> dict:
 
 def gently(bench: Bench) -> dict:
     """Plain questions after full fine-tuning at a quarter of its best rate: the loss on the task is nearly the same."""
-    with bench.trained(FULL, best_rate(FULL) / 4, STEPS, 0, EXAMPLES, None):
+    with bench.trained(FULL, best_rate(FULL) / 4):
         return {"plain": plain_answers(bench)}
 
 
 def ship(bench: Bench, name: str) -> dict:
     """Train one adapter and save it in bfloat16; what it says of the shown sentences at every λ, and its losses."""
     model, (way, examples) = bench.chat.model, SHIPPED[name]
-    where, rank = place(way)
-    torch.manual_seed(0)
-    add_lora(model, rank, ALPHA, target_modules=PLACES[where])
-    X, y = task.task_tensors(bench.chat.tokenizer, task.examples(examples, seed=10))
-    how = {"lr": best_rate(LORA), "steps": STEPS, "batch_size": BATCH, "schedule": "cosine", "progress": None}
-    with arithmetic():
-        losses = train(model, X, y, loss=task.answer_loss, **how).losses
-    for p in lora_parameters(model):
-        p.data = p.data.bfloat16()
     folder = ADAPTERS / name.replace(", ", "-").replace(" = ", "").replace(" ", "-")
     shutil.rmtree(folder, ignore_errors=True)
-    save_adapter(model, folder)
-    remove_lora(model)
+    with bench.trained(way, best_rate(LORA), examples=examples) as (_, losses):
+        for p in lora_parameters(model):
+            p.data = p.data.bfloat16()
+        save_adapter(model, folder)
     load_adapter(model, folder, check_base=False)
     said = {}
     with arithmetic():

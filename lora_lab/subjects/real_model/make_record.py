@@ -16,8 +16,9 @@ from pydoc_data.topics import topics
 import torch
 from torch import Tensor
 
-from lora_lab import add_lora, count_parameters, delta_weights, remove_lora, train
+from lora_lab import add_lora, count_parameters, remove_lora, train
 from lora_lab.subjects.records import climb, kept, place, read_lines, significant
+from lora_lab.subjects.transformer import directions
 
 from . import checkpoint, task
 from .record import FULL, LORA, PLACES, RUNS
@@ -57,8 +58,10 @@ class Bench:
         self.start = {name: p.detach().clone() for name, p in self.chat.model.named_parameters()}
 
     @contextmanager
-    def trained(self, way: str, lr: float, steps: int, seed: int, examples: int, mistake: str | None) -> Iterator[dict]:
-        """The model after this run; afterwards it is the base again, bit for bit."""
+    def trained(
+        self, way: str, lr: float, steps=STEPS, seed=0, examples=EXAMPLES, mistake: str | None = None
+    ) -> Iterator[tuple[dict, list[float]]]:
+        """The model after this run, what it cost and its losses; afterwards it is the base again, bit for bit."""
         model, (where, rank) = self.chat.model, place(way)
         torch.manual_seed(seed)
         if rank:
@@ -70,9 +73,10 @@ class Bench:
         how = {"lr": lr, "steps": steps, "batch_size": BATCH, "seed": seed, "schedule": "cosine", "progress": None}
         begun = time.perf_counter()
         with arithmetic():
-            train(model, X, y, loss=task.answer_loss, **how)
+            losses = train(model, X, y, loss=task.answer_loss, **how).losses
+        step = round((time.perf_counter() - begun) / steps, 2)
         try:
-            yield {"trained": count_parameters(model)[0], "step": round((time.perf_counter() - begun) / steps, 2)}
+            yield {"trained": count_parameters(model)[0], "step": step}, losses
         finally:
             if rank:
                 remove_lora(model)
@@ -81,13 +85,7 @@ class Bench:
                     p.copy_(self.start[name])
 
     def updates(self) -> dict[str, Tensor]:
-        """{matrix: ΔW} of the linear layers that the training changed."""
-        model = self.chat.model
-        if any(name.endswith("lora_B") for name, _ in model.named_parameters()):
-            return delta_weights(model)
-        layers = {name[: -len(".weight")]: p.detach() for name, p in model.named_parameters() if "_proj." in name}
-        found = {name: W - self.start[f"{name}.weight"] for name, W in layers.items()}
-        return {name: delta for name, delta in found.items() if delta.any()}
+        return directions.updates(self.chat.model, self.start)
 
     def measured(self, shots: Sequence[task.Example] = ()) -> dict:
         """Losses in nats per token, and {kind: counts} of the graded answers."""
@@ -105,8 +103,8 @@ def run(bench: Bench, way: str, lr: float, steps=STEPS, seed=0, examples=EXAMPLE
     key = {"way": way, "lr": lr, "steps": steps, "seed": seed, "examples": examples, "mistake": mistake}
 
     def measure() -> dict:
-        with bench.trained(**key) as cost:
-            share = [float(d.norm() / bench.start[f"{n}.weight"].norm()) for n, d in bench.updates().items()]
+        with bench.trained(**key) as (cost, _):
+            share = [directions.moved(bench.start[f"{n}.weight"], delta) for n, delta in bench.updates().items()]
             return cost | bench.measured() | {"moved": significant(sum(share) / len(share), 3)}
 
     return kept(RUNS, key, measure)

@@ -1,7 +1,5 @@
 """The panel of page 13: what the shipped adapters answer, turned up and down."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """What `python -m lora_lab.subjects.real_model.make_record` measured, as a table with a row per training run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

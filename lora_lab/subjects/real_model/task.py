@@ -7,8 +7,6 @@ What is copied and what is understood is told apart by four kinds of test senten
 words never trained on, in shapes never trained on (the passive, the cleft), and both.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -74,9 +72,6 @@ def test_examples(n: int = 16, seed: int = 4_000) -> dict[str, list[Example]]:
     return {kind: examples(n, kind, seed) for kind in KINDS}
 
 
-# ------------------------------------------------------------------------------------------------ as tokens
-
-
 def messages(sentence: str, shots: Sequence[Example] = ()) -> list[dict[str, str]]:
     """The conversation up to the answer; shots: answered examples before it (few-shot prompting)."""
     turns = [{"role": "system", "content": ASK}]
@@ -139,9 +134,6 @@ def loss_on(model: nn.Module, X: Tensor, y: Tensor, batch: int = 16) -> float:
     counted = [(y[i : i + batch] != -100).sum().item() for i in range(0, len(X), batch)]
     each = [answer_loss(model(X[i : i + batch]), y[i : i + batch]).item() for i in range(0, len(X), batch)]
     return sum(n * value for n, value in zip(counted, each)) / sum(counted)
-
-
-# ------------------------------------------------------------------------------------------------ answers, graded
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """Figures of what came after LoRA: digits a quarter turned, and methods compared."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,47 +28,39 @@ def image_pairs(first: Tensor, second: Tensor, labels: Sequence[int], names: tup
     return list(axes.flat)
 
 
-def _colour(method: str, chosen: str | None) -> str:
-    return COLOURS["variant"] if method == chosen else COLOURS.get(method, COLOURS["rest"])
-
-
-def begin_variants(fig: Figure, runs: Table, steps: Sequence[int]) -> None:
-    """Left: test loss against step, LoRA's runs in blue, room for another method. Right: every run's last loss."""
-    grid = {"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.9, "wspace": 0.42}
-    left, right = fig.subplots(1, 2, gridspec_kw=grid)
-    nothing = [np.nan] * len(steps)
-    for colour in ("LoRA", "variant"):
-        left.plot(steps, nothing, color=COLOURS[colour])
-    left.plot(steps, nothing, ":", color=COLOURS["chosen"], label="trained on this page")
-    _band(left, 0, runs.where(method="LoRA"), steps)
-    log_axis(left.yaxis, LOSS_TICKS)
-    left.set(title="test loss while training", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0.07, 30))
-
-    by_method = runs.by("method")
-    for row, (method, mine) in enumerate(by_method.items()):
-        losses, colour = mine.column("loss"), _colour(method, None)
-        right.plot(losses, [row] * len(losses), "o", ms=7, alpha=0.6, color=colour, mew=0)
-        right.plot(np.median(losses), row, "|", ms=18, mew=2.5, color=colour)
-    right.axvline(np.median(by_method["LoRA"].column("loss")), lw=1, ls=":", color=COLOURS["LoRA"])
-    log_axis(right.xaxis, (0.1, 0.2, 0.4, 0.8))
-    right.set_yticks(range(len(by_method)), list(by_method))
-    right.invert_yaxis()
-    right.set(title="test loss at the end, a dot per base", xlabel="cross-entropy (nats)")
-
-
-def update_variants(
-    fig: Figure, runs: Table, steps: Sequence[int], method: str, live: Sequence[float] | None = None
-) -> None:
-    """Show one method in what `begin_variants` drew: its curves and its dots in brown, the live run dotted."""
+def variants(fig: Figure, runs: Table, steps: Sequence[int], method: str, live: Sequence[float] | None = None) -> None:
+    """Left: test loss against step, LoRA's runs in blue, one method's in brown, the live run dotted. Right: every run's
+    last loss. Drawn once; then only the method changes.
+    """
+    nothing, by_method = [np.nan] * len(steps), runs.by("method")
+    if not fig.axes:
+        grid = {"left": 0.08, "right": 0.98, "bottom": 0.15, "top": 0.9, "wspace": 0.42}
+        left, right = fig.subplots(1, 2, gridspec_kw=grid)
+        for colour in ("LoRA", "variant"):
+            left.plot(steps, nothing, color=COLOURS[colour])
+        left.plot(steps, nothing, ":", color=COLOURS["chosen"], label="trained on this page")
+        _band(left, 0, by_method["LoRA"], steps)
+        log_axis(left.yaxis, LOSS_TICKS)
+        left.set(title="test loss while training", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0.07, 30))
+        for row, mine in enumerate(by_method.values()):
+            losses = mine.column("loss")
+            right.plot(losses, [row] * len(losses), "o", ms=7, alpha=0.6, mew=0)
+            right.plot(np.median(losses), row, "|", ms=18, mew=2.5)
+        right.axvline(np.median(by_method["LoRA"].column("loss")), lw=1, ls=":", color=COLOURS["LoRA"])
+        log_axis(right.xaxis, (0.1, 0.2, 0.4, 0.8))
+        right.set_yticks(range(len(by_method)), list(by_method))
+        right.invert_yaxis()
+        right.set(title="test loss at the end, a dot per base", xlabel="cross-entropy (nats)")
     left, right = fig.axes
     if len(left.collections) > 1:
         left.collections[1].remove()
-    _band(left, 1, runs.where(method=method), steps)
-    left.lines[2].set_ydata([np.nan] * len(steps) if live is None else live)
+    _band(left, 1, by_method[method], steps)
+    left.lines[2].set_ydata(nothing if live is None else live)
     left.legend(handles=left.lines, loc="upper right")  # "best" would search for a place at every redraw
-    for row, name in enumerate(runs.kinds("method")):
+    for row, name in enumerate(by_method):
+        colour = COLOURS["variant"] if name == method else COLOURS.get(name, COLOURS["rest"])
         for line in right.lines[2 * row : 2 * row + 2]:
-            line.set_color(_colour(name, method))
+            line.set_color(colour)
 
 
 def _band(ax: Axes, line: int, runs: Table, steps: Sequence[int]) -> None:

@@ -1,7 +1,5 @@
 """The panel of LoRA's successors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import median
 
@@ -26,9 +24,7 @@ def variant_panel(runs: Table, steps: Sequence[int], live: Mapping[str, Sequence
     """
 
     def draw(fig: Figure, method: str) -> str:
-        if not fig.axes:
-            drawings.begin_variants(fig, runs, steps)
-        drawings.update_variants(fig, runs, steps, method, live.get(method))
+        drawings.variants(fig, runs, steps, method, live.get(method))
         mine = runs.where(method=method)
         losses = mine.column("loss")
         return (

@@ -1,7 +1,5 @@
 """What `python -m lora_lab.subjects.successors.make_record` measured, as tables with a row per training run."""
 
-from __future__ import annotations
-
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
 

@@ -4,12 +4,11 @@ Every layer takes a frozen `nn.Linear` as its base and, at the start, computes w
 rounded base computes). They are for reading and measuring: no merge, no files. PEFT has them for real work.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -21,8 +20,6 @@ from lora_lab.layers import LoRALinear
 from lora_lab.subjects.digits.repair import images
 from lora_lab.subjects.linear_task.tasks import normal
 from lora_lab.training import train
-
-# ------------------------------------------------------------------------------- the layers, as the page writes them
 
 
 class RsLoRALinear(LoRALinear):
@@ -132,9 +129,6 @@ class QLoRALinear(LoRALinear):
             W.copy_(from_nf4(*to_nf4(W), W.shape))
 
 
-# --------------------------------------------------------------------------------------------- attaching, by name
-
-
 def wrap(model: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> nn.Module:
     """Freeze the model and put make(layer) in the place of each plain nn.Linear, in place; the model is returned."""
     model.requires_grad_(False)
@@ -191,8 +185,6 @@ METHODS = {  # functions of (model, seed) that change the model in place
 }
 LR_RATIO = {"LoRA+": 16.0}  # B's learning rate over A's; 1 for the other methods
 
-# ------------------------------------------------------------------------------- the task: digits, a quarter turned
-
 SIZES = (64, 256, 192, 10)
 STEPS, BATCH = 300, 64
 
@@ -229,29 +221,19 @@ def digit_base(data: TurnedDigits, seed: int = 0) -> nn.Sequential:
     return model
 
 
-class Score(NamedTuple):
-    """loss: cross-entropy in nats; accuracy: share of right answers."""
-
-    loss: float
-    accuracy: float
-
-
 @torch.no_grad()
-def score(model: nn.Module, X: Tensor, y: Tensor) -> Score:
+def score(model: nn.Module, X: Tensor, y: Tensor) -> SimpleNamespace:
+    """loss: cross-entropy in nats; accuracy: share of right answers."""
     logits = model(X)
-    return Score(F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).float().mean().item())
+    right = (logits.argmax(1) == y).float().mean()
+    return SimpleNamespace(loss=F.cross_entropy(logits, y).item(), accuracy=right.item())
 
 
-class Run(NamedTuple):
-    """One training run: curve {step: test loss}, the last test loss, how many numbers were trained."""
+def fit(model: nn.Module, data: TurnedDigits, lr: float, *, lr_ratio: float = 1.0, seed: int = 0) -> SimpleNamespace:
+    """Train on the turned digits, 300 steps of 64 images, Adam with a cosine schedule, in place.
 
-    curve: dict[int, float]
-    loss: float
-    trained: int
-
-
-def fit(model: nn.Module, data: TurnedDigits, lr: float, *, lr_ratio: float = 1.0, seed: int = 0) -> Run:
-    """Train on the turned digits, 300 steps of 64 images, Adam with a cosine schedule, in place."""
+    Returns curve {step: test loss}, loss, the last of them, and trained, how many numbers.
+    """
     how = {"steps": STEPS, "batch_size": BATCH, "schedule": "cosine", "loss": F.cross_entropy, "progress": None}
     history = train(model, *data.turned, lr=lr, lr_ratio=lr_ratio, seed=seed, snapshot_every=20, **how)
     X, y = data.turned_test
@@ -259,4 +241,4 @@ def fit(model: nn.Module, data: TurnedDigits, lr: float, *, lr_ratio: float = 1.
     with torch.no_grad():
         for step, state in history.snapshots.items():
             curve[step] = F.cross_entropy(torch.func.functional_call(model, state, (X,)), y).item()
-    return Run(curve, score(model, X, y).loss, count_parameters(model)[0])
+    return SimpleNamespace(curve=curve, loss=score(model, X, y).loss, trained=count_parameters(model)[0])

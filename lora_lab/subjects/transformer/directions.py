@@ -1,12 +1,12 @@
 """What an adapter did to a matrix, by directions: the paper's sections 7.2 and 7.3. Computed in float64 on the CPU."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lora_lab.adapters import delta_weights
 from lora_lab.published import Amplification
 
 
@@ -62,6 +62,15 @@ def amplification(W: Tensor, delta: Tensor, r: int) -> Amplification:
         norm=float(W.norm()),
         delta_norm=float(D.norm()),
     )
+
+
+def updates(model: nn.Module, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """{matrix: ΔW} of the linear layers that a training changed. start: the base's parameters by name."""
+    now = {name: p.detach() for name, p in model.named_parameters()}
+    if any(name.endswith("lora_B") for name in now):
+        return delta_weights(model)
+    deltas = {name.removesuffix(".weight"): now[name] - start[name] for name in now if name.endswith("_proj.weight")}
+    return {name: delta for name, delta in deltas.items() if delta.any()}
 
 
 def moved(W: Tensor, delta: Tensor) -> float:

@@ -1,7 +1,5 @@
 """Figures of the transformer: ways to fine-tune compared, the paper's tables beside ours, subspaces."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

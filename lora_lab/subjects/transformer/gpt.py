@@ -4,8 +4,6 @@ Shapes: B lines, T tokens, d = width, H heads. Pre-norm, learned positions, GELU
 LoRA may adapt is an nn.Linear of its own: q_proj, k_proj, v_proj, o_proj, up_proj, down_proj.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -96,9 +94,6 @@ def linears(model: nn.Module) -> dict[str, nn.Linear]:
     return {name: m for name, m in model.named_modules() if name.endswith(LINEARS)}
 
 
-# ------------------------------------------------------------------------------------------------ loss and text
-
-
 def text_loss(logits: Tensor, y: Tensor) -> Tensor:
     """Mean cross-entropy in nats per token of text; targets of -100 (record, padding) do not count.
 
@@ -125,9 +120,6 @@ def generate(
         word = torch.multinomial(p, 1, generator=draws) if draws else p.argmax(-1, keepdim=True)  # (n, 1)
         ids = torch.cat([ids, word], 1)  # (n, T + 1)
     return [language.decode(row) for row in ids[:, PROMPT:]]
-
-
-# ------------------------------------------------------------------------------------------------ the checkpoint
 
 
 def record_of(checkpoint: Path = CHECKPOINT) -> dict:

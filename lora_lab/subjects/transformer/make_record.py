@@ -14,7 +14,7 @@ import sys
 
 import torch
 
-from lora_lab import add_lora, count_parameters, delta_weights, save_adapter
+from lora_lab import add_lora, count_parameters, save_adapter
 from lora_lab.subjects.mini_language import language
 from lora_lab.subjects.records import climb, kept, place, read_lines, significant, write_record
 from lora_lab.training import train
@@ -86,22 +86,14 @@ def fine_tune(
     return model
 
 
-def updates(model: GPT, way: str) -> dict[str, torch.Tensor]:
-    """{matrix: ΔW} of the linear layers that the training changed."""
-    if place(way)[1]:
-        return delta_weights(model)
-    base, tuned = linears(load_base()), linears(model)
-    found = {name: tuned[name].weight.detach() - base[name].weight.detach() for name in base}
-    return {name: delta for name, delta in found.items() if delta.any()}
-
-
-def cut_losses(task: str, model: GPT, way: str) -> dict[int, float]:
+def cut_losses(task: str, model: GPT) -> dict[int, float]:
     """Loss on the task after each matrix's ΔW is cut to its best rank-r approximation; what else trained is kept."""
-    base, tuned, found = linears(load_base()), linears(model), {}
-    pieces = {name: torch.linalg.svd(delta, full_matrices=False) for name, delta in updates(model, way).items()}
+    start, tuned, found = load_base().state_dict(), linears(model), {}
+    deltas = directions.updates(model, start)
+    pieces = {name: torch.linalg.svd(delta, full_matrices=False) for name, delta in deltas.items()}
     for r in CUT_TO:
         for name, (U, S, Vh) in pieces.items():
-            tuned[name].weight.data = base[name].weight.data + U[:, :r] * S[:r] @ Vh[:r]
+            tuned[name].weight.data = start[f"{name}.weight"] + U[:, :r] * S[:r] @ Vh[:r]
         found[r] = round(above_floor(model, language.dialect(task, **TEST_ON)), 4)
     return found
 
@@ -111,9 +103,10 @@ def run(task: str, way: str, lr: float, steps: int, seed: int) -> dict:
 
     def measure() -> dict:
         model = fine_tune(task, way, lr, steps, seed)
-        deltas, W = updates(model, way), linears(load_base())
-        share = [directions.moved(W[name].weight, delta) for name, delta in deltas.items()]
-        strange = [directions.intruders(W[name].weight, delta)[0] for name, delta in deltas.items()]
+        start = load_base().state_dict()
+        deltas = directions.updates(model, start)
+        share = [directions.moved(start[f"{name}.weight"], delta) for name, delta in deltas.items()]
+        strange = [directions.intruders(start[f"{name}.weight"], delta)[0] for name, delta in deltas.items()]
         r90 = [directions.rank_of_energy(delta, 0.9) for delta in deltas.values()]
         found = {
             "trained": count_parameters(model)[0],
@@ -124,7 +117,7 @@ def run(task: str, way: str, lr: float, steps: int, seed: int) -> dict:
             "intruders": round(sum(strange) / len(strange), 2) if share else 0.0,
             "r90": round(sum(r90) / len(r90), 1) if share else 0.0,
         }
-        return found | ({"cut": cut_losses(task, model, way)} if way in ("full", "linears") else {})
+        return found | ({"cut": cut_losses(task, model)} if way in ("full", "linears") else {})
 
     return kept(RUNS, {"task": task, "way": way, "lr": lr, "steps": steps, "seed": seed}, measure)
 

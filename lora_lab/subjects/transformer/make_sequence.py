@@ -1,10 +1,7 @@
 """Two tasks, one after the other: python -m lora_lab.subjects.transformer.make_sequence
 
-About five CPU minutes. First bard, then swap 8, three seeds, every training as tuned in the record:
-    full, then full   the whole model trained on the first, then on the second
-    merged            LoRA on the first, merged, then LoRA on the second
-    beside            LoRA on each from the base, the two updates added
-    full + LoRA       the whole model on the first, LoRA on the second
+About five CPU minutes. First bard, then swap 8, in four ways, three seeds, every training as tuned in the record.
+"Beside": LoRA on each from the base, the two updates added.
 """
 
 import copy

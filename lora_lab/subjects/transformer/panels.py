@@ -1,7 +1,5 @@
 """Panels of the transformer: ways to fine-tune, subspaces, and adapters that are turned up and down while they talk."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
@@ -79,9 +77,6 @@ def regret_panel(runs: Table) -> LiveFigure:
     return LiveFigure(draw, controls, name="data and rank", figsize=(10.5, 3.8), keep=True)
 
 
-# ------------------------------------------------------------------------------------------- subspaces
-
-
 def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> LiveFigure:
     """φ(A₁, A₂, i, j) as a map with a mark at (i, j), and its value beside what chance gives. {label: (A1, A2)}."""
     phis = {label: directions.subspace_similarity(*pair) for label, pair in pairs.items()}
@@ -107,9 +102,6 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> LiveFigure:
 
     controls = {"pair": menu("pair", list(pairs)), "i": choice("i", RANKS), "j": choice("j", RANKS)}
     return LiveFigure(draw, controls, name="subspace similarity", figsize=(10, 3.6), keep=True)
-
-
-# ------------------------------------------------------------------------------------------- adapters that talk
 
 
 def talk(
@@ -171,9 +163,6 @@ def talk_panel(said: Mapping[tuple[str, float], SimpleNamespace], records: Seque
 
     controls = {"adapter": menu("adapter", names), "lam": choice("λ", lams, 0.5)}
     return LiveFigure(draw, controls, name="adapters that talk", figsize=(11, 3.6), keep=True)
-
-
-# ------------------------------------------------------------------------------------------- intruders
 
 
 def scale_intruders(

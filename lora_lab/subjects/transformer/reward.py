@@ -4,8 +4,6 @@ The model draws a sentence for a record. The reward is the share of the target's
 parser finds them; a sentence that the grammar refuses gets 0. Nobody shows the model a right sentence.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
