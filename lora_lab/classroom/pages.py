@@ -55,7 +55,7 @@ def find_page(number: str) -> Page:
 def split_number(number: object) -> tuple[str, str]:
     """A page and a place on it: "4.2" and "04.2" are both ("04", "2")."""
     page, _, place = str(number).partition(".")
-    return page.zfill(2), place
+    return page and page.zfill(2), place
 
 
 def open_subject(subject: str, part: str):

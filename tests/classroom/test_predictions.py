@@ -17,7 +17,6 @@ from lora_lab.classroom.predictions import Choice, Prediction, all_predictions, 
 
 ALL = all_predictions()
 every_one = pytest.mark.parametrize("p", ALL, ids=lambda p: p.number)
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.number)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +52,7 @@ def page_of(p):
     return pages.read(pages.find_page(p.number.split(".")[0].zfill(2)))
 
 
-@every_page
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.number)
 def test_the_cards_on_a_page_are_those_there_are(page):
     asked = [cell.source for cell in pages.read(page.file).cells if pages.asks(cell)]
     assert asked == [f'lora_lab.predict("{p.number}")' for p in of_page(page)]

@@ -100,36 +100,32 @@ def test_minutes_are_those_the_pages_promise(path):
 # ---- links, and paper
 
 
+def prose(path: Path) -> str:
+    if path.suffix == ".ipynb":
+        return "\n".join(cell.source for cell in pages.read(path).cells if cell.cell_type == "markdown")
+    return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def anchors(path: Path) -> set[str]:
     """A file's headings as anchors: JupyterLab replaces spaces, GitHub also drops signs and capitals."""
-    if path.suffix == ".ipynb":
-        text = "\n".join(cell.source for cell in pages.read(path).cells if cell.cell_type == "markdown")
-    else:
-        text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ +(.+?)\s*$", text, re.MULTILINE)
+    headings = re.findall(r"^#+ +(.+?)\s*$", prose(path), re.MULTILINE)
     if path.name in ("README.md", "hosting.md"):  # are read on GitHub
         headings = [re.sub(r"[^\w -]", "", heading.lower()) for heading in headings]
     return {heading.replace(" ", "-") for heading in headings if path.suffix == ".md" or heading.isascii()}
 
 
-def broken_links(file: Path, text: str) -> list[str]:
-    found = []
-    for _, target in LINK.findall(text):
-        name, _, anchor = target.partition("#")
-        path = file.parent / name if name else file
-        if "://" not in target and not (path.exists() and (not anchor or anchor in anchors(path.resolve()))):
-            found.append(target)
-    return found
-
-
 FILES = [ROOT / "README.md", *(ROOT / "tests").rglob("README.md"), *(ROOT / "notebooks").rglob("*.md")]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*FILES, *pages.page_files()], ids=lambda file: file.name)
 def test_links_lead_to_files_and_headings_and_named_files_are_there(file):
-    text = file.read_text(encoding="utf-8")
-    assert not broken_links(file, text)
-    assert not [name for name in re.findall(r"\b(?:lora_lab|tests)/[\w/]+\.\w+", text) if not (ROOT / name).exists()]
+    for _, target in LINK.findall(prose(file)):
+        name, _, anchor = target.partition("#")
+        path = file.parent / name if name else file
+        if "://" not in target:
+            assert path.exists() and (not anchor or anchor in anchors(path.resolve())), target
+    named = re.findall(r"\b(?:lora_lab|tests)/[\w/]+\.\w+", file.read_text(encoding="utf-8"))
+    assert not [name for name in named if not (ROOT / name).exists()]
 
 
 PRINT = """<!doctype html><style>body { font: 9pt/1.25 sans-serif; margin: 0 } h1, h2, p, ul { margin: .3em 0 }

@@ -42,20 +42,13 @@ class Result(NamedTuple):
         return [sum(row) for row in self.errors]
 
     @property
-    def nines(self) -> list[int]:
-        return [row[9] for row in self.errors]
-
-    @property
-    def others(self) -> list[int]:
-        return [sum(row[:9]) for row in self.errors]
-
-    @property
     def mean(self) -> float:
         return mean(self.total)
 
     def line(self) -> str:
         """Mean and range of all errors, ranges of the nines' and the others', over the seeds."""
-        total, nines, others = (f"{min(n)}-{max(n)}" for n in (self.total, self.nines, self.others))
+        nines, others = [row[9] for row in self.errors], [sum(row[:9]) for row in self.errors]
+        total, nines, others = (f"{min(n)}-{max(n)}" for n in (self.total, nines, others))
         return f"{self.mean:4.0f} {f'({total})':9s}  nines {nines:5s}  others {others}"
 
 
