@@ -62,13 +62,11 @@ def lesson_copy(notebook: dict) -> dict:
 
 def write_lesson(page: Page, folder: Path) -> Path | None:
     """Write the page's copy into `folder`; its path, or None where a file of that name is there already."""
-    text = json.dumps(lesson_copy(json.loads(page.file.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False)
     target = folder / page.file.name
-    try:
-        with target.open("x", encoding="utf-8", newline="\n") as file:  # "x": only if it is not there
-            file.write(text + "\n")
-    except FileExistsError:
+    if target.exists():
         return None
+    text = json.dumps(lesson_copy(json.loads(page.file.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False)
+    target.write_text(f"{text}\n", encoding="utf-8", newline="\n")
     return target
 
 
