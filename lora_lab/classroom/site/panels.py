@@ -125,14 +125,12 @@ def positions(panel: LiveFigure, most: int) -> list[tuple[int, ...]]:
     if math.prod(counts) <= most:
         return list(itertools.product(*map(range, counts)))
     first = max(n for n in range(len(counts)) if math.prod(counts[:n]) <= most / 3)
-    found = {}
+    found = []
     for moving in [*itertools.combinations(range(len(counts)), 2), range(first)]:
         for indices in itertools.product(*[range(counts[i]) for i in moving]):
-            state = list(start(panel))
-            for i, index in zip(moving, indices):
-                state[i] = index
-            found[tuple(state)] = True
-    return list(found)
+            moved = dict(zip(moving, indices))
+            found.append(tuple(moved.get(i, at) for i, at in enumerate(start(panel))))
+    return list(dict.fromkeys(found))
 
 
 def controls(panel: LiveFigure) -> Iterator[dict]:
