@@ -11,18 +11,18 @@ the package overlooks is a failing test and not a smaller list.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils._pytree import tree_leaves
 
 torch.set_num_threads(1)  # small steps on shared cores: a second thread only makes them wait for each other
-
-MODES = [(train, grad) for train in (True, False) for grad in (True, False)]
-MODE_NAMES = [f"{'train' if train else 'eval'}-{'grad' if grad else 'no_grad'}" for train, grad in MODES]
 
 
 class Animal(NamedTuple):
@@ -83,6 +83,10 @@ class Attention(nn.Module):
         return self.attn(query, key, key if value is None else value, need_weights=self.need_weights)
 
 
+def encoder_layer(**options) -> Callable[[], nn.Module]:
+    return lambda: nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, **options)
+
+
 class PaddedEncoder(nn.Module):
     """A TransformerEncoder with padding: in eval mode torch runs it on nested tensors, past every layer's forward.
 
@@ -91,8 +95,7 @@ class PaddedEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.encoder = nn.TransformerEncoder(encoder_layer(batch_first=True)(), 2)
 
     def forward(self, x: Tensor) -> Tensor:
         padding = torch.tensor([[False, False, False, True], [False, False, False, False], [False, True, True, True]])
@@ -159,10 +162,6 @@ def overlapping() -> nn.Module:
     return model
 
 
-def encoder_layer(**options) -> Callable[[], nn.Module]:
-    return lambda: nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, **options)
-
-
 def mlp(dtype: torch.dtype = torch.float32) -> nn.Module:
     return nn.Sequential(nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 5)).to(dtype)
 
@@ -175,15 +174,20 @@ def gates(kinds: str, layers: int = 1, ends: tuple[str, ...] = ("",)) -> tuple[s
     return tuple(f"weight_{k}_l{layer}{end}" for layer in range(layers) for end in ends for k in kinds.split())
 
 
+def mlp_in(dtype: torch.dtype, tolerance: float) -> Animal:
+    return Animal(lambda: mlp(dtype), randn(3, 7, dtype=dtype), MLP, tolerance)
+
+
 ENCODER_LAYER = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
-QKV = tuple(f"attn.{k}_proj_weight" for k in "qkv")
 SELF_ATTENTION = ("attn.in_proj_weight", "attn.out_proj.weight")
-half, bf16, double = torch.float16, torch.bfloat16, torch.float64
+SEPARATE_ATTENTION = (*(f"attn.{k}_proj_weight" for k in "qkv"), "attn.out_proj.weight")
+CELL = ("weight_ih", "weight_hh")
+MLP = ("0.weight", "2.weight")
 
 ZOO: dict[str, Animal] = {
     "linear": Animal(lambda: nn.Linear(7, 5), randn(3, 7), ("weight",)),
     "linear_no_bias": Animal(lambda: nn.Linear(7, 5, bias=False), randn(2, 3, 7), ("weight",)),
-    "mlp": Animal(mlp, randn(3, 7), ("0.weight", "2.weight")),
+    "mlp": Animal(mlp, randn(3, 7), MLP),
     "two_layer": Animal(
         lambda: nn.Sequential(nn.Linear(7, 6, bias=False), nn.Linear(6, 5, bias=False)),
         randn(3, 7),
@@ -204,9 +208,7 @@ ZOO: dict[str, Animal] = {
     "conv2d_groups": Animal(lambda: nn.Conv2d(4, 6, 3, groups=2, dilation=2), randn(2, 4, 8, 9), ("weight",)),
     "conv3d": Animal(lambda: nn.Conv3d(3, 5, 2), randn(2, 3, 4, 5, 4), ("weight",)),
     "conv3d_groups": Animal(lambda: nn.Conv3d(4, 6, 2, groups=2), randn(2, 4, 4, 5, 4), ("weight",)),
-    "fan_in_fan_out": Animal(
-        lambda: nn.Sequential(Conv1D(6, 7), nn.Tanh(), Conv1D(5, 6)), randn(2, 3, 7), ("0.weight", "2.weight")
-    ),
+    "fan_in_fan_out": Animal(lambda: nn.Sequential(Conv1D(6, 7), nn.Tanh(), Conv1D(5, 6)), randn(2, 3, 7), MLP),
     "embedding": Animal(
         lambda: nn.Embedding(10, 6, padding_idx=3), lambda: (torch.tensor([[1, 2, 3, 9], [3, 0, 7, 1]]),), ("weight",)
     ),
@@ -219,15 +221,9 @@ ZOO: dict[str, Animal] = {
     "gru": Animal(lambda: nn.GRU(5, 6, bias=False), randn(3, 2, 5), gates("ih hh")),
     "rnn": Animal(lambda: nn.RNN(5, 6, 2), randn(3, 2, 5), gates("ih hh", 2)),
     "lstm_cell": Animal(
-        lambda: nn.LSTMCell(5, 6),
-        lambda: (torch.randn(3, 5), (torch.randn(3, 6), torch.randn(3, 6))),
-        ("weight_ih", "weight_hh"),
+        lambda: nn.LSTMCell(5, 6), lambda: (torch.randn(3, 5), (torch.randn(3, 6), torch.randn(3, 6))), CELL
     ),
-    "gru_cell": Animal(
-        lambda: nn.GRUCell(5, 6, bias=False),
-        lambda: (torch.randn(3, 5), torch.randn(3, 6)),
-        ("weight_ih", "weight_hh"),
-    ),
+    "gru_cell": Animal(lambda: nn.GRUCell(5, 6, bias=False), lambda: (torch.randn(3, 5), torch.randn(3, 6)), CELL),
     "attention": Animal(lambda: Attention(batch_first=True), randn(2, 3, 8), SELF_ATTENTION),
     "attention_weights": Animal(
         lambda: Attention(need_weights=True, batch_first=True, bias=False), randn(2, 3, 8), SELF_ATTENTION
@@ -236,12 +232,12 @@ ZOO: dict[str, Animal] = {
     "attention_kv": Animal(
         lambda: Attention(kdim=6, vdim=5, batch_first=True),
         lambda: (torch.randn(2, 3, 8), torch.randn(2, 4, 6), torch.randn(2, 4, 5)),
-        (*QKV, "attn.out_proj.weight"),
+        SEPARATE_ATTENTION,
     ),
     "attention_kv_no_bias": Animal(
         lambda: Attention(kdim=6, vdim=6, bias=False),
         lambda: (torch.randn(3, 2, 8), torch.randn(4, 2, 6)),
-        (*QKV, "attn.out_proj.weight"),
+        SEPARATE_ATTENTION,
     ),
     "encoder_layer": Animal(encoder_layer(batch_first=True), randn(2, 3, 8), ENCODER_LAYER),
     "encoder_layer_gelu": Animal(encoder_layer(batch_first=True, activation="gelu"), randn(2, 3, 8), ENCODER_LAYER),
@@ -259,11 +255,14 @@ ZOO: dict[str, Animal] = {
         (*ENCODER_LAYER[:2], "multihead_attn.in_proj_weight", "multihead_attn.out_proj.weight", *ENCODER_LAYER[2:]),
     ),
     "shared": Animal(Siamese, lambda: (torch.randn(3, 7), torch.randn(3, 7)), ("left.weight", "head.weight")),
-    "bf16": Animal(lambda: mlp(bf16), randn(3, 7, dtype=bf16), ("0.weight", "2.weight"), 3e-2),
-    "float16": Animal(lambda: mlp(half), randn(3, 7, dtype=half), ("0.weight", "2.weight"), 4e-3),
-    "float64": Animal(lambda: mlp(double), randn(3, 7, dtype=double), ("0.weight", "2.weight"), 1e-12),
+    "bf16": mlp_in(torch.bfloat16, 3e-2),
+    "float16": mlp_in(torch.float16, 4e-3),
+    "float64": mlp_in(torch.float64, 1e-12),
     "bf16_embedding": Animal(
-        lambda: nn.Embedding(10, 6, dtype=bf16), lambda: (torch.tensor([[1, 2, 9], [0, 7, 1]]),), ("weight",), 1e-2
+        lambda: nn.Embedding(10, 6, dtype=torch.bfloat16),
+        lambda: (torch.tensor([[1, 2, 9], [0, 7, 1]]),),
+        ("weight",),
+        1e-2,
     ),
     "language_model": Animal(
         LanguageModel,
@@ -284,20 +283,16 @@ ZOO: dict[str, Animal] = {
 }
 
 
+every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
+every_mode = pytest.mark.parametrize("train, grad", list(itertools.product([True, False], repeat=2)))
+
+
 # --------------------------------------------------------------------------------------------------- looking at them
 
 
 def output(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     """Everything the model returns (an LSTM's states too), as one flat detached tensor."""
-
-    def leaves(value: object) -> Iterator[Tensor]:
-        if isinstance(value, Tensor):
-            yield value.detach().flatten()
-        elif isinstance(value, tuple):
-            for part in value:
-                yield from leaves(part)
-
-    return torch.cat(list(leaves(model(*inputs))))
+    return torch.cat([t.detach().flatten() for t in tree_leaves(model(*inputs)) if t is not None])
 
 
 @contextmanager
@@ -306,10 +301,6 @@ def mode(model: nn.Module, train: bool, grad: bool) -> Iterator[None]:
     model.train(train)
     with torch.set_grad_enabled(grad):
         yield
-
-
-def frozen(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).requires_grad_(False)
 
 
 def base_outputs(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, grad: bool) -> list[Tensor]:
@@ -341,12 +332,10 @@ def replaced(model: nn.Module, deltas: dict[str, Tensor]) -> nn.Module:
 def fingerprint(model: nn.Module) -> list[tuple]:
     """Everything an untouched model must keep: layers and their classes, parameters with their identity, flags, order
     and bytes, hooks, modes."""
-    layers = [
-        (path, id(m), type(m), m.training, len(m._forward_hooks), len(m._forward_pre_hooks))
-        for path, m in model.named_modules()
-    ]
-    tensors = [
-        (name, id(t), t.requires_grad, t.dtype, tuple(t.shape), t.detach().double().numpy(force=True).tobytes())
-        for name, t in model.state_dict(keep_vars=True).items()
-    ]
-    return layers + tensors
+    found = []
+    for path, m in model.named_modules():
+        found.append((path, id(m), type(m), m.training, len(m._forward_hooks), len(m._forward_pre_hooks)))
+    for name, t in model.state_dict(keep_vars=True).items():
+        numbers = t.detach().double().numpy(force=True).tobytes()
+        found.append((name, id(t), t.requires_grad, t.dtype, t.shape, numbers))
+    return found

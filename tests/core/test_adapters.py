@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import contextmanager
 from unittest import mock
 
 import pytest
 import torch
+import zoo
 from torch import nn
-from zoo import (
-    MODE_NAMES,
-    MODES,
-    ZOO,
-    Animal,
-    Attention,
-    Conv1D,
-    LanguageModel,
-    Nested,
-    PaddedEncoder,
-    Siamese,
-    base_outputs,
-    encoder_layer,
-    fingerprint,
-    frozen,
-    mlp,
-    mode,
-    output,
-    overlapping,
-    replaced,
-    tied,
-)
+from zoo import ZOO, base_outputs, every_animal, every_mode, fingerprint, mlp, mode, output, replaced
 
 from lora_lab import (
     LoRALinear,
@@ -53,14 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensor
 R, ALPHA = 2, 3.0
 S = ALPHA / R
 
-every_animal = pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
-every_mode = pytest.mark.parametrize("train, grad", MODES, ids=MODE_NAMES)
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.default_generator.manual_seed(0)
-
 
 def randomise(model: nn.Module, seed: int = 2) -> nn.Module:
     """Nonzero A and B, so that the update is about as large as the weights."""
@@ -80,14 +51,10 @@ def adapt(base: nn.Module, **options) -> nn.Module:
 
 def deltas_by_hand(base: nn.Module, model: nn.Module, scale: float = S) -> dict[str, torch.Tensor]:
     """{parameter of the base: scale * B A} in float64, from the factors alone."""
-    parameters = dict(base.named_parameters())
-    factors = {key: t.double() for key, t in adapter_state(model).items()}
-    deltas = {}
-    for key, A in factors.items():
-        if key.endswith(".lora_A"):
-            name = key.removesuffix(".lora_A")
-            parameter = name if name in parameters else f"{name}.weight"
-            deltas[parameter] = scale * factors[f"{name}.lora_B"] @ A
+    parameters, factors, deltas = dict(base.named_parameters()), adapter_state(model), {}
+    for name in [key.removesuffix(".lora_A") for key in factors if key.endswith(".lora_A")]:
+        A, B = factors[f"{name}.lora_A"].double(), factors[f"{name}.lora_B"].double()
+        deltas[name if name in parameters else f"{name}.weight"] = scale * B @ A
     return deltas
 
 
@@ -99,6 +66,11 @@ def gap(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def equals_one_of(x: torch.Tensor, candidates: list[torch.Tensor]) -> bool:
     return any(torch.equal(x, c) for c in candidates)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """The same names in the same order, and the same numbers."""
+    return list(a) == list(b) and all(torch.equal(t, b[key]) for key, t in a.items())
 
 
 # ------------------------------------------------------------------------------------------------------- attaching
@@ -131,29 +103,6 @@ def test_a_fresh_adapter_changes_nothing(animal, train, grad):
         assert equals_one_of(output(model, inputs), expected)
 
 
-@contextmanager
-def autocast(animal: Animal, train: bool, grad: bool):
-    """bfloat16 autocast on the CPU; skips where torch's own layer fails under it, without LoRA.
-
-    With torch 2.13: a padded TransformerEncoder in eval mode; an LSTM on processors without AVX-512.
-    """
-    with torch.autocast("cpu", torch.bfloat16):
-        try:
-            base_outputs(animal.model(), animal.inputs(), train, grad)
-        except RuntimeError as e:
-            pytest.skip(f"torch's own layer under autocast: {e}")
-        yield
-
-
-@every_animal
-def test_a_fresh_adapter_changes_nothing_under_autocast(animal):
-    model, inputs = animal.model(), animal.inputs()
-    with autocast(animal, train=True, grad=True):
-        expected = base_outputs(model, inputs, train=True, grad=True)
-        add_lora(model, R, ALPHA)
-        assert equals_one_of(output(model, inputs), expected)
-
-
 def total_loss(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """A loss that depends on every entry of the output, each in its own way."""
     out = model(*inputs)
@@ -166,25 +115,21 @@ def test_training_moves_the_factors_and_not_the_base(animal):
     model, inputs = animal.model(), animal.inputs()
     parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
     add_lora(model, R, ALPHA)
-    start = adapter_state(model)
+    start, before = adapter_state(model), total_loss(model, inputs)
     optimizer = torch.optim.Adam(lora_parameters(model), lr=0.05)
-    losses = []
     for step in range(5):
-        loss = total_loss(model, inputs)
         optimizer.zero_grad()
-        loss.backward()
+        total_loss(model, inputs).backward()
         if step == 0:
             for site in adapted(model):
                 assert not site.adapter.lora_A.grad.any(), "B = 0 makes the gradient of A exactly 0"
                 assert site.adapter.lora_B.grad.any()
             assert all(("lora_" in n) == (p.grad is not None) for n, p in model.named_parameters())
         optimizer.step()
-        losses.append(loss.item())
 
-    assert losses[-1] < losses[0]
+    assert total_loss(model, inputs) < before
     assert all(not torch.equal(after, start[name]) for name, after in adapter_state(model).items())
-    model = remove_lora(model)
-    assert all(torch.equal(p, parameters[name]) for name, p in model.named_parameters())
+    assert same(dict(remove_lora(model).named_parameters()), parameters)
 
 
 # ---------------------------------------------------------------------- the adapter acts, on every path through torch
@@ -197,14 +142,23 @@ def outputs_beside_reference(model, base, deltas, inputs, train: bool, grad: boo
         return tuple(output(m, inputs) for m in (model, reference, base))
 
 
-@pytest.mark.parametrize("name", [name for name, animal in ZOO.items() if animal.tolerance == 1e-5])
+@every_animal
 @every_mode
-def test_the_output_under_autocast_is_that_of_the_changed_weights(name, train, grad):
-    base = ZOO[name].model()
-    model = adapt(base)
-    with autocast(ZOO[name], train, grad):
-        deltas = deltas_by_hand(base, model)
-        got, wanted, before = outputs_beside_reference(model, base, deltas, ZOO[name].inputs(), train, grad)
+def test_under_autocast_the_output_is_the_bases_and_then_that_of_the_changed_weights(animal, train, grad):
+    """Skipped where torch's own layer fails under bfloat16 autocast on the CPU, without LoRA: with torch 2.13 a padded
+    TransformerEncoder in eval mode, and an LSTM on processors without AVX-512."""
+    base, inputs = animal.model(), animal.inputs()
+    model = copy.deepcopy(base)
+    add_lora(model, R, ALPHA)
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        try:
+            expected = base_outputs(base, inputs, train, grad)
+        except RuntimeError as e:
+            pytest.skip(f"torch's own layer under autocast: {e}")
+        with mode(model, train, grad):
+            assert equals_one_of(output(model, inputs), expected)
+        deltas = deltas_by_hand(base, randomise(model))
+        got, wanted, before = outputs_beside_reference(model, base, deltas, inputs, train, grad)
     assert gap(got, wanted) < 0.05 < gap(before, wanted)
 
 
@@ -227,16 +181,15 @@ def test_the_output_is_that_of_the_changed_weights(animal, train, grad):
         assert gap(got, wanted) < animal.tolerance, chosen
 
 
-@pytest.mark.parametrize(
-    "name, kernel",
-    [
-        ("encoder_layer", "_transformer_encoder_layer_fwd"),
-        ("encoder_layer_pre_gelu", "_transformer_encoder_layer_fwd"),
-        ("encoder_padded", "_transformer_encoder_layer_fwd"),
-        ("encoder_padded", "_nested_tensor_from_mask"),
-        ("attention", "_native_multi_head_attention"),
-    ],
-)
+KERNELS = {
+    "encoder_layer": "_transformer_encoder_layer_fwd",
+    "encoder_layer_pre_gelu": "_transformer_encoder_layer_fwd",
+    "encoder_padded": "_nested_tensor_from_mask",
+    "attention": "_native_multi_head_attention",
+}
+
+
+@pytest.mark.parametrize("name, kernel", KERNELS.items())
 def test_the_fast_path_is_really_taken(name, kernel):
     """Without this the two tests above could pass because torch chose the slow path."""
     animal = ZOO[name]
@@ -267,28 +220,19 @@ def test_merge_gives_the_same_output_and_unmerge_the_old_one(animal, train, grad
     base, inputs = animal.model(), animal.inputs()
     model = adapt(base)
     with mode(model, train, grad):
-        before = output(model, inputs)
+        before, disabled = output(model, inputs), base_outputs(base, inputs, train, grad)[0]
+        state, factors = copy.deepcopy(model.state_dict()), adapter_state(model)
         merge(model)
+        assert all(site.adapter.merged for site in adapted(model))
+        assert same(model.state_dict(), state) and same(adapter_state(model), factors), "nothing is written into it"
         once = output(model, inputs)
         merge(model)
         assert torch.equal(output(model, inputs), once), "merge twice = merge once"
         assert gap(once, before) < animal.tolerance
         with adapters_disabled(model):
-            assert torch.equal(output(model, inputs), base_outputs(base, inputs, train, grad)[0]), "merged, disabled"
+            assert torch.equal(output(model, inputs), disabled)
         unmerge(model)
-        assert torch.equal(output(model, inputs), before)
-
-
-@every_animal
-def test_merge_writes_nothing_into_the_state(animal):
-    model = adapt(animal.model())
-    before, fixed = {k: t.clone() for k, t in model.state_dict().items()}, adapter_state(model)
-    merge(model)
-    assert all(site.adapter.merged for site in adapted(model))
-    for state, wanted in ((model.state_dict(), before), (adapter_state(model), fixed)):
-        assert list(state) == list(wanted) and all(torch.equal(state[k], wanted[k]) for k in wanted)
-    unmerge(model)
-    assert not any(site.adapter.merged for site in adapted(model))
+        assert torch.equal(output(model, inputs), before) and not any(site.adapter.merged for site in adapted(model))
 
 
 @every_animal
@@ -343,27 +287,18 @@ def test_a_merge_under_autocast_keeps_every_digit(name):
 
 @every_animal
 @every_mode
-def test_disabled_is_exactly_the_base(animal, train, grad):
+def test_disabled_is_exactly_the_base_until_the_outer_block_ends_even_by_an_error(animal, train, grad):
     base, inputs = animal.model(), animal.inputs()
     model = adapt(base)
     wanted = base_outputs(base, inputs, train, grad)[0]
-    with mode(model, train, grad), adapters_disabled(model) as same:
-        assert same is model
-        assert torch.equal(output(model, inputs), wanted)
-    assert all(site.adapter.enabled for site in adapted(model))
-
-
-def test_disabled_is_undone_after_an_error_and_nests():
-    model, inputs = adapt(ZOO["mlp"].model()), ZOO["mlp"].inputs()
-    wanted = output(model, inputs)
-    with pytest.raises(RuntimeError), adapters_disabled(model):
-        raise RuntimeError
-    assert torch.equal(output(model, inputs), wanted)
-    with adapters_disabled(model):
-        off = output(model, inputs)
-        with adapters_disabled(model):
-            pass
-        assert torch.equal(output(model, inputs), off), "the inner block must not switch the adapters on"
+    with mode(model, train, grad):
+        before = output(model, inputs)
+        with pytest.raises(RuntimeError, match="on purpose"), adapters_disabled(model) as given:
+            with adapters_disabled(model):
+                pass
+            assert given is model and torch.equal(output(model, inputs), wanted)
+            raise RuntimeError("on purpose")
+        assert torch.equal(output(model, inputs), before)
 
 
 @every_animal
@@ -378,8 +313,7 @@ def test_scale_turns_the_update_up_and_down(animal):
             change(model)
             full = output(model, inputs)
             set_scale(model, -0.5)
-            assert all(torch.equal(t, deltas[k]) for k, t in delta_weights(model).items())
-            assert all(torch.equal(t, state[k]) for k, t in adapter_state(model).items())
+            assert same(delta_weights(model), deltas) and same(adapter_state(model), state)
             assert gap(output(model, inputs), output(reference, inputs)) < animal.tolerance
             set_scale(model, 0)
             assert equals_one_of(output(model, inputs), bases)
@@ -436,16 +370,14 @@ def test_remove_with_keep_delta_leaves_plain_layers_with_the_sum(animal, merged)
     assert [(n, type(m)) for n, m in model.named_modules()] == [(n, type(m)) for n, m in base.named_modules()]
     assert list(model.state_dict()) == list(base.state_dict())
     assert all(p.requires_grad for p in model.parameters())
-    for name, p in reference.named_parameters():
-        torch.testing.assert_close(model.get_parameter(name), p)
+    torch.testing.assert_close(dict(model.named_parameters()), dict(reference.named_parameters()))
     with torch.no_grad():
         assert gap(output(model, inputs), output(reference, inputs)) < animal.tolerance
 
 
 def test_remove_restores_each_flag_and_gives_a_bare_layers_base():
-    base = nn.Linear(7, 5)
+    base, model = nn.Linear(7, 5), ZOO["nested"].model()
     assert remove_lora(LoRALinear(base, R, ALPHA)) is base
-    model = ZOO["nested"].model()
     model.blocks[0].requires_grad_(False)
     before = fingerprint(model)
     add_lora(model, R, ALPHA)
@@ -513,14 +445,14 @@ def test_what_is_read_is_a_copy_and_delta_weights_are_s_B_A(animal):
     base = animal.model()
     model = adapt(base)
     wanted, deltas, state = deltas_by_hand(base, model), delta_weights(model), adapter_state(model)
-    kept = {k: t.clone() for k, t in state.items()}
+    kept = copy.deepcopy(state)
     assert list(deltas) == [site.name for site in adapted(model)]
     for got, by_hand, site in zip(deltas.values(), wanted.values(), adapted(model)):
         as_stored = (site.base_weight.shape[0], site.base_weight[0].numel())
-        assert got.shape == (as_stored[::-1] if isinstance(site.module, Conv1D) else as_stored)
+        assert got.shape == (as_stored[::-1] if isinstance(site.module, zoo.Conv1D) else as_stored)
         assert gap(got, by_hand) < 1e-6 and not got.requires_grad
     randomise(model, seed=9)
-    assert all(torch.equal(state[k], kept[k]) and not state[k].requires_grad for k in state)
+    assert same(state, kept) and not any(t.requires_grad for t in state.values())
     assert not any(torch.equal(t, state[k]) for k, t in adapter_state(model).items())
 
 
@@ -537,21 +469,20 @@ BLOCKS = [f"blocks.{i}.{n}_proj" for i in (0, 1) for n in ("up", "down")]
 @pytest.mark.parametrize(
     "build, target, names",
     [
-        (Nested, "up_proj", ["blocks.0.up_proj", "blocks.1.up_proj"]),
-        (Nested, ["up_proj", "down_proj"], BLOCKS),
-        (Nested, "blocks.1.up_proj", ["blocks.1.up_proj"]),
-        (Nested, ["main.1", "up_proj", "blocks.0.up_proj"], [BLOCKS[0], BLOCKS[2], "heads.main.1"]),
-        (Nested, r"blocks\.\d\.(up|down)_proj", BLOCKS),
-        (Nested, "up_proj.weight", ["blocks.0.up_proj", "blocks.1.up_proj"]),
-        (Nested, None, [*BLOCKS, "heads.main.1"]),
-        (LanguageModel, "lstm", ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]),
-        (LanguageModel, ["lstm.weight_ih_l0", "head"], ["lstm.weight_ih_l0", "head"]),
+        (zoo.Nested, "up_proj", ["blocks.0.up_proj", "blocks.1.up_proj"]),
+        (zoo.Nested, ["up_proj", "down_proj"], BLOCKS),
+        (zoo.Nested, "blocks.1.up_proj", ["blocks.1.up_proj"]),
+        (zoo.Nested, ["main.1", "up_proj", "blocks.0.up_proj"], [BLOCKS[0], BLOCKS[2], "heads.main.1"]),
+        (zoo.Nested, r"blocks\.\d\.(up|down)_proj", BLOCKS),
+        (zoo.Nested, "up_proj.weight", ["blocks.0.up_proj", "blocks.1.up_proj"]),
+        (zoo.LanguageModel, "lstm", ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]),
+        (zoo.LanguageModel, ["lstm.weight_ih_l0", "head"], ["lstm.weight_ih_l0", "head"]),
         (lambda: nn.LSTM(5, 6), "weight_hh_l0", ["weight_hh_l0"]),
         (lambda: nn.Linear(7, 5), "weight", ["weight"]),
-        (PaddedEncoder, "self_attn", [n for n in ENCODER if "self_attn" in n]),
-        (PaddedEncoder, ["layers.0.linear1", "layers.1.self_attn.in_proj_weight"], [ENCODER[2], ENCODER[4]]),
-        (Siamese, "right", ["left"]),
-        (tied, "lstm", [f"lstm.weight_{k}_l0" for k in ("ih", "hh", "hr")]),
+        (zoo.PaddedEncoder, "self_attn", [n for n in ENCODER if "self_attn" in n]),
+        (zoo.PaddedEncoder, ["layers.0.linear1", "layers.1.self_attn.in_proj_weight"], [ENCODER[2], ENCODER[4]]),
+        (zoo.Siamese, "right", ["left"]),
+        (zoo.tied, "lstm", [f"lstm.weight_{k}_l0" for k in ("ih", "hh", "hr")]),
     ],
 )
 def test_target_modules_means(build, target, names):
@@ -561,27 +492,11 @@ def test_target_modules_means(build, target, names):
     assert len(trained) == len(names)
 
 
-def test_a_shared_layer_is_adapted_once_and_stays_shared():
-    model = adapt(Siamese())
-    assert model.left is model.right and isinstance(model.left, LoRALinear)
-    remove_lora(model)
-    assert model.left is model.right and type(model.left) is nn.Linear
-
-
 # --------------------------------------------------------------------------------------------------------- refusals
 
 
-class Old(nn.Linear):
-    def forward(self, x):
-        return super().forward(x) + 1
-
-
-def meta_second():
-    return nn.Sequential(nn.Linear(7, 6), nn.Linear(6, 5, device="meta"))
-
-
-def embedding(**options):
-    return lambda: nn.Sequential(nn.Embedding(9, 5, **options), nn.Linear(5, 4))
+def before_a_linear(first, *args, **options):
+    return lambda: nn.Sequential(first(*args, **options), nn.Linear(args[-1], 4))
 
 
 REFUSED = {
@@ -592,39 +507,37 @@ REFUSED = {
     "alpha beyond float32": (mlp, {"alpha": 1e39}, r"alpha=1e\+39 is not a finite number of at most 1e\+15"),
     "dropout 1": (mlp, {"dropout": 1.0}, r"dropout=1.0 is not a probability in \[0, 1\)"),
     "dropout on attention": (
-        encoder_layer(batch_first=True),
+        zoo.encoder_layer(batch_first=True),
         {"dropout": 0.1},
         r"dropout=0.1 cannot act on self_attn.in_proj_weight.*MultiheadAttention.*dropout=0.0",
     ),
-    "dropout on out_proj": (Attention, {"dropout": 0.1, "target_modules": "out_proj"}, r"cannot act on attn.out_proj"),
-    "dropout on an LSTM": (LanguageModel, {"dropout": 0.1, "target_modules": "lstm"}, r"cannot act on lstm.weight_ih"),
+    "dropout on out_proj": (
+        zoo.Attention, {"dropout": 0.1, "target_modules": "out_proj"}, r"cannot act on attn.out_proj"
+    ),
+    "dropout on an LSTM": (zoo.LanguageModel, {"dropout": 0.1, "target_modules": "lstm"}, r"act on lstm.weight_ih"),
     "dropout on a bare Linear": (lambda: nn.Linear(7, 5), {"dropout": 0.1}, r"wrap it: LoRALinear\(model"),
-    "no match": (Nested, {"target_modules": "q_proj"}, r"'q_proj' matches no layer; .* has: .*down_proj.*up_proj"),
-    "a typo": (Nested, {"target_modules": "up_prj"}, r"matches no layer.*Did you mean 'up_proj'\?"),
-    "one of two patterns": (Nested, {"target_modules": ["up_proj", "gate"]}, r"'gate' matches no layer"),
-    "a broken regular expression": (Nested, {"target_modules": "(up"}, r"'\(up' matches no layer"),
-    "a container": (Nested, {"target_modules": "blocks"}, r"blocks, a ModuleList, which has no weight matrix"),
-    "no pattern": (Nested, {"target_modules": []}, r"target_modules=\[\] names no layer"),
+    "no match": (zoo.Nested, {"target_modules": "q_proj"}, r"'q_proj' matches no layer; .* has: .*down_proj.*up_proj"),
+    "a typo": (zoo.Nested, {"target_modules": "up_prj"}, r"matches no layer.*Did you mean 'up_proj'\?"),
+    "one of two patterns": (zoo.Nested, {"target_modules": ["up_proj", "gate"]}, r"'gate' matches no layer"),
+    "a broken regular expression": (zoo.Nested, {"target_modules": "(up"}, r"'\(up' matches no layer"),
+    "a container": (zoo.Nested, {"target_modules": "blocks"}, r"blocks, a ModuleList, which has no weight matrix"),
+    "no pattern": (zoo.Nested, {"target_modules": []}, r"target_modules=\[\] names no layer"),
     "no supported layer": (
         lambda: nn.Sequential(nn.ConvTranspose1d(4, 5, 3), nn.LayerNorm(5)),
         {},
         r"Sequential has no layer that LoRA can adapt .*: ConvTranspose1d, LayerNorm",
     ),
     "no layer at all": (nn.ReLU, {}, r"ReLU has no layer that LoRA can adapt.*: none"),
-    "tied": (tied, {}, r"embedding is tied: its weight is also head.weight"),
-    "overlapping memory": (overlapping, {}, r"0 is tied: its weight is also 1.weight"),
-    "meta": (meta_second, {}, r"1 cannot be adapted: its weight is on the meta device"),
+    "tied": (zoo.tied, {}, r"embedding is tied: its weight is also head.weight"),
+    "overlapping memory": (zoo.overlapping, {}, r"0 is tied: its weight is also 1.weight"),
+    "meta": (before_a_linear(nn.Linear, 7, 6, device="meta"), {}, r"0 cannot .* its weight is on the meta device"),
     "complex": (lambda: nn.Linear(7, 5, dtype=torch.complex64), {}, r"dtype torch.complex64.*floating-point"),
     "empty": (lambda: nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 0)), {"target_modules": "1"}, r"1 .*empty \(0 x 5\)"),
-    "own forward by name": (
-        lambda: nn.Sequential(Old(7, 5), nn.Linear(5, 4)),
-        {"target_modules": "0"},
-        r"0 cannot be adapted: Old overrides",
-    ),
+    "own forward": (ZOO["own_forward"].build, {"target_modules": "0"}, r"0 cannot be adapted: DoubledLinear overrides"),
     "weight norm": (ZOO["weight_norm"].build, {"target_modules": "0"}, r"0 cannot be adapted: its weight is computed"),
-    "max_norm": (embedding(max_norm=1.0), {"target_modules": "0"}, r"0 cannot be adapted: max_norm"),
-    "sparse": (embedding(sparse=True), {"target_modules": "0"}, r"0 cannot be adapted: sparse=True"),
-}
+    "max_norm": (before_a_linear(nn.Embedding, 9, 5, max_norm=1.0), {"target_modules": "0"}, r"0 cannot .* max_norm"),
+    "sparse": (before_a_linear(nn.Embedding, 9, 5, sparse=True), {"target_modules": "0"}, r"0 cannot .* sparse=True"),
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
@@ -643,9 +556,7 @@ def test_bad_input_is_refused_in_words_and_changes_nothing(build, arguments, sen
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 def test_layers_that_cannot_be_adapted_are_left_out_unless_named():
-    model = nn.Sequential(
-        nn.Linear(7, 6), torch.nn.utils.weight_norm(nn.Linear(6, 5)), nn.Embedding(9, 5, max_norm=1.0), Old(5, 4)
-    )
+    model = nn.Sequential(nn.Linear(7, 6), nn.utils.weight_norm(nn.Linear(6, 5)), nn.Embedding(9, 5, max_norm=1.0))
     assert add_lora(model, R, ALPHA) == ["0"]
 
 
@@ -678,4 +589,4 @@ def test_dropout_acts_on_the_update_in_train_mode_only():
     merge(model)
     assert gap(output(model, (x,)), output(reference, (x,))) < 1e-5, "a merged weight has no dropout"
     with adapters_disabled(model):
-        assert torch.equal(output(model, (x,)), output(frozen(base), (x,)))
+        assert torch.equal(output(model, (x,)), output(base.requires_grad_(False), (x,)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
-from zoo import ZOO, Animal, Nested, fingerprint, mlp, output
+from zoo import ZOO, Animal, Nested, every_animal, fingerprint, mlp, output
 
 from lora_lab import (
     AdapterSet,
@@ -33,33 +35,17 @@ from lora_lab import (
     unmerge,
 )
 from lora_lab.adapters import adapted
+from lora_lab.files import CONFIG, WEIGHTS
 from lora_lab.layers import LowRankUpdate
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.default_generator.manual_seed(0)
-
-
-@pytest.fixture
-def peft():
-    return pytest.importorskip("peft", reason="PEFT is optional: pip install 'peft==0.21.*' transformers")
-
 
 # --------------------------------------------------------------------------- 1. the layer goes through its base's call
 
 
-class FakeQuant(nn.Module):
-    """Somebody's layer, put in the base's place later."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.linear = linear
+class FakeQuant(nn.Sequential):
+    """Somebody's layer around the base, put in its place later."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.round(self.linear(x))
+        return torch.round(super().forward(x))
 
 
 def patched(layer: nn.Linear) -> nn.Linear:
@@ -132,7 +118,7 @@ WRAPPERS = {
     "data parallel": nn.DataParallel,
     "both": lambda m: torch.compile(nn.DataParallel(m), backend="eager"),
     "checkpoint": checkpoint_wrapper,
-    "average": lambda m: torch.optim.swa_utils.AveragedModel(m),
+    "average": torch.optim.swa_utils.AveragedModel,
 }
 INNER = {"compile inside": inner_compiled, "checkpoint inside": inner_checkpointed}
 
@@ -174,7 +160,7 @@ def leave_no_trace(animal: Animal, wrap: Callable, seen: Callable, folder: Path)
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS.keys())
-@pytest.mark.parametrize("animal", ZOO.values(), ids=ZOO.keys())
+@every_animal
 def test_wrappers_leave_no_trace_in_names_and_files(animal, wrap, tmp_path):
     """What torch.compile returns is not called here, which would take most of the time: see the next test."""
     leave_no_trace(animal, wrap, lambda model: getattr(model, "_orig_mod", model), tmp_path)
@@ -185,7 +171,7 @@ def test_wrappers_around_and_inside_a_model_are_run(wrap, tmp_path):
     leave_no_trace(Animal(Named, lambda: (torch.randn(2, 4, 6),), ()), wrap, lambda model: model, tmp_path)
 
 
-def test_a_bare_layer_that_was_compiled_is_not_skipped():
+def test_a_layer_compiled_by_itself_is_neither_skipped_nor_left_adapted():
     layer, x = nn.Linear(7, 6), torch.randn(3, 7)
     model = torch.compile(layer, backend="eager")
     before = model(x)
@@ -193,23 +179,19 @@ def test_a_bare_layer_that_was_compiled_is_not_skipped():
     assert torch.equal(model(x), before)
     randomise(model)
     assert gap(model(x), before) > 0.01
+    base = mlp()
+    model = adapt(base)
+    model[0] = torch.compile(model[0], backend="eager")
+    assert torch.equal(remove_lora(model)(x), base(x))
 
 
 # ------------------------------------------------------------------------------------------ 3. what else has trained
 
 
-class Headed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc, self.norm, self.head = nn.Linear(7, 6), nn.BatchNorm1d(6), nn.Linear(6, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.norm(torch.tanh(self.fc(x))))
-
-
 def trained(free: tuple[str, ...], train_mode: bool = True) -> tuple[nn.Module, nn.Module]:
     """A base, and it adapted and trained along with the layers that are left free, which are frozen in the end."""
-    base = Headed()
+    layers = {"fc": nn.Linear(7, 6), "d": nn.Tanh(), "norm": nn.BatchNorm1d(6), "head": nn.Linear(6, 5)}
+    base = nn.Sequential(OrderedDict(layers))
     model = copy.deepcopy(base)
     add_lora(model, R, ALPHA, target_modules="fc")
     for name in free:
@@ -276,7 +258,12 @@ def test_a_base_weight_that_trained_and_was_frozen_again_is_named(name, tmp_path
 
 @pytest.mark.parametrize(
     "names, sentence",
-    [(["fc"], "fc is adapted"), (["tail"], "names no layer; there are: fc"), ("head", "must be a list")],
+    [
+        (["fc"], "fc is adapted"),
+        (["tail"], "names no layer; there are: fc"),
+        ("head", "must be a list"),
+        (["d"], "go by endings of names and .'d'. would mean head, too"),
+    ],
 )
 def test_modules_that_cannot_be_saved_whole(names, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
@@ -298,12 +285,11 @@ def test_a_whole_layer_must_fit_and_a_set_does_not_switch_it(tmp_path):
 # ------------------------------------------------------------------------------------- 6. folding where it is read
 
 
-def pruned(layer: nn.Linear) -> None:
-    prune.random_unstructured(layer, "weight", 0.5)
+PRUNED = partial(prune.random_unstructured, name="weight", amount=0.5)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
-@pytest.mark.parametrize("change", [pruned, weight_norm, spectral_norm, nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize("change", [PRUNED, weight_norm, spectral_norm, nn.utils.weight_norm, nn.utils.spectral_norm])
 def test_a_weight_that_something_computes_is_not_folded_into(change):
     model = adapt(mlp())
     change(model[2].base)
@@ -318,35 +304,26 @@ def test_a_weight_that_something_computes_is_not_folded_into(change):
     remove_lora(model)
 
 
-def test_a_second_parametrization_is_not_taken_off_by_accident():
-    model = nn.Sequential(nn.Embedding(9, 5))
-    add_lora(model, R, ALPHA)
-    spectral_norm(randomise(model)[0])
-    for keep in (False, True):
-        with pytest.raises(ValueError, match="0 was parametrized again"):
-            remove_lora(model, keep_delta=keep)
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_second_parametrization_is_not_taken_off_by_accident(keep):
+    model = adapt(nn.Embedding(9, 5))
+    spectral_norm(model)
+    with pytest.raises(ValueError, match="weight was parametrized again"):
+        remove_lora(model, keep_delta=keep)
 
 
 # ----------------------------------------------------------------------- 7. a merged copy is never older than its parts
 
 
-def halve(p: torch.Tensor) -> None:
-    p.mul_(0.5)
+WRITES = {
+    "halved": lambda p: p.mul_(0.5),
+    "data copied": lambda p: p.data.copy_(0.5 * p.detach()),
+    "data swapped": lambda p: setattr(p, "data", 0.5 * p.detach()),
+    "one number": lambda p: p.view(-1)[-1:].add_(1.0),
+}
 
 
-def data_copy(p: torch.Tensor) -> None:
-    p.data.copy_(0.5 * p.detach())
-
-
-def data_swap(p: torch.Tensor) -> None:
-    p.data = 0.5 * p.detach()
-
-
-def one_number(p: torch.Tensor) -> None:
-    p.view(-1)[-1] += 1.0
-
-
-@pytest.mark.parametrize("change", [halve, data_copy, data_swap, one_number])
+@pytest.mark.parametrize("change", WRITES.values(), ids=WRITES.keys())
 @pytest.mark.parametrize("part", ["lora_A", "lora_B", "base_weight"])
 @pytest.mark.parametrize("name", ["mlp", "embedding", "conv2d_groups", "lstm", "bf16"])
 @pytest.mark.parametrize("inference", [False, True], ids=["", "inference mode"])
@@ -376,9 +353,8 @@ def test_one_number_of_a_large_weight_reaches_a_merged_layer(inference):
 
 
 def test_a_reloaded_base_reaches_a_merged_model(tmp_path):
-    model, (x,) = adapt(mlp()), torch.randn(1, 3, 7)
+    model, other, x = adapt(mlp()), mlp(), torch.randn(3, 7)
     merge(model)
-    other = mlp()
     for i in (0, 2):
         model[i].base.load_state_dict(other[i].state_dict())
     with pytest.raises(ValueError, match="0.weight, 0.bias, 2.weight, 2.bias .* moved since add_lora"):
@@ -415,24 +391,19 @@ def test_an_adapted_weight_is_not_replaced_by_tying(name):
 def test_no_tensor_is_made_on_the_default_device(tmp_path):
     base, x = ZOO["language_model"].model(), ZOO["language_model"].inputs()
     plain = adapt(base)
-    torch.set_default_device("meta")
-    try:
+    with torch.device("meta"):
         model = copy.deepcopy(base)
         add_lora(model, R, ALPHA)
         model.head.reset_lora(generator=torch.Generator("cpu").manual_seed(0))
         merge(model)
-        unmerge(model)
         load_adapter_state(model, adapter_state(plain))
-        save_adapter(model, tmp_path)
         fresh = copy.deepcopy(base)
-        load_adapter(fresh, tmp_path)
+        load_adapter(fresh, save_adapter(model, tmp_path))
         adapters = AdapterSet(fresh)
         adapters.load("one", tmp_path)
         adapters.use({"one": 0.5})
         adapters.use("one")
         got = output(fresh, x)
-    finally:
-        torch.set_default_device("cpu")
     assert torch.equal(got, output(plain, x))
 
 
@@ -444,12 +415,10 @@ def test_everything_works_on_a_gpu(name, tmp_path):
     inputs = tuple(t.cuda() for t in animal.inputs())
     model = adapt(copy.deepcopy(base).cuda())
     wanted = output(model, inputs)
-    save_adapter(model, tmp_path)
     fresh = copy.deepcopy(base).cuda()
-    load_adapter(fresh, tmp_path)
+    load_adapter(fresh, save_adapter(model, tmp_path))
     assert gap(output(fresh, inputs), wanted) < animal.tolerance
-    on_cpu = copy.deepcopy(base)
-    add_lora(on_cpu, R, ALPHA)
+    on_cpu = adapt(base)
     adapters = AdapterSet(on_cpu)
     adapters.load("one", tmp_path)
     on_cpu.cuda()
@@ -520,26 +489,12 @@ def test_weights_of_a_class_of_their_own_are_not_looked_into():
     assert torch.equal(model(x), wanted)
 
 
-def kept_for_backward(model: nn.Module, x: torch.Tensor) -> int:
-    """Bytes that autograd keeps, parameters not counted, each storage once."""
-    own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
-
-    def pack(t: torch.Tensor) -> torch.Tensor:
-        if t.untyped_storage().data_ptr() not in own:
-            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        model(x).sum().backward()
-    return sum(kept.values())
-
-
 def test_a_bf16_layer_keeps_no_float32_copy_of_its_input():
-    layer = nn.Linear(64, 96, dtype=torch.bfloat16)
-    model, x = nn.Sequential(layer), torch.randn(50, 64, dtype=torch.bfloat16)
-    add_lora(model, 2, 4.0)
-    small = 4 * 50 * 2 * 4 + 2 * 64 * 2  # (n, r) twice over, and A in bf16
-    assert kept_for_backward(model, x) <= x.nbytes + small < 2 * x.nbytes + x.nbytes
+    model, kept = adapt(nn.Sequential(nn.Linear(64, 96, dtype=torch.bfloat16))), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        model(torch.randn(50, 64, dtype=torch.bfloat16)).sum().backward()
+    assert {t.shape for t in kept if t.dtype == torch.float32} <= {t.shape for t in lora_parameters(model)}
+    assert sum(t.shape == (50, 64) for t in kept) == 1, "both paths keep one and the same input"
     assert model[0].lora_B.grad.dtype == torch.float32 and model[0].lora_B.grad.any()
 
 

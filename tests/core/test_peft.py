@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_adapters import ALPHA, R, adapt, deltas_by_hand, gap, randomise
+from test_adapters import ALPHA, R, adapt, deltas_by_hand, gap, randomise, same
+from test_files import refuse
 from torch import nn
-from zoo import ZOO, Nested, fingerprint, mlp, output, replaced
+from zoo import ZOO, Nested, mlp, output, replaced
 
 from lora_lab import AdapterSet, adapter_state, add_lora, load_adapter, save_adapter
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-
-@pytest.fixture
-def peft():
-    module = pytest.importorskip("peft", reason="PEFT is optional: pip install 'peft==0.21.*' transformers")
-    if not module.__version__.startswith("0.21."):
-        pytest.skip(f"written for PEFT 0.21, this is {module.__version__}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield module
+from lora_lab.files import CONFIG, WEIGHTS
 
 
 def fill(theirs: nn.Module) -> nn.Module:
     """Nonzero factors in a PEFT model."""
-    for i, (key, p) in enumerate(theirs.named_parameters()):
+    for key, p in theirs.named_parameters():
         if "lora_" in key:
-            p.data = 0.4 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i)).to(p.dtype)
+            p.data = 0.4 * torch.randn(p.shape).to(p.dtype)
     return theirs
 
 
@@ -51,16 +40,15 @@ class Inner(nn.Module):
 class Decoder(nn.Module):
     """Names like a language model's: layers with numbers in them, an embedding, a head."""
 
-    def __init__(self, rows: int = 11) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(rows, 6)
+        self.embed_tokens = nn.Embedding(11, 6)
         self.layers = nn.ModuleList(Nested() for _ in range(3))
-        self.lm_head = nn.Linear(5, rows, bias=False)
+        self.lm_head = nn.Linear(5, 11, bias=False)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.embed_tokens(tokens)
-        outs = [layer(x) for layer in self.layers]
-        return self.lm_head(sum(outs))
+        return self.lm_head(sum(layer(x) for layer in self.layers))
 
 
 # What PEFT 0.21 does otherwise, although the tensors agree.
@@ -137,8 +125,17 @@ def test_peft_reads_our_attention_and_counts_out_proj_once_or_twice(peft, name, 
     assert min(gap(got, output(twice, inputs)), gap(got, output(ours, inputs))) < 1e-5
     theirs.save_pretrained(tmp_path / "theirs")
     load_adapter(base, tmp_path / "theirs")
-    state, wanted = adapter_state(base), adapter_state(ours)
-    assert list(state) == list(wanted) and all(torch.equal(t, wanted[k]) for k, t in state.items())
+    assert same(adapter_state(base), adapter_state(ours))
+
+
+def test_an_out_proj_that_peft_adapted_alone_comes_as_a_plain_layer(peft, tmp_path):
+    config = peft.LoraConfig(r=2, target_modules=["out_proj"])
+    theirs = fill(peft.get_peft_model(Inner(ZOO["attention"].model()), config))
+    theirs.save_pretrained(tmp_path)
+    base = Inner(ZOO["attention"].model())
+    assert load_adapter(base, tmp_path) == ["inner.attn.out_proj"]
+    B = theirs.base_model.model.inner.attn.out_proj.lora_B["default"].weight
+    assert torch.equal(adapter_state(base)["inner.attn.out_proj.lora_B"], B)
 
 
 @pytest.mark.parametrize("name", [*GROUPS, *SEPARATE, "linear", "embedding", "lstm", "gru_cell"])
@@ -149,13 +146,6 @@ def test_peft_refuses_what_it_has_no_counterpart_for(peft, name, tmp_path):
     sentence = "size mismatch|Only same embed|No modules were targeted|top-level module|not found"
     with pytest.raises((RuntimeError, ValueError), match=sentence):
         peft.PeftModel.from_pretrained(holder(ZOO[name].model()), tmp_path)
-
-
-def refuse(model: nn.Module, folder: Path, sentence: str) -> None:
-    before = fingerprint(model)
-    with pytest.raises(ValueError, match=sentence):
-        load_adapter(model, folder)
-    assert fingerprint(model) == before
 
 
 class Experts(nn.Module):
@@ -197,8 +187,8 @@ def test_base_weights_stored_beside_must_be_the_models(tmp_path):
     folder = save_adapter(adapt(base, target_modules=["embed_tokens", "lm_head"]), tmp_path)
     tensors, weight = load_file(folder / WEIGHTS), base.lm_head.weight.detach()
     for value, fits in ((weight.clone(), True), (weight + 1, False), (torch.randn(13, 5), False)):
-        beside = {"base_model.model.lm_head.base_layer.weight": value}
-        save_file(tensors | beside, folder / WEIGHTS, {"format": "pt"})
+        tensors["base_model.model.lm_head.base_layer.weight"] = value
+        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
         if not fits:
             refuse(base, folder, "the base's lm_head.weight.*not this model's .11 x 5.: resized")
         load_adapter(copy.deepcopy(base), folder, check_base=fits)

@@ -1,10 +1,15 @@
 """The names that pages, tests and other people's code rely on: importable from `lora_lab`, with these parameters.
 
-A new parameter may come after those listed here; what is listed keeps its name, its place and its default.
+A new parameter may come after those listed here; what is listed keeps its name, its place and its default. And
+`import lora_lab` is light, changes nothing, and says what is missing.
 """
 import inspect
+import os
+import subprocess
+import sys
 
 import pytest
+from torch.nn.functional import mse_loss
 
 import lora_lab
 
@@ -47,24 +52,95 @@ SIGNATURES = {
 
 def parameters(text):
     """{name: (kind, default)} of a signature written as above."""
-    namespace = {"mse_loss": "mse_loss", "ellipsis": ...}
+    namespace = {"mse_loss": mse_loss}
     exec(f"def f{text}: pass", namespace)  # the table above, nobody's input
     return {p.name: (p.kind, p.default) for p in inspect.signature(namespace["f"]).parameters.values()}
 
 
-def plain(default):
-    return getattr(default, "__name__", default)
-
-
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_a_public_name_keeps_its_parameters(name):
+    assert name in lora_lab.__all__
     there = inspect.signature(getattr(lora_lab, name)).parameters
     wanted = parameters(SIGNATURES[name])
     assert list(there)[: len(wanted)] == list(wanted)
     for key, (kind, default) in wanted.items():
-        assert (there[key].kind, plain(there[key].default)) == (kind, plain(default)), key
+        assert (there[key].kind, there[key].default) == (kind, default), key
     assert all(p.default is not p.empty for key, p in there.items() if key not in wanted)
 
 
-def test_every_public_name_is_listed_by_dir():
-    assert set(SIGNATURES) <= set(lora_lab.__all__) <= set(dir(lora_lab))
+# ---- the import
+
+NO_TORCH = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def python(code: str, **env: str) -> str:
+    """Run code in a fresh interpreter, away from the checkout; what it printed."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"MPLBACKEND": "agg", **env}
+    done = subprocess.run([sys.executable, "-c", code], env=environment | {"PYTHONIOENCODING": "utf-8"},
+                          capture_output=True, encoding="utf-8", timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_star_import_brings_every_public_name():
+    names = {}
+    exec("from lora_lab import *", names)
+    assert set(lora_lab.__all__) <= set(names) and set(lora_lab.__all__) <= set(dir(lora_lab))
+    assert all(callable(names[name]) for name in lora_lab.__all__)
+
+
+def test_submodules_load_on_first_use_and_an_unknown_name_lists_the_known_ones():
+    for name in lora_lab._SUBMODULES:
+        assert getattr(lora_lab, name).__name__ == f"lora_lab.{name}"
+    with pytest.raises(AttributeError, match=r"no attribute 'merg'; it has .*merge"):
+        lora_lab.merg  # noqa: B018
+    with pytest.raises(ImportError):
+        exec("from lora_lab import nothing_of_that_name")
+
+
+def test_importing_it_loads_and_changes_nothing():
+    out = python(
+        "import sys, lora_lab\n"
+        "heavy = {'torch', 'matplotlib', 'ipywidgets', 'numpy', 'tqdm'} & set(sys.modules)\n"
+        "import torch\n"
+        "before, seed = torch.get_num_threads(), torch.initial_seed()\n"
+        "lora_lab.train, lora_lab.add_lora, lora_lab.theory, lora_lab.sweeps\n"
+        "drawing = {'matplotlib', 'ipywidgets'} & set(sys.modules)\n"
+        "print(heavy, drawing, torch.get_num_threads() == before, torch.initial_seed() == seed)\n"
+    )
+    assert out == "set() set() True True\n"
+
+
+def test_begin_sets_one_thread_unless_told_a_seed_and_the_page():
+    out = python(
+        "import os, torch, lora_lab\n"
+        "from lora_lab.classroom import catching_up\n"
+        "lora_lab.begin('03')\n"
+        "print(torch.get_num_threads(), torch.initial_seed(), catching_up.begun_page)\n"
+        "del os.environ['OMP_NUM_THREADS']\n"
+        "lora_lab.begin('3')\n"
+        "print(torch.get_num_threads(), torch.initial_seed(), catching_up.begun_page)\n",
+        OMP_NUM_THREADS="2",
+    )
+    assert out.splitlines() == ["LoRA Lab, page 03: ready", "2 0 03", "LoRA Lab, page 03: ready", "1 0 03"]
+
+
+def test_without_torch_there_is_a_sentence():
+    out = python(
+        NO_TORCH
+        + "import lora_lab\n"
+        + "for name in ('add_lora', 'training'):\n"
+        + "    try: getattr(lora_lab, name)\n"
+        + "    except ImportError as e: print(e.name, e)\n"
+        + "lora_lab.claim('this one needs no torch', True)\n"
+    ).splitlines()
+    assert out[0].startswith("torch lora_lab.add_lora needs torch, which cannot be imported here")
+    assert all("Run `python -m lora_lab` to see what is missing" in line for line in out[:2])
+    assert out[2] == "✓ this one needs no torch"

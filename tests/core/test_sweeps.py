@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -17,11 +18,12 @@ TASK = linear_task(normal(D_OUT, D_IN, seed=3) + shift("full rank", D_OUT, D_IN)
 BASE = nn.Linear(D_IN, D_OUT)
 BASE.weight.data.copy_(normal(D_OUT, D_IN, seed=3))
 BASE.bias.data.copy_(normal(D_OUT, seed=5))
-SMALL = {"r": [1, 3], "alpha": [1, 8.0], "lr": 0.02, "steps": 25, "batch_size": 16, "progress": None}
+SMALL = {"base": BASE, "X": TASK.X, "y": TASK.y, "r": [1, 3], "alpha": [1, 8.0], "lr": 0.02}
+SMALL |= {"steps": 25, "batch_size": 16, "progress": None}
 
 
 def swept(**options) -> Sweep:
-    return sweep(BASE, TASK.X, TASK.y, **{**SMALL, **options})
+    return sweep(**{**SMALL, **options})
 
 
 def alone(run: Run, base=BASE, X=TASK.X, y=TASK.y, **options):
@@ -68,17 +70,11 @@ def test_rules_seeds_std_and_batches_are_those_of_single_runs(batch_size):
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_in_float64_the_losses_agree_to_1e_9(optimizer):
     base, X, y = nn.Linear(D_IN, D_OUT).double(), TASK.X.double(), TASK.y.double()
-    result = sweep(base, X, y, **{**SMALL, "seed": [0, 1], "optimizer": optimizer})
+    result = swept(base=base, X=X, y=y, seed=[0, 1], optimizer=optimizer)
     for run in result.runs():
         _, history = alone(run, base, X, y, optimizer=optimizer)
         assert run.losses.dtype == torch.float64
         assert run.losses.tolist() == pytest.approx(history.losses, rel=1e-9)
-
-
-def test_the_callers_random_state_and_the_base_stay():
-    state, weight = torch.get_rng_state(), BASE.weight.clone()
-    swept()
-    assert torch.equal(torch.get_rng_state(), state) and torch.equal(BASE.weight, weight)
 
 
 def test_a_diverged_run_is_kept_and_marked_and_harms_nobody():
@@ -97,10 +93,11 @@ def test_a_diverged_run_is_kept_and_marked_and_harms_nobody():
 # ---- devices
 
 
-def test_another_default_device_changes_nothing():
-    expected = swept(seed=[0, 1])
+def test_another_default_device_changes_nothing_and_a_sweep_neither():
+    state, weight, expected = torch.get_rng_state(), BASE.weight.clone(), swept(seed=[0, 1])
     with torch.device("meta"):  # holds no numbers: whatever is made there by mistake fails
         found = swept(seed=[0, 1])
+    assert torch.equal(torch.get_rng_state(), state) and torch.equal(BASE.weight, weight)
     for a, b in zip(expected.runs(), found.runs()):
         assert torch.equal(a.losses, b.losses) and torch.equal(a.delta, b.delta) and a.loss == b.loss
 
@@ -108,9 +105,7 @@ def test_another_default_device_changes_nothing():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_a_sweep_runs_where_its_data_is():
     cpu = swept(seed=[0, 1])
-    base = nn.Linear(D_IN, D_OUT).cuda()
-    base.load_state_dict(BASE.state_dict())
-    gpu = sweep(base, TASK.X.cuda(), TASK.y.cuda(), **{**SMALL, "seed": [0, 1]})
+    gpu = swept(base=copy.deepcopy(BASE).cuda(), X=TASK.X.cuda(), y=TASK.y.cuda(), seed=[0, 1])
     for here, there in zip(cpu.runs(), gpu.runs()):
         assert there.losses.is_cuda and there.delta.is_cuda
         torch.testing.assert_close(there.losses.cpu(), here.losses, rtol=1e-3, atol=1e-5)
@@ -147,22 +142,15 @@ def test_runs_are_found_by_their_values_in_the_order_of_the_grid():
         ({"rule": "alpha/r^2"}, "rule='alpha/r\\^2' is not a scaling rule; choose one of 'alpha/r', 'alpha/sqrt"),
         ({"steps": 0}, "steps=0"),
         ({"optimizer": "adamw"}, "optimizer='adamw' is not known here; choose one of 'adam', 'sgd'"),
+        ({"base": nn.Conv1d(2, 2, 1)}, "base is a Conv1d"),
+        ({"X": TASK.X[:, :3]}, r"X is \(70, 3\) torch.float32; this base needs \(n, 9\)"),
+        ({"y": TASK.y.double()}, "torch.float64"),
+        ({"X": TASK.X[:5]}, "X has 5 rows and y has 70"),
     ],
 )
-def test_bad_settings_get_a_sentence(options, words):
+def test_bad_settings_and_data_get_a_sentence(options, words):
     with pytest.raises(ValueError, match=words):
         swept(**options)
-
-
-def test_bad_data_gets_a_sentence():
-    for base, X, y, words in (
-        (nn.Conv1d(2, 2, 1), TASK.X, TASK.y, "base is a Conv1d"),
-        (BASE, TASK.X[:, :3], TASK.y, r"X is \(70, 3\) torch.float32; this base needs \(n, 9\)"),
-        (BASE, TASK.X, TASK.y.double(), "torch.float64"),
-        (BASE, TASK.X[:5], TASK.y, "X has 5 rows and y has 70"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            sweep(base, X, y, r=1, alpha=1, lr=0.1, progress=None)
 
 
 # ---- the scaling rules

@@ -1,26 +1,21 @@
 """`diagnose` finds mistakes, says nothing about sound models, changes nothing, and raises nothing.
 
-Whole trainings, faulty and healthy, are in cases.py; the gallery's faults in tests/subjects/test_broken.py.
+Whole trainings, faulty and healthy, are in test_cases.py; the gallery's faults in tests/subjects/test_broken.py.
 """
 
 import copy
-import re
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
-import gallery_zoo
 import pytest
 import torch
-from gallery_zoo import own_layers
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from own_layers import LAYERS, parametrized
+from torch import nn
 from zoo import ZOO, fingerprint, mlp, seeded, tied
 
-import lora_lab
 from lora_lab import adapters_disabled, add_lora, diagnose, load_adapter, lora_parameters, merge, save_adapter
-from lora_lab.diagnosis import findings as words
 from lora_lab.diagnosis.evidence import FEW_STEPS
+from lora_lab.diagnosis.findings import Finding
 from lora_lab.diagnosis.reading import read
 from lora_lab.subjects.broken import gallery
 
@@ -39,17 +34,11 @@ def adam(model: nn.Module, lr: float = 1e-2) -> torch.optim.Optimizer:
     return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
 
 
-def leaves(value) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    return [leaf for part in value for leaf in leaves(part)] if isinstance(value, tuple) else []
-
-
 def steps(model: nn.Module, optimizer, inputs: tuple, n: int) -> None:
     for _ in range(n):
-        loss = sum((leaf.float() - 1).square().mean() for leaf in leaves(model(*inputs)))
+        out = model(*inputs)
         optimizer.zero_grad()
-        loss.backward()
+        ((out[0] if isinstance(out, tuple) else out).float() - 1).square().mean().backward()
         optimizer.step()
 
 
@@ -82,10 +71,8 @@ def test_silent_on_every_sound_state_of_the_zoo(name, tmp_path):
     model.eval()
     add_lora(model, r=2, alpha=4)
     assert diagnose(model) == [] and diagnose(model, base=base) == [], "fresh"
-    model.train()
     for m in model.modules():
-        if isinstance(m, nn.modules.batchnorm._BatchNorm):
-            m.eval()
+        m.training = not isinstance(m, nn.BatchNorm1d)
     optimizer = adam(model)
     for n in (0, 1, FEW_STEPS):  # after one step A has not moved yet
         steps(model, optimizer, inputs, n)
@@ -96,19 +83,17 @@ def test_silent_on_every_sound_state_of_the_zoo(name, tmp_path):
         assert diagnose(model, base=base) == [], "disabled to compare with the base"
     merge(model)
     assert diagnose(model, optimizer, base=base) == [] and diagnose(model) == [], "merged for inference"
-    save_adapter(model, tmp_path / "adapter")
     other = animal.model()
-    load_adapter(other, tmp_path / "adapter")
+    load_adapter(other, save_adapter(model, tmp_path))
     resumed = adam(other)
-    assert diagnose(other, resumed, base=base, adapter=tmp_path / "adapter") == [], "loaded, to train on"
+    assert diagnose(other, resumed, base=base, adapter=tmp_path) == [], "loaded, to train on"
     assert diagnose(other, resumed) == []
     assert diagnose(other.requires_grad_(False).eval()) == [], "frozen for inference"
 
 
-@pytest.mark.parametrize("name", own_layers)
-def test_hand_written_layers_of_many_styles_are_read_and_sound(name):
-    model = seeded(0, own_layers[name])
-    model.requires_grad_(False)
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
+def test_hand_written_layers_of_many_styles_are_read_and_sound(layer):
+    model = nn.Sequential(nn.Sequential(seeded(0, layer)), nn.Tanh()).requires_grad_(False)
     adapters = read(model)
     assert len(adapters) == 1 and adapters[0].weight is not None and adapters[0].r == 2
     for p in adapters[0].factors:
@@ -133,10 +118,9 @@ class Own(nn.Module):
 
 
 def parametrized_twice():
-    model = own_layers["parametrized"]()
-    parametrize.register_parametrization(model[0], "weight", gallery_zoo.Parametrization(5, 7))
-    model[0].parametrizations.weight.original.requires_grad_(False)
-    return model
+    layer = parametrized(times=2)
+    layer.parametrizations.weight.original.requires_grad_(False)
+    return nn.Sequential(layer)
 
 
 def rest_trains():
@@ -290,7 +274,6 @@ def test_peft_sound_in_every_state(config, tmp_path):
 def test_peft_mistakes(tmp_path):
     base, inputs = in_zoo("nested")
     assert codes(diagnose(wrapped().requires_grad_(True))) == ["base-trains"]
-    assert codes(diagnose(wrapped(targets=["blocks.0.up_proj"]))) == ["uneven-targets"]
     assert codes(diagnose(wrapped(seeded(0, tied), targets=["head"]))) == ["tied-weight"]
     model = wrapped()
     steps(model, adam(model), inputs, 5)
@@ -340,16 +323,17 @@ def test_it_changes_nothing(name):
         model, optimizer, base = names["model"], names["optimizer"], names["base"]
         for m in model.modules():
             m.register_forward_hook(lambda *args: calls.append(args))
-        for p in lora_lab.diagnosis.reading.read(model)[0].factors:
-            p.register_hook(lambda gradient: calls.append(gradient))
-    before, rng, grads = fingerprint(model), torch.get_rng_state(), [p.grad for p in model.parameters()]
-    copies = [None if g is None else g.clone() for g in grads]
-    versions = [p._version for p in model.parameters()]
+        for p in read(model)[0].factors:
+            p.register_hook(calls.append)
+
+    def everything() -> list:
+        gradients = [p.grad is not None and (id(p.grad), p.grad.tolist()) for p in model.parameters()]
+        state = torch.get_rng_state().tolist(), torch.is_grad_enabled()
+        return [fingerprint(model), gradients, [p._version for p in model.parameters()], state]
+
+    before = everything()
     diagnose(model, optimizer, base=base)
-    assert calls == [] and fingerprint(model) == before and versions == [p._version for p in model.parameters()]
-    assert torch.equal(rng, torch.get_rng_state()) and torch.is_grad_enabled()
-    for p, g, old in zip(model.parameters(), grads, copies):
-        assert p.grad is g and (g is None or torch.equal(g, old))
+    assert everything() == before and calls == []
 
 
 class Odd(nn.Module):
@@ -380,9 +364,9 @@ ODD = [nn.Identity(), nn.Sequential(), Odd(), Angry(), nn.ModuleDict({"a": Odd()
 
 @pytest.mark.parametrize("model", ODD, ids=lambda m: type(m).__name__)
 def test_no_module_makes_it_raise(model):
-    assert isinstance(diagnose(model), list)
-    assert isinstance(diagnose(model, torch.optim.SGD(nn.Linear(2, 2).parameters()), base=nn.Linear(2, 2)), list)
-    assert isinstance(diagnose(model, SimpleNamespace(param_groups=[{"params": list(model.parameters())}])), list)
+    diagnose(model)
+    diagnose(model, torch.optim.SGD(nn.Linear(2, 2).parameters()), base=nn.Linear(2, 2))
+    diagnose(model, SimpleNamespace(param_groups=[{"params": list(model.parameters())}]))
 
 
 def test_meta_factors_are_left_alone():
@@ -404,18 +388,9 @@ def test_bad_arguments_get_a_sentence():
             diagnose(*arguments, **options)
 
 
-def test_every_rule_has_words_and_every_entry_of_the_table_a_rule():
-    source = "".join(file.read_text(encoding="utf-8") for file in Path(words.__file__).parent.glob("*.py"))
-    used = set(re.findall(r'finding\(\s*"([a-z-]+)"', source))
-    used |= {f"{state}-while-training" for state in ("merged", "disabled", "scaled-to-zero")}
-    assert used == set(words.TABLE)
-    variants = {key for entry in words.TABLE.values() for key in entry if isinstance(entry[key], dict)}
-    assert all(f'"{variant}"' in source for variant in variants)
-
-
 def test_findings_print_as_sentences():
-    found = words.Finding("a-code", ("x", "y"), "It is so.", "do this.")
+    found = Finding("a-code", ("x", "y"), "It is so.", "do this.")
     assert str(found) == "[a-code] x (and 1 more)\n    It is so.\n    Cure: do this."
-    long = words.Finding("a-code", (), "word " * 60, "do this.")
+    long = Finding("a-code", (), "word " * 60, "do this.")
     assert max(map(len, str(long).splitlines())) <= 96
     assert str(diagnose(lab())) == "nothing found"

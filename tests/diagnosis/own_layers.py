@@ -1,12 +1,18 @@
-"""LoRA layers as people write them by hand: other names, other orientations, other places for the factors."""
+"""LoRA layers from 7 to 5 numbers, r = 2, as people write them by hand: other names, orientations, places."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+
+
+def factor(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(*shape))
+
+
+def zero(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(*shape))
 
 
 class S1Style(nn.Module):
@@ -14,19 +20,24 @@ class S1Style(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.linear = nn.Linear(7, 5)
-        self.A, self.B = nn.Parameter(torch.randn(7, 2)), nn.Parameter(torch.zeros(2, 5))
-        self.scaling = 4 / 2
+        self.linear, self.A, self.B, self.scaling = nn.Linear(7, 5), factor(7, 2), zero(2, 5), 4 / 2
 
     def forward(self, x):
         return self.linear(x) + self.scaling * (x @ (self.A @ self.B))
 
 
-class Factors(nn.Module):
-    def __init__(self, i, o, rank, alpha):
+class FlippedZero(S1Style):
+    """A zero, B random: as good a start as the other."""
+
+    def __init__(self):
         super().__init__()
-        self.A, self.B = nn.Parameter(torch.randn(i, rank) / math.sqrt(i)), nn.Parameter(torch.zeros(rank, o))
-        self.alpha, self.rank = alpha, rank
+        self.A, self.B = zero(7, 2), factor(2, 5)
+
+
+class Factors(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.A, self.B, self.alpha, self.rank = factor(7, 2), zero(2, 5), 8, 2
 
     def forward(self, x):
         return self.alpha / self.rank * (x @ self.A @ self.B)
@@ -37,7 +48,7 @@ class SideBySide(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.linear, self.lora = nn.Linear(7, 5), Factors(7, 5, 2, 8)
+        self.linear, self.lora = nn.Linear(7, 5), Factors()
 
     def forward(self, x):
         return self.linear(x) + self.lora(x)
@@ -48,9 +59,8 @@ class OfLinears(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.orig = nn.Linear(7, 5)
+        self.orig, self.alpha = nn.Linear(7, 5), 4
         self.lora_down, self.lora_up = nn.Linear(7, 2, bias=False), nn.Linear(2, 5, bias=False)
-        self.alpha = 4
         nn.init.zeros_(self.lora_up.weight)
 
     def forward(self, x):
@@ -62,7 +72,7 @@ class Inherits(nn.Linear):
 
     def __init__(self):
         super().__init__(7, 5)
-        self.lora_a, self.lora_b = nn.Parameter(torch.randn(2, 7)), nn.Parameter(torch.zeros(5, 2))
+        self.lora_a, self.lora_b = factor(2, 7), zero(5, 2)
         self.alpha, self.drop, self.merged = 6, nn.Dropout(0.5), False
 
     def forward(self, x):
@@ -78,34 +88,19 @@ class Inherits(nn.Linear):
 class Parametrization(nn.Module):
     """S3's form: the weight passes through."""
 
-    def __init__(self, rows, cols):
+    def __init__(self):
         super().__init__()
-        self.lora_A, self.lora_B = nn.Parameter(torch.randn(2, cols)), nn.Parameter(torch.zeros(rows, 2))
-        self.scale, self.enabled = 1 / 2, True
+        self.lora_A, self.lora_B, self.scale, self.enabled = factor(2, 7), zero(5, 2), 1 / 2, True
 
     def forward(self, weight):
         return weight + self.scale * (self.lora_B @ self.lora_A) if self.enabled else weight
 
 
-def parametrized():
-    model = nn.Sequential(nn.Linear(7, 5))
-    parametrize.register_parametrization(model[0], "weight", Parametrization(5, 7))
-    return model
+def parametrized(times: int = 1):
+    layer = nn.Linear(7, 5)
+    for _ in range(times):
+        parametrize.register_parametrization(layer, "weight", Parametrization())
+    return layer
 
 
-class FlippedZero(S1Style):
-    """A zero, B random: as good a start as the other."""
-
-    def __init__(self):
-        super().__init__()
-        nn.init.zeros_(self.A)
-        nn.init.normal_(self.B)
-
-
-def in_blocks(layer):
-    return lambda: nn.Sequential(nn.Sequential(layer()), nn.Tanh())
-
-
-own_layers = {
-    cls.__name__: in_blocks(cls) for cls in (S1Style, SideBySide, OfLinears, Inherits, FlippedZero)
-} | {"parametrized": parametrized}  # fmt: skip
+LAYERS = (S1Style, FlippedZero, SideBySide, OfLinears, Inherits, parametrized)
