@@ -26,14 +26,6 @@ def test_similarity_sees_the_space_that_the_rows_span_and_nothing_else():
     assert subspace_similarity(torch.cat((A, A)), normal(5, 30, seed=4)).shape == (4, 5)
 
 
-def test_random_similarity_is_what_random_subspaces_have():
-    d = 40
-    for i, j in ((2, 5), (8, 3)):
-        pairs = [(normal(i, d, seed=s), normal(j, d, seed=1000 + s)) for s in range(200)]
-        drawn = [float(subspace_similarity(A1, A2)[-1, -1]) for A1, A2 in pairs]
-        assert sum(drawn) / 200 == pytest.approx(random_similarity(i, j, d), rel=0.12)  # 4 standard errors
-
-
 def test_amplification_projects_on_three_kinds_of_directions():
     W, delta = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0])), torch.zeros(4, 4)
     delta[2, 2], delta[3, 3] = 10.0, 5.0

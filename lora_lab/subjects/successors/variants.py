@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -189,28 +188,25 @@ SIZES = (64, 256, 192, 10)
 STEPS, BATCH = 300, 64
 
 
-class TurnedDigits(NamedTuple):
-    """scikit-learn's digits in two halves, upright and turned by 90 degrees. X (n, 64), ink from 0 to 1; y (n,)."""
+def turned_digits(seed: int = 0) -> SimpleNamespace:
+    """1797 handwritten digits, halved by `seed`: upright and turned by 90 degrees, upright_test and turned_test.
 
-    upright: tuple[Tensor, Tensor]
-    turned: tuple[Tensor, Tensor]
-    upright_test: tuple[Tensor, Tensor]
-    turned_test: tuple[Tensor, Tensor]
-
-
-def turned_digits(seed: int = 0) -> TurnedDigits:
-    """1797 handwritten digits, halved by `seed`. They come with scikit-learn: nothing is downloaded."""
+    Each is (X (n, 64), ink from 0 to 1; y (n,)). They come with scikit-learn: nothing is downloaded.
+    """
     X, y = images()
     order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed), device="cpu")
     X, y = X[order].unflatten(1, (8, 8)), y[order]  # (1797, 8, 8)
     turned, X = X.rot90(1, (1, 2)).flatten(1), X.flatten(1)  # (1797, 64) each
     first, second = slice(len(X) // 2), slice(len(X) // 2, None)
-    return TurnedDigits(
-        (X[first], y[first]), (turned[first], y[first]), (X[second], y[second]), (turned[second], y[second])
+    return SimpleNamespace(
+        upright=(X[first], y[first]),
+        turned=(turned[first], y[first]),
+        upright_test=(X[second], y[second]),
+        turned_test=(turned[second], y[second]),
     )
 
 
-def digit_base(data: TurnedDigits, seed: int = 0) -> nn.Sequential:
+def digit_base(data: SimpleNamespace, seed: int = 0) -> nn.Sequential:
     """The model to adapt: 64 -> 256 -> 192 -> 10 with ReLU, trained on the upright digits."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -229,7 +225,7 @@ def score(model: nn.Module, X: Tensor, y: Tensor) -> SimpleNamespace:
     return SimpleNamespace(loss=F.cross_entropy(logits, y).item(), accuracy=right.item())
 
 
-def fit(model: nn.Module, data: TurnedDigits, lr: float, *, lr_ratio: float = 1.0, seed: int = 0) -> SimpleNamespace:
+def fit(model: nn.Module, data: SimpleNamespace, lr: float, *, lr_ratio=1.0, seed: int = 0) -> SimpleNamespace:
     """Train on the turned digits, 300 steps of 64 images, Adam with a cosine schedule, in place.
 
     Returns curve {step: test loss}, loss, the last of them, and trained, how many numbers.
