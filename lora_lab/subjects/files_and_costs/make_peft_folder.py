@@ -16,7 +16,6 @@ from lora_lab.subjects.linear_task.tasks import normal
 
 from .neighbours import PEFT_FOLDER, small_net
 
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
