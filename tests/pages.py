@@ -18,7 +18,6 @@ from lora_lab.classroom.pages import PAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-BUDGETS = {page.number: 20 for page in PAGES} | {"13": 90}  # seconds that Run All may take on one core
 CELL_TIMEOUT = 300
 
 PICTURES = ("image/png", "image/jpeg")

@@ -2,6 +2,7 @@
 
 import os
 import re
+from unittest import mock
 from urllib.parse import unquote
 
 import pages
@@ -14,25 +15,16 @@ VALUES = yaml.safe_load((CONFIG.parent / "kubernetes_values.yaml").read_text(enc
 HOSTING = (CONFIG.parents[1] / "hosting.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def load(monkeypatch):
+def load(**variables) -> Config:
     """load(LORA_LAB_...=...): what the configuration sets with these variables."""
-
-    def run(**variables):
-        for name in list(os.environ):
-            if name.startswith("LORA_LAB"):
-                monkeypatch.delenv(name)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        config = Config()
-        source = compile(CONFIG.read_text(encoding="utf-8"), str(CONFIG), "exec")
+    config, others = Config(), {k: v for k, v in os.environ.items() if not k.startswith("LORA_LAB")}
+    source = compile(CONFIG.read_text(encoding="utf-8"), str(CONFIG), "exec")
+    with mock.patch.dict(os.environ, others | variables, clear=True):
         exec(source, {"get_config": lambda: config, "__file__": str(CONFIG)})
-        return config
-
-    return run
+    return config
 
 
-def test_it_asks_for_a_password_and_keeps_to_this_machine(load):
+def test_it_asks_for_a_password_and_keeps_to_this_machine():
     with pytest.raises(SystemExit, match="LORA_LAB_PASSWORD is not set: choose the room's password"):
         load()
     config = load(LORA_LAB_PASSWORD="eight or more")
@@ -42,7 +34,7 @@ def test_it_asks_for_a_password_and_keeps_to_this_machine(load):
     assert load(LORA_LAB_PASSWORD="x", LORA_LAB_ADMIN_PASSWORD="y").Authenticator.admin_users == {"teacher"}
 
 
-def test_learners_start_on_page_00_with_one_thread_and_idle_kernels_end(load):
+def test_learners_start_on_page_00_with_one_thread_and_idle_kernels_end():
     config = load(LORA_LAB_PASSWORD="eight or more", LORA_LAB_REPO="https://example.org/lora-lab")
     assert unquote(config.Spawner.default_url).endswith(f"lora-lab/notebooks/{pages.find_page('00').name}")
     assert "https://example.org/lora-lab" in unquote(config.Spawner.default_url)
@@ -63,9 +55,5 @@ def test_the_kubernetes_values_give_page_00_and_room_for_a_measured_seat():
     copied, home = server["lifecycleHooks"]["postStart"]["exec"]["command"][-1].split()[-2:]
     assert copied == f"{image_folder}/notebooks" and home == VALUES["hub"]["config"]["KubeSpawner"]["notebook_dir"]
     seat = int(re.search(r"With 20 learners a seat is (\d+) MB", HOSTING)[1])
-    assert seat * 1e6 < guaranteed() < 1.5 * seat * 1e6
-
-
-def guaranteed() -> int:
-    """Bytes; JupyterHub's M is 2 to the 20."""
-    return int(VALUES["singleuser"]["memory"]["guarantee"].removesuffix("M")) * 2**20
+    guaranteed = int(server["memory"]["guarantee"].removesuffix("M")) * 2**20  # JupyterHub's M is 2 to the 20
+    assert seat * 1e6 < guaranteed < 1.5 * seat * 1e6

@@ -1,7 +1,6 @@
 """What could hurt a learner: an open server, a file that runs when it is read, a write in a foreign place."""
 
 import ast
-import copy
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import pages
 import psutil
 import pytest
 import requests
-import torch
+from zoo import fingerprint, mlp
 
 from lora_lab import add_lora, load_adapter, remove_lora, save_adapter
 from lora_lab.files import CONFIG, WEIGHTS
@@ -104,20 +103,13 @@ def test_neither_the_package_nor_a_page_nor_a_test_unpickles_and_nothing_fetches
         assert found <= {"np.load"}, path  # which refuses pickles unless told otherwise
 
 
-@pytest.mark.parametrize("source", ["torch.load('x')", "from torch import load", "import urllib.request",
-                                    "np.load('x')", "Model.from_pretrained('gpt2')", "run(c, shell=True)"])  # fmt: skip
-def test_the_search_finds_each_of_them(source):
-    assert dangers(source)
-
-
 # ---- adapter files from elsewhere
 
 
 @pytest.fixture
 def adapted():
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(7, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
-    add_lora(model, r=2, alpha=3)
+    model = mlp()
+    add_lora(model, r=2)
     return model
 
 
@@ -142,11 +134,11 @@ def test_a_file_made_to_break_the_reader_is_refused_and_costs_no_memory(name, co
     folder = save_adapter(adapted, tmp_path / "a")
     (folder / name).write_bytes(content)
     remove_lora(adapted)
-    before, memory = copy.deepcopy(adapted.state_dict()), psutil.Process().memory_info().vms
+    before, memory = fingerprint(adapted), psutil.Process().memory_info().vms
     with pytest.raises(ValueError, match="not a whole safetensors file|not readable JSON|is a pickle"):
         load_adapter(adapted, folder)
     assert psutil.Process().memory_info().vms - memory < 500e6
-    assert all(torch.equal(tensor, before[key]) for key, tensor in adapted.state_dict().items())
+    assert fingerprint(adapted) == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="making links needs a privilege on Windows")

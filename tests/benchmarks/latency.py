@@ -62,22 +62,19 @@ def measure(panel: lab.Panel) -> tuple[list[float], int, int]:
 
 
 def main() -> int:
-    numbers = [pages.find_page(name).stem[:2] for name in sys.argv[1:]] or [
-        path.stem[:2] for path in pages.page_files() if pages.panel_cells(pages.read(path))
-    ]
-    wrong = 0
+    files, wrong = [pages.find_page(name) for name in sys.argv[1:]] or pages.page_files(), 0
     print(machine())
     print_head("panel", "pictures", "median ms", "p95 ms", "frames without a picture", "heights")
     with tempfile.TemporaryDirectory() as folder, lab.jupyter_lab(Path(folder)) as server, lab.chromium() as context:
-        for number in numbers:
-            page = lab.Page(server, context, f"notebooks/{pages.find_page(number).name}")
+        for file in (file for file in files if pages.panel_cells(pages.read(file))):
+            page = lab.Page(server, context, f"notebooks/{file.name}")
             page.start_run()
             page.finish_run()
             for panel in page.panels():
                 times, empty, heights = measure(panel)
                 times.sort()
                 median, late = statistics.median(times), times[int(0.95 * (len(times) - 1))]
-                name = f"{number} {panel.about()['name']}"
+                name = f"{file.stem[:2]} {panel.about()['name']}"
                 print_row(name, f"{len(times)} of {MOVES}", f"{median:.0f}", f"{late:.0f}", empty, heights)
                 wrong += median > LIMIT_MS or empty > 0 or heights > 1
             page.tab.close()

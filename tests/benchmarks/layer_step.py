@@ -1,4 +1,4 @@
-"""One training step of a LoRA layer against its peers: python tests/benchmarks/layer_step.py [--quick]
+"""One training step of a LoRA layer against its peers: python tests/benchmarks/layer_step.py
 
 Forward and backward (with the gradient of the input) of one square linear layer, float32, one thread, without an
 optimizer. The contestants take turns inside one run, and a ratio is the median of the ratios of neighbouring turns, so
@@ -7,7 +7,6 @@ that a busy moment of the machine hits all alike. Needs peft and loralib. Prints
 
 import random
 import statistics
-import sys
 import time
 import warnings
 from functools import partial
@@ -17,7 +16,7 @@ from machine import machine, print_head, print_row
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lora_lab import LoRALinear, merge
+from lora_lab import LoRALinear
 
 WIDTHS, RANKS, TOKENS = (64, 256, 768, 1024, 2048, 4096), (1, 4, 8, 16, 64), (16, 128, 1024)
 PEERS = ("PEFT", "loralib")
@@ -123,26 +122,26 @@ def ratio(times: dict[str, list[float]], name: str, to: str) -> float:
     return statistics.median(a / b for a, b in zip(times[name], times[to]))
 
 
-def measure(d: int, r: int, tokens: int, seconds: float, s: float = 1.0) -> dict[str, float]:
+def measure(d: int, r: int, tokens: int, s: float = 1.0) -> dict[str, float]:
     """The steps' times over the frozen base's, and LoRALinear's over its faster peer's. s = alpha / r."""
     torch.manual_seed(0)
     x, g = torch.randn(tokens, d, requires_grad=True), torch.randn(tokens, d)
     steps = {name: step_of(model, x, g) for name, model in contestants(d, r, s * r).items()}
-    times = take_turns(steps, seconds)
+    times = take_turns(steps, 1.5)
     peer = min(PEERS, key=lambda name: statistics.median(times[name]))
     found = {name: ratio(times, name, "base") for name in times}
     return {**found, "over the faster peer": ratio(times, "LoRALinear", peer), "tokens": tokens}
 
 
 @torch.no_grad()
-def print_inference(widths: tuple[int, ...]) -> None:
+def print_inference() -> None:
     """Inference: the merged layer and the unmerged one over a plain Linear."""
     print_head("d", "merged", "unmerged")
-    for d in widths:
+    for d in WIDTHS:
         x = torch.randn(128, d)
-        merged = LoRALinear(nn.Linear(d, d), 8, 16.0)
-        merge(merged)
-        models = {"base": nn.Linear(d, d), "merged": merged, "unmerged": LoRALinear(nn.Linear(d, d), 8, 16.0)}
+        merged, unmerged = (LoRALinear(nn.Linear(d, d), 8, 16.0) for _ in range(2))
+        merged.merge()
+        models = {"base": nn.Linear(d, d), "merged": merged, "unmerged": unmerged}
         times = take_turns({name: partial(model, x) for name, model in models.items()}, 1.0)
         print_row(d, *[f"{ratio(times, name, 'base'):.2f}" for name in ("merged", "unmerged")])
 
@@ -152,23 +151,21 @@ def mean(ratios: list[float]) -> str:
 
 
 def main() -> None:
-    quick = "--quick" in sys.argv  # a minute, small widths only
-    widths, seconds = (WIDTHS[:2], 0.4) if quick else (WIDTHS, 1.5)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     print(machine())
     names = [*WAYS, "full"]
     print("Over the frozen base; and LoRALinear over the faster of PEFT and loralib, by tokens, and at alpha = 2 r")
     print_head("d", *names, *[f"{tokens} tokens" for tokens in TOKENS], "mean", "s = 2")
-    for d in widths:
+    for d in WIDTHS:
         ranks = RANKS if d < 2048 else (8, 64)
-        rows = [measure(d, r, tokens, seconds) for r in ranks for tokens in TOKENS]
-        doubled = [measure(d, r, tokens, seconds, s=2.0)["over the faster peer"] for r in (8,) for tokens in TOKENS]
+        rows = [measure(d, r, tokens) for r in ranks for tokens in TOKENS]
+        doubled = [measure(d, 8, tokens, s=2.0)["over the faster peer"] for tokens in TOKENS]
         cells = [mean([row[name] for row in rows]) for name in names]
         for tokens in TOKENS:
             cells.append(mean([row["over the faster peer"] for row in rows if row["tokens"] == tokens]))
         print_row(d, *cells, mean([row["over the faster peer"] for row in rows]), mean(doubled))
-    print_inference(widths)
+    print_inference()
 
 
 if __name__ == "__main__":

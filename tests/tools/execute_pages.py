@@ -57,30 +57,27 @@ def write(path: Path, text: str) -> None:
 
 def record(seconds: dict[str, float], steps_per_second: float) -> None:
     """Note the seconds of the pages that ran, for the preflight; the others, if still there, keep theirs."""
-    old = json.loads(RECORD.read_text(encoding="utf-8"))["pages"]
-    entries = {}
-    for path in pages.page_files():
-        if path.stem in seconds:
-            entries[path.stem] = {"run_s": max(0.1, round(seconds[path.stem], 1))}
-        elif path.stem in old:
-            entries[path.stem] = {"run_s": old[path.stem]["run_s"]}
+    known = json.loads(RECORD.read_text(encoding="utf-8"))["pages"]
+    known |= {name: {"run_s": max(0.1, round(s, 1))} for name, s in seconds.items()}
+    entries = {path.stem: known[path.stem] for path in pages.page_files() if path.stem in known}
     data = {"calibration_steps_per_s": round(steps_per_second, 1), "pages": entries}
     write(RECORD, json.dumps(data, indent=1) + "\n")
-    write_table(entries)
+    lines = README.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("| [") or "](notebooks/" not in line]
+    start = kept.index("| page | minutes to read | Run All, one core |") + 2
+    write(README, "\n".join([*kept[:start], *readme_rows(), *kept[start:]]) + "\n")
 
 
-def write_table(entries: dict[str, dict]) -> None:
+def readme_rows() -> list[str]:
     """The README's rows of the pages: title and minutes as the page says, seconds as recorded."""
+    entries = json.loads(RECORD.read_text(encoding="utf-8"))["pages"]
     rows = []
     for name, entry in entries.items():
         first = pages.read(pages.find_page(name)).cells[0].source
         number, title = re.match(r"# (\d\d) · (.+)", first).groups()
         minutes = re.search(r"(\d+) minutes to read", first)[1]
         rows.append(f"| [{number} {title}](notebooks/{name}.ipynb) | {minutes} | {max(1, round(entry['run_s']))} s |")
-    lines = README.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if not line.startswith("| [") or "](notebooks/" not in line]
-    start = kept.index("| page | minutes to read | Run All, one core |") + 2
-    write(README, "\n".join([*kept[:start], *rows, *kept[start:]]) + "\n")
+    return rows
 
 
 def main() -> int:
@@ -107,11 +104,8 @@ def main() -> int:
             print(f"{path.stem}: the file changed while the page ran; it was not written. Run it again.", flush=True)
             status = 1
             continue
-        if text.encode() == before:
-            done = "unchanged"
-        else:
-            write(path, text)
-            done = "written"
+        done = "unchanged" if text.encode() == before else "written"
+        write(path, text)
         print(f"{path.stem}: {seconds[path.stem]:.1f} s, {len(text.encode()) / 1000:.0f} kB, {done}", flush=True)
     if arguments.record:
         record(seconds, speed)

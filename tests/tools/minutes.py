@@ -26,6 +26,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -41,10 +42,6 @@ TEACHING = pages.NOTEBOOKS / "teaching"
 SHEETS = {60: TEACHING / "60_minutes.md", 120: TEACHING / "120_minutes.md", 240: TEACHING / "240_minutes.md"}
 BOOK = TEACHING / "teachers_book.md"
 CARDS = "## Predictions with buttons\n\n"  # the book's heading whose table is filled in
-HEADING = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
-
-
-# ---- sections of a page
 
 
 @dataclass
@@ -53,7 +50,6 @@ class Section:
 
     heading: str
     seconds: float = 0.0
-    exercises: int = 0
     predictions: int = 0
 
     @property
@@ -67,36 +63,27 @@ class Section:
         return re.sub(r"^\d+\.\d+ ", "", self.heading)
 
 
-def run_seconds(path: Path) -> float:
-    """The page's recorded Run All, or its budget where it has not been recorded yet."""
-    recorded = json.loads(RECORD.read_text(encoding="utf-8"))["pages"]
-    return recorded[path.stem]["run_s"] if path.stem in recorded else pages.BUDGETS[path.stem[:2]]
-
-
 def sections(path: Path) -> list[Section]:
     """The page in order; the first one, above all headings, is called by the page's title and carries Run All."""
-    nb = pages.read(path)
-    found = [Section(pages.title(nb), run_seconds(path))]
+    nb, recorded = pages.read(path), json.loads(RECORD.read_text(encoding="utf-8"))["pages"]
+    found = [Section(pages.title(nb), recorded[path.stem]["run_s"])]
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             source = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)  # read by who opens it
-            first, *rest = HEADING.split(source)  # text, heading, text, heading, text ...
-            add_prose(found[-1], first)
-            for heading, text in zip(rest[::2], rest[1::2]):
-                found.append(Section(heading))
-                add_prose(found[-1], text)
+            for i, text in enumerate(re.split(r"^## +(.+?)\s*$", source, flags=re.MULTILINE)):
+                if i % 2:
+                    found.append(Section(text))
+                else:
+                    add_prose(found[-1], text)
         elif "lora_lab.begin(" not in cell.source and not pages.asks(cell):  # a card: its prompt is counted
             found[-1].seconds += code_seconds(cell)
     return found
 
 
 def add_prose(section: Section, text: str) -> None:
-    section.exercises += len(re.findall(r"^\*\*Exercise \d+\.\d+", text, re.MULTILINE))
     section.predictions += len(re.findall(r"\*\*Predict\b", text))
-    formulas = re.findall(r"\$\$.*?\$\$", text, re.DOTALL)
-    section.seconds += FORMULA * len(formulas)
-    for formula in formulas:
-        text = text.replace(formula, " ")
+    text, formulas = re.subn(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
+    section.seconds += FORMULA * formulas
     text = re.sub(r"\]\([^)]*\)", "]", text)  # a link is read by its text
     section.seconds += 60 * len(re.findall(r"\w[\w'’.,]*", text)) / WORDS_A_MINUTE
 
@@ -113,11 +100,7 @@ def code_seconds(cell) -> float:
     return seconds + min(PRINTED_MOST, printed)
 
 
-# ---- run sheets
-
-
-@dataclass
-class Row:
+class Row(NamedTuple):
     """One line of a run sheet, as it is written."""
 
     clock: str
@@ -163,8 +146,8 @@ class Row:
 
 def rows(sheet: Path) -> list[Row]:
     """The lines of a sheet's table, without its head."""
-    lines = [line for line in sheet.read_text(encoding="utf-8").splitlines() if re.match(r"\| \d", line)]
-    return [Row(*(cell.strip() for cell in line.strip().strip("|").split("|"))) for line in lines]
+    lines = re.findall(r"^\| (\d.*) \|$", sheet.read_text(encoding="utf-8"), re.MULTILINE)
+    return [Row(*(cell.strip() for cell in line.split("|"))) for line in lines]
 
 
 def filled(row: Row, start: float, left: float) -> Row:
@@ -178,10 +161,9 @@ def filled(row: Row, start: float, left: float) -> Row:
         anchor = heading.replace(" ", "-") if number and heading.isascii() else ""  # JupyterLab finds no other
         section = f"[{heading}](../{row.page.name}{'#' * bool(anchor)}{anchor})"
 
-    def letter(vote: re.Match) -> str:
-        return f"vote {vote[1]} {predictions.find(vote[1]).right}"
-
-    room = re.sub(r"vote (\d+\.\d+)(?: [A-D]\b)?", letter, row.room)
+    room = re.sub(
+        r"vote (\d+\.\d+)(?: [A-D]\b)?", lambda vote: f"vote {vote[1]} {predictions.find(vote[1]).right}", row.room
+    )
     clock = f"{int(start // 60)}:{int(start % 60):02d}"
     return Row(clock, f"{minutes:g}", section, row.say, room, catch_up)
 
@@ -190,27 +172,21 @@ def write_sheet(track: int) -> None:
     sheet = SHEETS[track]
     old = rows(sheet)
     left = track - sum(row.computed() for row in old if row.section != "Questions")
-    text, start = sheet.read_text(encoding="utf-8"), 0.0
-    lines = iter(old)
-    written = []
-    for line in text.splitlines():
-        if re.match(r"\| \d", line):
-            row = filled(next(lines), start, left)
-            start += float(row.minutes)
-            line = "| " + " | ".join(vars(row).values()) + " |"
-        written.append(line)
-    sheet.write_text("\n".join(written) + "\n", encoding="utf-8")
+    lines, start = [], 0.0
+    for row in old:
+        lines.append(filled(row, start, left))
+        start += float(lines[-1].minutes)
+    head, tail = re.split(r"^\| \d.*\n(?:.*\n)*\| \d.*\n", sheet.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    sheet.write_text(head + table + tail, encoding="utf-8")
     hands = sum(row.hands_on for row in old)
     print(f"{sheet.name}: {left:g} minutes for questions, hands on {hands:g} minutes, {hands / track:.0%}")
 
 
 def card_table() -> str:
     """Every prediction with buttons: number, the letter that is right, its text."""
-    lines = ["| | | right |", "|---|---|---|"]
-    for prediction in predictions.all_predictions():
-        right = prediction.choice(prediction.right).text
-        lines.append(f"| {prediction.number} | {prediction.right} | {right} |")
-    return "\n".join(lines)
+    rows = [f"| {p.number} | {p.right} | {p.choice(p.right).text} |" for p in predictions.all_predictions()]
+    return "\n".join(["| | | right |", "|---|---|---|", *rows])
 
 
 def write_book() -> None:
@@ -228,10 +204,9 @@ def main() -> None:
         return
     for path in [pages.find_page(name) for name in sys.argv[1:]] or pages.page_files():
         found = sections(path)
-        print(f"{path.stem}: {sum(section.talk for section in found):.0f} minutes")
+        print(f"{path.stem}: {sum(section.talk for section in found):.0f} minutes without exercises")
         for section in found:
-            exercises = f", {section.exercises} exercises of {EXERCISE} minutes" if section.exercises else ""
-            print(f"{section.talk:6.1f}  {section.heading}{exercises}")
+            print(f"{section.talk:6.1f}  {section.heading}")
 
 
 if __name__ == "__main__":

@@ -22,17 +22,8 @@ SURROUNDINGS = ("tests/core", "tests/classroom", "tests/test_project.py", "noteb
 
 def run_tests(session: nox.Session, *what: str, env: dict[str, str] | None = None, folder: Path = ROOT) -> None:
     session.chdir(folder)
-    ignored = ["--ignore=tests/browser"]
-    session.run(sys.executable if not session.virtualenv.is_sandboxed else "python", "-m", "pytest", "-q", *ignored,
-                *what, env=env, external=True)  # fmt: skip
-
-
-def clone(session: nox.Session, name: str) -> Path:
-    """The last commit, in a new folder of that name."""
-    folder = Path(session.create_tmp()) / name
-    shutil.rmtree(folder, ignore_errors=True)
-    session.run("git", "clone", "--quiet", str(ROOT), str(folder), external=True)
-    return folder
+    python = "python" if session.virtualenv.is_sandboxed else sys.executable
+    session.run(python, "-m", "pytest", "-q", "--ignore=tests/browser", *what, env=env, external=True)
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
@@ -66,30 +57,24 @@ def pages(session: nox.Session, threads: str, kernels: str) -> None:
     run_tests(session, "notebooks", env={"OMP_NUM_THREADS": threads, "ATEN_CPU_CAPABILITY": kernels})
 
 
-@nox.session(python=False)
-@nox.parametrize("hash_seed", ["0", "1", "12345"])
-def sets(session: nox.Session, hash_seed: str) -> None:
-    """Another order of sets."""
-    run_tests(session, *SURROUNDINGS, env={"PYTHONHASHSEED": hash_seed})
+ENVIRONMENTS = {f"another order of sets, {seed}": {"PYTHONHASHSEED": seed} for seed in ("0", "1", "12345")}
+for kind, locale in (("without UTF-8", "C"), ("a decimal comma", "de_DE.UTF-8")):
+    ENVIRONMENTS[kind] = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+ENVIRONMENTS["no home directory"] = {"HOME": str(ROOT / "there is no such folder")}
 
 
 @nox.session(python=False)
-@nox.parametrize("locale", ["C", "de_DE.UTF-8"])
-def locales(session: nox.Session, locale: str) -> None:
-    """Without UTF-8, and with a decimal comma."""
-    run_tests(session, *SURROUNDINGS, env={"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
-
-
-@nox.session(python=False)
-def home(session: nox.Session) -> None:
-    """There is no home directory."""
-    run_tests(session, *SURROUNDINGS, env={"HOME": str(ROOT / "there is no such folder")})
+@nox.parametrize("kind", list(ENVIRONMENTS))
+def environments(session: nox.Session, kind: str) -> None:
+    run_tests(session, *SURROUNDINGS, env=ENVIRONMENTS[kind])
 
 
 @nox.session(python=False)
 def odd_path(session: nox.Session) -> None:
-    """Spaces, an apostrophe and a letter beyond ASCII in the path."""
-    folder = clone(session, "Jörg's LoRA lab")
+    """Spaces, an apostrophe and a letter beyond ASCII in the path, to a clone of the last commit."""
+    folder = Path(session.create_tmp()) / "Jörg's LoRA lab"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("git", "clone", "--quiet", str(ROOT), str(folder), external=True)
     run_tests(session, *SURROUNDINGS, env={"PYTHONPATH": str(folder)}, folder=folder)
 
 

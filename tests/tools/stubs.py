@@ -20,8 +20,7 @@ def exercise_cells(cells: list[dict]) -> list[int]:
 
 
 def put(cell: dict, text: str) -> None:
-    """Replace a cell's text, in the form that Jupyter keeps it: a list of lines, or one string."""
-    cell["source"] = text.splitlines(keepends=True) if isinstance(cell["source"], list) else text
+    cell["source"] = text.splitlines(keepends=True)  # the form that Jupyter keeps it in
 
 
 def write_stubs(notebook: dict, page: str) -> str:
