@@ -15,19 +15,14 @@ def about(model_id: str) -> str:
 
 def positions(control) -> dict[str, object]:
     """{what the browser shows at a position: the position}"""
-    found = {}
-    for option in getattr(control, "options", [("false", False), ("true", True)]):
-        label, value = option if isinstance(option, tuple) else (str(option), option)
-        found[label] = value
-    return found
+    options = getattr(control, "options", [("false", False), ("true", True)])
+    return dict(option if isinstance(option, tuple) else (str(option), option) for option in options)
 
 
 def fresh(model_id: str, shown: dict[str, str]) -> str:
     """Caption and picture that the pure function draws at the positions that the browser shows, by label."""
     panel = _instances[model_id]
-    values = {}
-    for name, control in panel._controls.items():
-        values[name] = positions(control)[shown[control.description]]
+    values = {name: positions(c)[shown[c.description]] for name, c in panel._controls.items()}
     caption, png = panel.fresh(**values)
     return json.dumps({"caption": " ".join(caption.split()), "picture": hashlib.sha256(png).hexdigest()})
 

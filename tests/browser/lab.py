@@ -240,45 +240,19 @@ class Panel:
                 raise AssertionError(f"{self.about()['name']} shows {shown}, its function draws {wanted}")
             self.page.tab.wait_for_timeout(30)
 
-    # ---- what a reader does
-
-    def _labelled(self, kind: str, label: str) -> Any:
-        exact = self.page.tab.locator(".widget-label").get_by_text(label, exact=True)
-        return self.node.locator(kind).filter(has=exact)
-
-    def slider(self, label: str) -> Any:
-        return self._labelled(".widget-hslider", label).locator(".noUi-handle")
-
-    def buttons(self, label: str) -> Any:
-        return self._labelled(".widget-toggle-buttons", label).locator("button")
-
     def step(self, label: str) -> None:
         """One move by keyboard: a slider to its next position, or back from its last; the next button; a box ticked."""
-        keyboard = self.page.tab.keyboard
-        if self.slider(label).count():
-            handle = self.slider(label)
+        keyboard, exact = self.page.tab.keyboard, self.page.tab.locator(".widget-label").get_by_text(label, exact=True)
+        handle = self.node.locator(".widget-hslider").filter(has=exact).locator(".noUi-handle")
+        buttons = self.node.locator(".widget-toggle-buttons").filter(has=exact).locator("button")
+        if handle.count():
             at_the_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
             handle.focus()
             keyboard.press("ArrowLeft" if at_the_end else "ArrowRight")
-        elif self.buttons(label).count():
-            buttons = self.buttons(label)
+        elif buttons.count():
             active = buttons.evaluate_all("all => all.findIndex((b) => b.classList.contains('mod-active'))")
             buttons.nth((active + 1) % buttons.count()).focus()
             keyboard.press("Enter")
         else:
             self.node.locator(".widget-checkbox").filter(has_text=label).locator("input").focus()
             keyboard.press("Space")
-
-    def drag(self, label: str) -> None:
-        """Drag a slider's handle with the mouse to the far end."""
-        handle = self.slider(label)
-        handle.scroll_into_view_if_needed()
-        box = handle.bounding_box()
-        track = handle.locator("xpath=ancestor::*[contains(@class, 'noUi-base')]").bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        right = x < track["x"] + track["width"] / 2
-        mouse = self.page.tab.mouse
-        mouse.move(x, y)
-        mouse.down()
-        mouse.move(track["x"] + (track["width"] if right else 0), y, steps=6)
-        mouse.up()

@@ -6,7 +6,6 @@ without a browser, after its page has run (conftest.py). Other pages as a whole:
 LAB_PAGES="01 02" python -m pytest tests/browser
 """
 
-import importlib.util
 import os
 
 import lab
@@ -26,8 +25,7 @@ CARDS = [predictions.find(number) for number in ("1.2", "5.3")]
 def opened(tmp_path_factory):
     """opened(path): that notebook in a tab, its Run All started. One server and one browser for all of them."""
     for package in ("playwright", "jupyterlab"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"no package {package} here")
+        pytest.importorskip(package)
     if lab.find_chromium() is None:
         pytest.skip("no Chromium here: apt install chromium, or playwright install chromium, or set CHROMIUM")
     with lab.jupyter_lab(tmp_path_factory.mktemp("lab")) as server, lab.chromium() as context:
@@ -93,18 +91,12 @@ def every_control_moves_its_picture(page):
 # ---- whole pages
 
 
-def test_a_page_that_was_never_run_shows_still_pictures(page):
-    assert page.stills and all(page.stills)
-
-
-def test_run_all_ends_without_an_error(page):
+def test_still_pictures_come_alive_after_run_all(page):
+    assert page.stills and all(page.stills), "before it has ever run"
     cells = page.state()["cells"]
     assert [cell["errors"] for cell in cells if cell["errors"]] == []
     assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert len(page.panels()) == len(page.stills)
-
-
-def test_every_control_of_a_page_moves_its_picture(page):
     every_control_moves_its_picture(page)
 
 
