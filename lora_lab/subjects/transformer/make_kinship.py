@@ -22,6 +22,7 @@ from .record import best_rates
 TASK, WAY, SEEDS = "swap 8", "q,v r=8", (0, 1, 2)
 
 
+@torch.no_grad()
 def distance(model: GPT) -> float:
     """‖W - W₀‖ / ‖W₀‖ over the matrices that an adapter may touch."""
     ours, base = linears(model), linears(load_base())
