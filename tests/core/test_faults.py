@@ -168,6 +168,7 @@ def test_wrappers_leave_no_trace_in_names_and_files(animal, wrap, tmp_path):
 
 @pytest.mark.parametrize("wrap", (WRAPPERS | INNER).values(), ids=(WRAPPERS | INNER).keys())
 def test_wrappers_around_and_inside_a_model_are_run(wrap, tmp_path):
+    assert add_lora(wrap(Named()), R, ALPHA)[::5] == ["module.blocks.0.up_proj", "base"], "no wrapper of these names"
     leave_no_trace(Animal(Named, lambda: (torch.randn(2, 4, 6),), ()), wrap, lambda model: model, tmp_path)
 
 
