@@ -238,7 +238,7 @@ def test_entries_of_a_set_follow_the_model():
 
 def test_a_kept_adapter_does_not_change_with_the_model():
     model, adapters = filled()
-    kept = adapters["half"]
+    kept = copy.deepcopy(adapters["half"])
     adapters.use("half")
     randomise(model, seed=33)
     adapters["half"]["0.lora_A"].zero_()

@@ -64,7 +64,7 @@ OPTIONS = {
     "one layer": {"target_modules": ["up_proj"], "layers_to_transform": 1},
     "layers_pattern": {"target_modules": ["up_proj"], "layers_to_transform": [1], "layers_pattern": "blocks"},
     "patterns": {"target_modules": ["up_proj"], "layers_to_transform": [1], "layers_pattern": ["none", "layers"]},
-    "exclude_modules": {"target_modules": ["up_proj", "down_proj"], "exclude_modules": ["0.up_proj"]},
+    "exclude_modules": {"target_modules": ["up_proj", "down_proj"], "exclude_modules": ["0.up_proj", "proj"]},
     "exclude by expression": {"target_modules": ["up_proj"], "exclude_modules": r".*blocks\.1.*"},
     "a rank above the smaller side": {"target_modules": ["main.1", "lm_head"], "r": 20, "lora_alpha": 3},
     "rsLoRA above it": {"target_modules": ["up_proj"], "r": 7, "rank_pattern": {"0.up_proj": 30}, "use_rslora": True},
