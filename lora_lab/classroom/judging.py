@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ class TookTooLong(BaseException):
 class Exercise:
     """One exercise, made by `@exercise(...)` from the function that solves it.
 
+    mistakes: {what is said: the value that errs so or, where a function is wanted, what it returns, an expression in
+        its arguments and the names of the exercise's module}.
     accept(result, *arguments): where more than one result is right, says what is wrong with it in a sentence, or "".
         It gets numbers and arrays as float64 tensors, in the shape of the reference's result (in a tuple: any shape).
     may_change: the arguments that an answer may change in place.
@@ -79,6 +82,14 @@ class Exercise:
     def is_function(self) -> bool:
         """Whether a function is wanted; otherwise a value."""
         return bool(self.arguments)
+
+    @cached_property
+    def wrong_answers(self) -> dict[str, object]:
+        """{what is said: the answer that errs so}, with functions in place of the expressions."""
+        if not self.is_function:
+            return dict(self.mistakes)
+        head, names = f"lambda {', '.join(self.arguments)}: ", self.reference.__globals__
+        return {said: eval(head + expression, names) for said, expression in self.mistakes.items()}
 
     def stub(self, number: str) -> str:
         """The cell as the page gives it."""
@@ -149,7 +160,7 @@ def _known_mistake(exercise: Exercise, outcomes: list[Outcome]) -> str:
     """The sentence of the first known mistake that gives what the answer gives, in every case; "" if there is none."""
     if all(outcome.error for outcome in outcomes):
         return ""  # a shape that fits nowhere is like any other
-    for sentence, mistake in exercise.mistakes.items():
+    for sentence, mistake in exercise.wrong_answers.items():
         function, names = exercise.as_function(mistake), exercise.arguments
         pairs = ((outcome, run(function, case, names)) for case, outcome in zip(exercise.cases, outcomes))
         if all(_same(*pair, exercise) for pair in pairs):
@@ -246,8 +257,10 @@ def _wrong_way(exercise: Exercise, answer: Callable) -> str:
             return f"the numbers are right, but on the way a matrix of shape {shape} is built; do without it."
     for name, gradient, wanted in zip(exercise.trains, gradients, _watched(exercise, exercise.reference)[1]):
         if gradient is None or not equal(gradient, wanted, 1e-3):
-            return (f"the numbers are right, but {'no' if gradient is None else 'a wrong'} gradient reaches `{name}`, "
-                    "so it could not be trained: is there a `no_grad`, `detach()`, `.data` or `.item()`?")
+            return (
+                f"the numbers are right, but {'no' if gradient is None else 'a wrong'} gradient reaches `{name}`, "
+                "so it could not be trained: is there a `no_grad`, `detach()`, `.data` or `.item()`?"
+            )
     return ""
 
 

@@ -66,11 +66,9 @@ WRONG = {
         ("the same r", lambda A1, B1, A2, B2: (torch.cat((A1, A2)), B1)),
         ("A has 4 rows", identity),
         ("A has 3 rows", with_zeros),
-        ("it needs d_in", lambda A1, B1, A2, B2: (1.0, 2.0)),
+        ("A has the shape (), B (); (r, 4) and (4, r)", lambda A1, B1, A2, B2: (1.0, 2.0)),
         ("in its first row", lambda A1, B1, A2, B2: (torch.cat((A1, -A2)), torch.cat((B1, B2), dim=1))),
         ("changes `A1` in place", appended),
     ],
-    "double_merge": [
-        ("1002 is not right", 1002),
-    ],
+    "double_merge": [("1002 is not right", 1002)],
 }

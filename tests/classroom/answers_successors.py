@@ -21,10 +21,8 @@ WRONG = {
         ("lr=0", (2, 4, 0)),
     ],
     "wrong_rule": [
-        ("r = 1 only", 1.0),
         ("not a half", torch.tensor(0.5)),
         ("is not right", 0.2),
         ("a number is wanted", "1/4"),
-        ("a value is wanted", lambda: 0.25),
     ],
 }

@@ -106,7 +106,7 @@ def test_wrong_answers_are_told_what_is_wrong_with_them(number):
 
 @every
 def test_each_known_mistake_is_told_its_own_sentence(number):
-    for sentence, mistake in ALL[number].mistakes.items():
+    for sentence, mistake in ALL[number].wrong_answers.items():
         verdict, said = examine(ALL[number], mistake, number)
         assert verdict == "wrong" and sentence[1:] in said, (sentence, said)
 
@@ -121,7 +121,7 @@ def test_no_answer_is_blamed_for_the_judges_own_failure(number):
     functions = [lambda *arguments, value=value: value for value in VALUES]
     functions += [lambda *arguments: (x for x in [1, 2]), lambda *arguments: 1 / 0, lambda: 1, sys.exit]
     functions += [lambda *arguments: torch.full((4, 5), torch.nan), lambda *arguments: arguments[-1]]
-    mistakes = [mistake for e in ALL.values() for mistake in e.mistakes.values()]
+    mistakes = [mistake for e in ALL.values() for mistake in e.wrong_answers.values()]
     for answer in [*VALUES, (x for x in [1, 2]), *functions, *mistakes]:
         verdict, sentence = examine(ALL[number], answer, number)
         assert verdict in ("wrong", "right") and "judge failed" not in sentence, (answer, sentence)

@@ -13,60 +13,34 @@ from lora_lab.subjects.linear_task.tasks import normal
 from . import repair
 
 
-def _scores(n, seed):
-    """Logits (n, 10) and true digits (n,), every digit among them."""
-    return normal(n, 10, seed=seed), torch.arange(n) * 7 % 10
-
-
-def _three_images():
-    """A nine taken for a 4, a 4 taken for a nine, and a 2 that is right."""
-    return torch.eye(10)[[4, 9, 2]], torch.tensor([9, 4, 2])
-
-
 def _counts(chosen, digits):
     return torch.bincount(digits[chosen], minlength=10)
 
 
 @exercise(
     title="who pays",
-    hints=(
-        "The network's answer is `scores.argmax(1)`; an image is wrong where that differs from y.",
-        "For each digit d, count the images that are wrong and whose *true* digit is d.",
-    ),
+    hints=("Wrong is where `scores.argmax(1) != y`.", "For each d, count the wrong ones whose *true* digit is d."),
     right="ten counts by the true digit: one accuracy for all would have hidden who pays.",
-    cases=[_three_images(), _scores(80, 1), _scores(120, 3)],
+    cases=[
+        (torch.eye(10)[[4, 9, 2]], torch.tensor([9, 4, 2])),  # a nine taken for a 4, a 4 for a nine, and a right 2
+        (normal(80, 10, seed=1), torch.arange(80) * 7 % 10),
+        (normal(120, 10, seed=3), torch.arange(120) * 7 % 10),
+    ],
     mistakes={
-        "those are the right ones; the wrong ones are wanted.": lambda s, y: _counts(s.argmax(1) == y, y),
+        "those are the right ones; the wrong ones are wanted.": "_counts(scores.argmax(1) == y, y)",
         "they are counted by the answer; count them by the true digit, which is who pays.": (
-            lambda s, y: _counts(s.argmax(1) != y, s.argmax(1))
+            "_counts(scores.argmax(1) != y, scores.argmax(1))"
         ),
-        "that is how many images of each digit there are.": lambda s, y: torch.bincount(y, minlength=10),
-        "that is how often each digit is the answer.": lambda s, y: torch.bincount(s.argmax(1), minlength=10),
-        "one number for all; ten are wanted, one for each digit.": lambda s, y: (s.argmax(1) != y).sum(),
-        "one entry for each image; ten counts are wanted, one for each digit.": lambda s, y: s.argmax(1) != y,
-        "those are shares; counts are wanted.": (
-            lambda s, y: _counts(s.argmax(1) != y, y) / torch.bincount(y, minlength=10)
-        ),
-        "nine counts: the last digit, the nine, is missing.": lambda s, y: _counts(s.argmax(1) != y, y)[:9],
-        "the nine is missing: its count is 0.": (
-            lambda s, y: torch.cat([_counts(s.argmax(1) != y, y)[:9], torch.zeros(1, dtype=torch.long)])
-        ),
+        "that is how many images of each digit there are.": "torch.bincount(y, minlength=10)",
+        "one number for all; ten are wanted, one for each digit.": "sum(errors_by_digit(scores, y))",
+        "those are shares; counts are wanted.": "_counts(scores.argmax(1) != y, y) / torch.bincount(y, minlength=10)",
+        "nine counts: the last digit, the nine, is missing.": "errors_by_digit(scores, y)[:9]",
+        "the nine is missing: its count is 0.": "[*errors_by_digit(scores, y)[:9], 0]",
     },
 )
 def errors_by_digit(scores, y):  # logits (n, 10), true digits (n,) -> ten counts: wrong images of each
     wrong = scores.argmax(1) != y
     return [int((wrong & (y == d)).sum()) for d in range(10)]
-
-
-def _pushed(scores, push, digit=9):
-    pushed = scores.clone()
-    pushed[:, digit] += push
-    return pushed.argmax(1)
-
-
-def _a_two_and_a_nine():
-    """A 2 that leads nine by 1, and an image that was a nine before."""
-    return torch.tensor([[0, 0, 3.0, 0, 0, 0, 0, 0, 0, 2], [0, 0, 1.0, 0, 0, 0, 0, 0, 0, 4]]), 2.0
 
 
 @exercise(
@@ -77,29 +51,18 @@ def _a_two_and_a_nine():
     ),
     right="an image falls where the push is larger than its lead over nine, whatever it shows.",
     cases=[
-        _a_two_and_a_nine(),
+        # a 2 that leads nine by 1, and an image that was a nine before
+        (torch.tensor([[0, 0, 3.0, 0, 0, 0, 0, 0, 0, 2], [0, 0, 1.0, 0, 0, 0, 0, 0, 0, 4]]), 2.0),
         (normal(60, 10, seed=5), 1.0),
         (normal(60, 10, seed=6), 2.5),
         (normal(20, 10, seed=7), 0.0),
     ],
     mistakes={
-        "those that were nines before are among them.": lambda s, p: _pushed(s, p) == 9,
-        "no image becomes a nine: is the push added, and to nine's logit alone?": (
-            lambda s, p: torch.zeros(len(s), dtype=torch.bool)
-        ),
-        "nine is multiplied by the push; it is added.": (
-            lambda s, p: ((s * (1 + (p - 1) * torch.eye(10)[9])).argmax(1) == 9) & (s.argmax(1) != 9)
-        ),
-        "those are the images that do *not* become nines.": (
-            lambda s, p: ~((_pushed(s, p) == 9) & (s.argmax(1) != 9))
-        ),
-        "how many become nines; one boolean for each image is wanted.": (
-            lambda s, p: ((_pushed(s, p) == 9) & (s.argmax(1) != 9)).sum()
-        ),
-        "the push goes to the eight: column 9 is the nine's, the first column is 0's.": (
-            lambda s, p: (_pushed(s, p, 8) == 8) & (s.argmax(1) != 8)
-        ),
-        "those are the digits after the push; booleans are wanted.": lambda s, p: _pushed(s, p),
+        "those that were nines before are among them.": "(scores + push * torch.eye(10)[9]).argmax(1) == 9",
+        "no image becomes a nine: is `pushed` a copy, or are `scores` pushed as well?": "[False] * len(scores)",
+        "those are the images that do *not* become nines.": "~becomes_nine(scores, push)",
+        "how many become nines; one boolean for each image is wanted.": "becomes_nine(scores, push).sum()",
+        "the digits after the push; booleans are wanted.": "(scores + push * torch.eye(10)[9]).argmax(1)",
     },
 )
 def becomes_nine(scores, push):  # logits (n, 10); every image's nine goes up by `push`

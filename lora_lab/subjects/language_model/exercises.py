@@ -67,5 +67,5 @@ def other_words():
     r_embedding = 6  # 132 numbers for each rank; 0 for no adapter there
     r_lstm = 0  # 608 for each rank
     r_head = 6  # 164 for each rank
-    rate = 0.1  # the learning rate at the start; it falls to 0
-    return r_embedding, r_lstm, r_head, rate
+    first_rate = 0.1  # the learning rate at the start; it falls to 0
+    return r_embedding, r_lstm, r_head, first_rate

@@ -6,7 +6,6 @@ import torch
 
 from lora_lab.classroom.judging import exercise
 from lora_lab.subjects.linear_task import tasks
-from lora_lab.subjects.linear_task.tasks import normal
 
 
 def _groups(delta: torch.Tensor) -> list[int]:
@@ -20,19 +19,18 @@ def _groups(delta: torch.Tensor) -> list[int]:
 
 
 def _complaint_about_groups(delta: torch.Tensor) -> str:
-    moved, groups = int((delta.abs().sum(1) > 0).sum()), _groups(delta)
-    if groups == [30, 20]:
-        rank = int(torch.linalg.matrix_rank(delta, rtol=1e-5))
-        return "" if rank == 2 else "its rank is 1: one group's row is a multiple of the other's."
+    groups = _groups(delta)
+    rank = int(torch.linalg.matrix_rank(delta, rtol=1e-5))
+    if groups == [30, 20] and rank == 2:
+        return ""
     if not groups:
         return "it is all zero."
     if _groups(delta.T) == [30, 20]:
         return "the groups are of columns, which are inputs; an output is a row."
-    if groups == [50]:
-        return "its rank is 1: both groups change by the same row."
+    if rank == 1 and sum(groups) == 50:
+        return "its rank is 1: one group's row is the other's, or a multiple of it."
     if len(groups) > 2:
-        rank = int(torch.linalg.matrix_rank(delta, rtol=1e-5))
-        return f"{moved} outputs change, by {len(groups)} different rows (rank {rank}); a group shares one row."
+        return f"{sum(groups)} outputs change, by {len(groups)} different rows (rank {rank}); a group shares one row."
     return f"the groups have {' and '.join(map(str, groups))} outputs; 30 and 20 are wanted, and no other changes."
 
 
@@ -55,20 +53,14 @@ def groups_of_outputs():
 
 @exercise(
     title="break-even",
-    hints=(
-        "LoRA stores (d_out + d_in)·r numbers.",
-        "Solve (4096 + 1024)·r = 4096 · 1024, and go to the next whole r.",
-    ),
+    hints=("LoRA stores (d_out + d_in)·r numbers.", "Solve (4096 + 1024)·r = 4096 · 1024; take the next whole r."),
     right="from 820 on; at the paper's r = 8 it is a hundredth.",
     mistakes={
         "at 819 it still stores fewer: 819 · 5120 = 4 193 280 of 4 194 304.": 819,
         "a rank is a whole number; the first one above this is wanted.": 819.2,
         "one rank before that it stores more already.": 821,
         "1024 is the largest possible rank; LoRA passes the layer's size before.": 1024,
-        "that would be half of 1024, right for a square layer only.": 512,
-        "that would be half of 4096.": 2048,
         "that counts one of the two factors: A and B together have (4096 + 1024)·r numbers.": 4096,
-        "that is where A and B together have as many numbers as one row or column.": 1,
     },
 )
 def break_even():
@@ -77,51 +69,24 @@ def break_even():
     return first_r
 
 
-def _sigmas(delta):
-    return torch.linalg.svdvals(delta)
-
-
 @exercise(
     title="the floor",
-    hints=(
-        "`torch.linalg.svdvals(delta)` gives σ₁ ≥ σ₂ ≥ …; a rank-r update can take away the first r.",
-        "What is left over is Σ σᵢ² over i > r, and the loss is that divided by d_out.",
-    ),
+    hints=("Rank r takes away the first r of `torch.linalg.svdvals(delta)`.", "Σ σᵢ² over i > r, divided by d_out."),
     right="Σ σᵢ² over i > r, divided by d_out: known before the first step.",
     cases=[
         (torch.tensor([[3.0, 0, 0], [0, 2, 0]]), 1),
-        (normal(6, 9, seed=1), 2),
-        (normal(8, 5, seed=2), 0),
-        (normal(4, 4, seed=3), 4),
+        (tasks.normal(6, 9, seed=1), 2),
+        (tasks.normal(8, 5, seed=2), 0),
+        (tasks.normal(4, 4, seed=3), 4),
     ],
     mistakes={
-        "one too few is taken away: with r = 0 nothing is, with r = 1 the first.": (
-            lambda d, r: _sigmas(d)[max(r - 1, 0) :].square().sum() / len(d)
-        ),
-        "one too many is taken away.": lambda d, r: _sigmas(d)[r + 1 :].square().sum() / len(d),
-        "that is the energy of the first r, which is what rank r explains; the floor is the rest.": (
-            lambda d, r: _sigmas(d)[:r].square().sum() / len(d)
-        ),
-        "the singular values are not squared.": lambda d, r: _sigmas(d)[r:].sum() / len(d),
-        "they are squared after they are added up; add up the squares.": (
-            lambda d, r: _sigmas(d)[r:].sum() ** 2 / len(d)
-        ),
-        "it is divided by d_in; the loss is a mean over d_out outputs.": (
-            lambda d, r: _sigmas(d)[r:].square().sum() / d.shape[1]
-        ),
-        "it is divided by all entries; the loss is a mean over d_out outputs.": (
-            lambda d, r: _sigmas(d)[r:].square().sum() / d.numel()
-        ),
-        "that is the share of the energy that is left over; the loss is that energy divided by d_out.": (
-            lambda d, r: _sigmas(d)[r:].square().sum() / d.square().sum()
-        ),
-        "the division by d_out is missing.": lambda d, r: _sigmas(d)[r:].square().sum(),
-        "that is a mean over the singular values left over; divide their sum by d_out.": (
-            lambda d, r: _sigmas(d)[r:].square().mean()
-        ),
-        "that is only the first of the singular values left over; all of them count.": (
-            lambda d, r: _sigmas(d)[r].square() / len(d)
-        ),
+        "one too few is taken away: with r = 0 nothing is, with r = 1 the first.": "best_loss(delta, max(r - 1, 0))",
+        "one too many is taken away.": "best_loss(delta, r + 1)",
+        "that is what rank r explains; the floor is the rest.": "best_loss(delta, 0) - best_loss(delta, r)",
+        "the singular values are not squared.": "torch.linalg.svdvals(delta)[r:].sum() / len(delta)",
+        "divided by d_in; the loss is a mean over d_out outputs.": "best_loss(delta, r) * len(delta) / delta.shape[1]",
+        "that is the share of the energy that is left over.": "best_loss(delta, r) / best_loss(delta, 0)",
+        "the division by d_out is missing.": "best_loss(delta, r) * len(delta)",
     },
 )
 def best_loss(delta, r):  # delta (d_out, d_in); inputs of covariance 1

@@ -28,21 +28,14 @@ _SMALL = [torch.tensor(rows) for rows in ([[1.0, 2, 0], [0, 1, 3]], [[1.0, 0, 2]
         _layer(5, 3, 1, 0.5, -1.0, 20),
     ],
     mistakes={
-        "λ and the scaling are missing.": lambda W0, A, B, s, lam: W0 + B @ A,
-        "λ is missing.": lambda W0, A, B, s, lam: W0 + s * B @ A,
-        "the scaling is missing.": lambda W0, A, B, s, lam: W0 + lam * B @ A,
-        "W₀ is missing: that is the update alone.": lambda W0, A, B, s, lam: lam * s * B @ A,
-        "W₀ is scaled by λ, too; λ belongs to the update.": lambda W0, A, B, s, lam: lam * (W0 + s * B @ A),
-        "W₀ is scaled, too; the scaling belongs to the update.": lambda W0, A, B, s, lam: s * (W0 + lam * B @ A),
-        "the update is added twice.": lambda W0, A, B, s, lam: W0 + 2 * lam * s * B @ A,
-        "the update is subtracted: that is unmerging.": lambda W0, A, B, s, lam: W0 - lam * s * B @ A,
-        "λ and the scaling are added; they multiply.": lambda W0, A, B, s, lam: W0 + (lam + s) * B @ A,
-        "divided by the scaling; it multiplies.": lambda W0, A, B, s, lam: W0 + lam * B @ A / s,
-        "that blends W₀ and ΔW, (1 − λ)·W₀ + λ·ΔW; LoRA keeps all of W₀.": (
-            lambda W0, A, B, s, lam: (1 - lam) * W0 + lam * s * B @ A
-        ),
-        "the factors are in the wrong order: B @ A has the shape of W₀.": lambda W0, A, B, s, lam: W0 + lam * s * A @ B,
-        "the update is transposed: B @ A has the shape of W₀.": lambda W0, A, B, s, lam: W0 + lam * s * A.T @ B.T,
+        "λ and the scaling are missing.": "W0 + B @ A",
+        "λ is missing.": "W0 + scaling * B @ A",
+        "the scaling is missing.": "W0 + lam * B @ A",
+        "W₀ is missing: that is the update alone.": "lam * scaling * B @ A",
+        "W₀ is scaled by λ, too; λ belongs to the update.": "lam * (W0 + scaling * B @ A)",
+        "that blends W₀ and ΔW; LoRA keeps all of W₀.": "(1 - lam) * W0 + lam * scaling * B @ A",
+        "the factors are in the wrong order: B @ A has the shape of W₀.": "W0 + lam * scaling * A @ B",
+        "the update is transposed: B @ A has the shape of W₀.": "W0 + lam * scaling * A.T @ B.T",
     },
 )
 def merged(W0, A, B, scaling, lam):  # the one matrix that computes what the layer does at lam
@@ -57,12 +50,9 @@ def _two(d_out, d_in, r1, r2, seed):
 def _complaint_about_sum(factors, A1, B1, A2, B2) -> str:
     A, B = factors
     d_out, d_in, r = len(B1), A1.shape[1], len(A1) + len(A2)
-    if A.ndim != 2 or A.shape[1] != d_in:
-        return f"A has the shape {tuple(A.shape)}; it needs d_in = {d_in} columns, as A₁ and A₂ have."
-    if B.ndim != 2 or B.shape[0] != d_out:
-        return f"B has the shape {tuple(B.shape)}; it needs d_out = {d_out} rows, as B₁ and B₂ have."
-    if len(A) != B.shape[1]:
-        return f"A has {len(A)} rows and B has {B.shape[1]} columns: they must be the same r."
+    if A.ndim != 2 or B.ndim != 2 or (len(B), B.shape[1], A.shape[1]) != (d_out, len(A), d_in):
+        shapes = f"A has the shape {tuple(A.shape)}, B {tuple(B.shape)}"
+        return f"{shapes}; (r, {d_in}) and ({d_out}, r) are wanted, with the same r."
     if not equal(B @ A, B1 @ A1 + B2 @ A2):
         return f"B @ A is {shown((B @ A)[0])} in its first row; B₁A₁ + B₂A₂ is {shown((B1 @ A1 + B2 @ A2)[0])}."
     if len(A) > r:
@@ -72,36 +62,19 @@ def _complaint_about_sum(factors, A1, B1, A2, B2) -> str:
 
 @exercise(
     title="add two adapters",
-    hints=(
-        "The sum has rank up to r₁ + r₂, so A needs r₁ + r₂ rows.",
-        "Stack the rows of the As (torch.cat, dim 0) and put the columns of the Bs side by side (dim 1).",
-    ),
+    hints=("The sum has rank up to r₁ + r₂.", "`torch.cat` the rows of the As, and the columns of the Bs."),
     right="factors side by side: exactly the sum, at rank r₁ + r₂.",
     cases=[_two(4, 4, 1, 1, 50), _two(6, 7, 2, 2, 60), _two(8, 6, 2, 3, 70)],
     accept=_complaint_about_sum,
     mistakes={
         "As and Bs are added: (B₁ + B₂)(A₁ + A₂) has two cross terms, B₁A₂ and B₂A₁, that nobody trained.": (
-            lambda A1, B1, A2, B2: (A1 + A2, B1 + B2)
+            "(A1 + A2, B1 + B2)"
         ),
-        "averaged factors: their product has the cross terms B₁A₂ and B₂A₁, that nobody trained.": (
-            lambda A1, B1, A2, B2: ((A1 + A2) / 2, (B1 + B2) / 2)
-        ),
-        "that is half of the sum.": lambda A1, B1, A2, B2: (torch.cat((A1, A2)) / 2, torch.cat((B1, B2), dim=1)),
-        "the orders differ: A has 1 above 2 and B has 2 before 1, so that B₂ meets A₁.": (
-            lambda A1, B1, A2, B2: (torch.cat((A1, A2)), torch.cat((B2, B1), dim=1))
-        ),
-        "A and B are swapped: A comes first.": (
-            lambda A1, B1, A2, B2: (torch.cat((B1, B2), dim=1), torch.cat((A1, A2)))
-        ),
-        "B₁ and B₂ are stacked; their columns go side by side (dim=1).": (
-            lambda A1, B1, A2, B2: (torch.cat((A1, A2)), torch.cat((B1, B2)))
-        ),
-        "A₁ and A₂ are side by side; their rows are stacked (dim=0).": (
-            lambda A1, B1, A2, B2: (torch.cat((A1, A2), dim=1), torch.cat((B1, B2), dim=1))
-        ),
-        "that is the sum itself; its two factors are wanted.": lambda A1, B1, A2, B2: B1 @ A1 + B2 @ A2,
-        "that is the first adapter alone.": lambda A1, B1, A2, B2: (A1, B1),
-        "that is the second adapter alone.": lambda A1, B1, A2, B2: (A2, B2),
+        "the orders differ, so that B₂ meets A₁.": "(torch.cat((A1, A2)), torch.cat((B2, B1), dim=1))",
+        "A and B are swapped: A comes first.": "add(A1, B1, A2, B2)[::-1]",
+        "B₁ and B₂ are stacked; their columns go side by side (dim=1).": "(torch.cat((A1, A2)), torch.cat((B1, B2)))",
+        "A₁ and A₂ are side by side; stack them.": "(torch.cat((A1, A2), dim=1), torch.cat((B1, B2), dim=1))",
+        "that is the sum itself; its two factors are wanted.": "B1 @ A1 + B2 @ A2",
     },
 )
 def add(A1, B1, A2, B2):  # A1 (r1, d_in), B1 (d_out, r1), A2 (r2, d_in), B2 (d_out, r2)
@@ -111,10 +84,7 @@ def add(A1, B1, A2, B2):  # A1 (r1, d_in), B1 (d_out, r1), A2 (r2, d_in), B2 (d_
 
 @exercise(
     title="after a double merge",
-    hints=(
-        "The weight is now Θ + 2·ΔΘ where Θ + ΔΘ is right. By how much is each entry off?",
-        "Off by 1 in every entry, as before fine-tuning: ‖ΔΘ‖²/d_out.",
-    ),
+    hints=("By how much is each entry of Θ + 2·ΔΘ off?", "By 1, as before fine-tuning: ‖ΔΘ‖²/d_out."),
     right="the base's loss, 1001 on average (1029 on this page, 1005 on page 01): too far is as bad as not moving.",
     accept=lambda loss: "" if round(float(loss)) in (1001, 1005, 1029) else f"{shown(loss)} is not right.",
     mistakes={
@@ -122,9 +92,7 @@ def add(A1, B1, A2, B2):  # A1 (r1, d_in), B1 (d_out, r1), A2 (r2, d_in), B2 (d_
         "the weight is off by ΔΘ, not by 2·ΔΘ: one of the two is needed.": 4004,
         "a loss is a mean over outputs of a sum over d_in inputs; 1 is the mean squared entry.": 1,
         "4 would be the mean squared entry of 2·ΔΘ; the weight is off by ΔΘ, and the loss adds up d_in inputs.": 4,
-        "that divides by d_in; the mean is over the d_out = 1000 outputs.": 1000,
         "that is twice too much.": 2002,
-        "that is half of it; this course's loss has no ½.": 500.5,
         "that is the sum over all outputs; the loss is a mean over them.": 1_001_000,
     },
 )

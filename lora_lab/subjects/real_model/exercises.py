@@ -28,24 +28,18 @@ def _rounded(d_out, d_in, step, seed):
     ],
     mistakes={
         "the prompt counts, too: the model would learn to write the questions.": (
-            lambda before, after, end, n: [*before[1:], *after, end] + [-100] * (n - len(before) - len(after))
+            "before[1:] + targets(before[-1:], after, end, length + 1 - len(before))"
         ),
-        "the end of the turn does not count: the model would never learn to stop.": (
-            lambda before, after, end, n: [-100] * (len(before) - 1) + after + [-100] * (n + 1 - len(before + after))
-        ),
+        "without the end of the turn it never learns to stop.": "targets(before, after[:-1], after[-1], length)",
         "the padding counts: most of the loss would be about nothing.": (
-            lambda before, after, end, n: [-100] * (len(before) - 1) + after + [end] * (n + 1 - len(before + after))
+            "targets(before, after + [end] * (length - len(before + after)), end, length)"
         ),
         "each token is its own target; a target is the token that comes next, one place to the left.": (
-            lambda before, after, end, n: ([-100] * len(before) + [*after, end] + [-100] * n)[:n]
+            "[-100, *targets(before, after, end, length)][:length]"
         ),
-        "the first token of the answer is missing: the last token of the prompt predicts it.": (
-            lambda before, after, end, n: (
-                [-100] * len(before) + after[1:] + [end] + [-100] * (n - len(before) - len(after))
-            )
-        ),
+        "the answer's first token is missing.": "targets([*before, 0], after[1:], end, length)",
         "what is masked is every token equal to the padding, and so the end of the turn.": (
-            lambda before, after, end, n: [-100 if t == end else t for t in targets(before, after, end, n)]
+            "[-100 if t == end else t for t in targets(before, after, end, length)]"
         ),
     },
 )
@@ -58,10 +52,7 @@ def targets(before, after, end, length):
 
 @exercise(
     title="what survives",
-    hints=(
-        "The change that arrives is rounded - W. How much of it lies along ΔW?",
-        "The inner product of the two (multiply, sum) over ‖ΔW‖².",
-    ),
+    hints=("How much of rounded - W lies along ΔW?", "The inner product of the two (multiply, sum) over ‖ΔW‖²."),
     right="1 would be all of it. The rest of the change is rounding noise, and points anywhere.",
     cases=[
         (torch.tensor([[1.0, 2], [3, 4]]), torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([[2.0, 2], [3, 5]])),
@@ -70,30 +61,12 @@ def targets(before, after, end, length):
         _rounded(6, 2, 1.0, 60),
     ],
     mistakes={
-        "the length of the change over that of ΔW counts the noise, too.": (
-            lambda W, delta, rounded: (rounded - W).norm() / delta.norm()
-        ),
-        "the squared lengths count the noise, too.": (
-            lambda W, delta, rounded: (rounded - W).square().sum() / delta.square().sum()
-        ),
-        "W is still in it: the change is rounded - W.": (
-            lambda W, delta, rounded: (rounded * delta).sum() / delta.square().sum()
-        ),
-        "that is the cosine; a change of half the length along ΔW is half of it.": (
-            lambda W, delta, rounded: ((rounded - W) * delta).sum() / delta.norm() / (rounded - W).norm()
-        ),
-        "divided by ‖ΔW‖; for a part of ΔW it is ‖ΔW‖².": (
-            lambda W, delta, rounded: ((rounded - W) * delta).sum() / delta.norm()
-        ),
-        "divided by the length of the change; it is the part of ΔW.": (
-            lambda W, delta, rounded: ((rounded - W) * delta).sum() / (rounded - W).square().sum()
-        ),
-        "that is the error, the part that is lost and the noise.": (
-            lambda W, delta, rounded: (rounded - W - delta).norm() / delta.norm()
-        ),
-        "the inner product is right; a share is wanted, so divide by ‖ΔW‖².": (
-            lambda W, delta, rounded: ((rounded - W) * delta).sum()
-        ),
+        "the length of the change over that of ΔW counts the noise, too.": "(rounded - W).norm() / delta.norm()",
+        "the squared lengths count the noise, too.": "(rounded - W).square().sum() / delta.square().sum()",
+        "W is still in it: the change is rounded - W.": "survives(0 * W, delta, rounded)",
+        "that is the cosine.": "survives(W, delta, rounded) * delta.norm() / (rounded - W).norm()",
+        "divided by ‖ΔW‖; for a part of ΔW it is ‖ΔW‖².": "survives(W, delta, rounded) * delta.norm()",
+        "the inner product is right; a share is wanted: divide by ‖ΔW‖².": "((rounded - W) * delta).sum()",
     },
 )
 def survives(W, delta, rounded):  # rounded = Q(W + delta): the part of delta that is still in it

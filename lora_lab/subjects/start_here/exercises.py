@@ -14,17 +14,12 @@ from lora_lab.subjects.linear_task.tasks import letters
     right="(d_out + d_in)·r numbers.",
     cases=[(2, 3, 1), (3, 2, 2), (4, 4, 3), (56, 184, 5), (1000, 1001, 3)],
     mistakes={
-        "that is the whole matrix, d_out · d_in.": lambda d_out, d_in, r: d_out * d_in,
-        "that is one piece; there are r of them.": lambda d_out, d_in, r: d_out + d_in,
-        "the columns are missing: a piece is a column times a row.": lambda d_out, d_in, r: d_in * r,
-        "the rows are missing: a piece is a column times a row.": lambda d_out, d_in, r: d_out * r,
-        "a piece stores d_out + d_in numbers; d_out · d_in is what their product spreads to.": (
-            lambda d_out, d_in, r: d_out * d_in * r
-        ),
-        "that is right for a square matrix only: a column has d_out numbers, a row d_in.": (
-            lambda d_out, d_in, r: 2 * d_out * r
-        ),
-        "that multiplies only the rows by r; there are r columns, too.": lambda d_out, d_in, r: d_out + d_in * r,
+        "that is the whole matrix, d_out · d_in.": "d_out * d_in",
+        "that is one piece; there are r of them.": "d_out + d_in",
+        "the columns are missing: a piece is a column times a row.": "d_in * r",
+        "the rows are missing: a piece is a column times a row.": "d_out * r",
+        "a piece stores d_out + d_in numbers; d_out · d_in is what their product spreads to.": "d_out * d_in * r",
+        "that multiplies only the rows by r; there are r columns, too.": "d_out + d_in * r",
     },
 )
 def stored_numbers(d_out, d_in, r):  # of r columns (d_out long) times r rows (d_in long)
@@ -44,10 +39,7 @@ def _complaint_about_word(word: str) -> str:
 
 @exercise(
     title="a word of rank 2",
-    hints=(
-        "Rank counts columns that are not sums of others. A letter used twice brings no new column.",
-        "Which letter is drawn with a stem and one other kind of column? Write it three times.",
-    ),
+    hints=("A letter used twice brings no new column.", "Which letter has a stem and one other kind of column?"),
     right="each column of its picture is blank, one of two, or made of these two: two pieces rebuild it.",
     accept=_complaint_about_word,
 )
@@ -58,10 +50,7 @@ def word_of_rank_2():
 
 @exercise(
     title="a budget of one percent",
-    hints=(
-        "One percent of 1000 · 1001 is 10 010 numbers.",
-        "A piece takes 2001 numbers. How many fit into 10 010?",
-    ),
+    hints=("One percent of 1000 · 1001 is 10 010 numbers.", "A piece takes 2001 numbers. How many fit into 10 010?"),
     right="five pieces, 10 005 numbers of 1 001 000.",
     mistakes={
         "six pieces take 12 006 numbers, and 1 % is 10 010.": 6,
@@ -69,9 +58,7 @@ def word_of_rank_2():
         "that counts 1001 numbers a piece; a column of 1000 belongs to it, too.": 10,
         "a rank is a whole number; round down.": 10010 / 2001,
         "that is 10 %; one percent is wanted.": 50,
-        "that is a tenth of what is allowed: one percent is 0.01.": 0,
         "that is the number of numbers; how many pieces is that?": 10010,
-        "that is the number of numbers that five pieces take; the rank is wanted.": 10005,
     },
 )
 def one_percent():

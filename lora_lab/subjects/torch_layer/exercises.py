@@ -13,10 +13,7 @@ from lora_lab.subjects.linear_task.tasks import normal
 
 @exercise(
     title="the update",
-    hints=(
-        "ΔW has the shape of W: d_out rows, d_in columns. Which product of A and B has it?",
-        "ΔW = (α/r)·BA: two matrices and one number.",
-    ),
+    hints=("ΔW has the shape (d_out, d_in). Which product has it?", "ΔW = (α/r)·BA: two matrices and one number."),
     right="ΔW = (α/r)·BA, with the shape of W.",
     cases=[
         (torch.tensor([[1.0, 2, 0], [0, 1, 1]]), torch.tensor([[1.0, 0], [2, 1]]), 6.0, 2),
@@ -25,24 +22,14 @@ from lora_lab.subjects.linear_task.tasks import normal
         (normal(2, 5, seed=1), normal(4, 2, seed=2), 0.5, 2),
     ],
     mistakes={
-        "the scaling α/r is missing.": lambda A, B, alpha, r: B @ A,
-        "the scaling is α; it should be α/r.": lambda A, B, alpha, r: alpha * (B @ A),
-        "the ratio is upside down: the scaling is α/r.": lambda A, B, alpha, r: r / alpha * (B @ A),
-        "the scaling is applied twice: (α/r)².": lambda A, B, alpha, r: (alpha / r) ** 2 * (B @ A),
-        "the scaling is α/√r, rsLoRA's rule; this course's is α/r.": lambda A, B, alpha, r: alpha / r**0.5 * B @ A,
-        "`//` rounds α/r down to a whole number; divide with `/`.": lambda A, B, alpha, r: alpha // r * (B @ A),
-        "the result is transposed: it should be (d_out, d_in), as torch stores a weight.": (
-            lambda A, B, alpha, r: alpha / r * (B @ A).T
-        ),
-        "the factors are in the wrong order: B @ A is (d_out, d_in), A @ B fits only by luck.": (
-            lambda A, B, alpha, r: alpha / r * A @ B
-        ),
-        "neither factor needs a transpose: B is (d_out, r) and A is (r, d_in).": (
-            lambda A, B, alpha, r: alpha / r * B @ A.T
-        ),
-        "B and A are multiplied entry by entry (*); a matrix product (@) is wanted.": (
-            lambda A, B, alpha, r: alpha / r * (B * A)
-        ),
+        "the scaling α/r is missing.": "B @ A",
+        "the scaling is α; it should be α/r.": "alpha * B @ A",
+        "the ratio is upside down: the scaling is α/r.": "r / alpha * B @ A",
+        "the scaling is α/√r, rsLoRA's rule; this course's is α/r.": "alpha / r**0.5 * B @ A",
+        "the result is transposed: it should be (d_out, d_in), as torch stores a weight.": "alpha / r * (B @ A).T",
+        "the factors are in the wrong order: B @ A is (d_out, d_in), A @ B fits only by luck.": "alpha / r * A @ B",
+        "neither factor needs a transpose: B is (d_out, r) and A is (r, d_in).": "alpha / r * B @ A.T",
+        "B and A are multiplied entry by entry (*); a matrix product (@) is wanted.": "alpha / r * B * A",
     },
 )
 def delta_weight(A, B, alpha, r):  # A (r, d_in), B (d_out, r) -> (d_out, d_in)
@@ -60,29 +47,22 @@ def _layer(d_in, d_out, r, scaling, seed):
 @exercise(
     title="the forward pass, factored",
     hints=(
-        "Rows of x are examples, so a matrix acts from the right, transposed: x @ W.T is what nn.Linear computes.",
-        "First to r dimensions: x @ A.T is (n, r). Then to d_out. Then add the base's output.",
+        "Examples are rows: a matrix acts as x @ W.T.",
+        "x @ A.T is (n, r). Then to d_out; then add the base.",
     ),
     right="W₀x + (α/r)·B(Ax), from right to left: r numbers in the middle, never a d_out × d_in matrix.",
     cases=[_layer(1, 2, 1, 2.0, seed=10), _layer(3, 3, 3, 0.5, seed=20), _layer(5, 4, 2, 3.0, seed=30)],
     trains=("A", "B"),
     avoids=lambda x, base, A, B, scaling: (B @ A).shape,
     mistakes={
-        "the base's output is missing: LoRA adds to W₀x.": lambda x, b, A, B, s: s * x @ A.T @ B.T,
-        "the scaling is missing.": lambda x, b, A, B, s: b(x) + x @ A.T @ B.T,
-        "the scaling is applied twice.": lambda x, b, A, B, s: b(x) + s * s * x @ A.T @ B.T,
-        "divided by the scaling; it multiplies the update.": lambda x, b, A, B, s: b(x) + x @ A.T @ B.T / s,
-        "the scaling multiplies the base's output too; it belongs to the update alone.": (
-            lambda x, b, A, B, s: s * (b(x) + x @ A.T @ B.T)
-        ),
-        "the base's bias is missing: use base(x), not base.weight alone.": (
-            lambda x, b, A, B, s: x @ b.weight.T + s * x @ A.T @ B.T
-        ),
-        "the update is subtracted; it should be added.": lambda x, b, A, B, s: b(x) - s * x @ A.T @ B.T,
-        "both transposes are missing: x @ A.T @ B.T.": lambda x, b, A, B, s: b(x) + s * x @ A @ B,
-        "B's transpose is missing: B is (d_out, r), so `@ B.T`.": lambda x, b, A, B, s: b(x) + s * x @ A.T @ B,
-        "A's transpose is missing: A is (r, d_in), so `x @ A.T`.": lambda x, b, A, B, s: b(x) + s * x @ A @ B.T,
-        "x meets B first; A takes the d_in numbers.": lambda x, b, A, B, s: b(x) + s * x @ B.T @ A.T,
+        "the base's output is missing: LoRA adds to W₀x.": "scaling * x @ A.T @ B.T",
+        "the scaling is missing.": "base(x) + x @ A.T @ B.T",
+        "the scaling belongs to the update alone.": "scaling * (base(x) + x @ A.T @ B.T)",
+        "the base's bias is missing: use base(x).": "x @ base.weight.T + scaling * x @ A.T @ B.T",
+        "both transposes are missing: x @ A.T @ B.T.": "base(x) + scaling * x @ A @ B",
+        "B's transpose is missing: B is (d_out, r), so `@ B.T`.": "base(x) + scaling * x @ A.T @ B",
+        "A's transpose is missing: A is (r, d_in), so `x @ A.T`.": "base(x) + scaling * x @ A @ B.T",
+        "x meets B first; A takes the d_in numbers.": "base(x) + scaling * x @ B.T @ A.T",
     },
 )
 def lora_forward(x, base, A, B, scaling):  # x (n, d_in) -> (n, d_out), without building B @ A
@@ -132,10 +112,7 @@ def _complaint_about_training(optimizer: torch.optim.Optimizer, layer: LoRALinea
 
 @exercise(
     title="freeze, then build the optimizer",
-    hints=(
-        "`module.requires_grad_(False)` freezes every parameter of a module.",
-        "`torch.optim.Adam([one, other], lr=1e-2)` takes a list of parameters.",
-    ),
+    hints=("`module.requires_grad_(False)` freezes a module.", "`torch.optim.Adam([one, other])` takes a list."),
     right="the base asks for no gradient, and the optimizer holds A and B and nothing that trains besides.",
     cases=[(_all_trains(3, 2, 1),), (_all_trains(5, 4, 2),)],
     may_change=("layer",),

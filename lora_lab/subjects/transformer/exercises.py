@@ -6,6 +6,7 @@ import torch
 
 from lora_lab.classroom.judging import exercise
 from lora_lab.subjects.linear_task.tasks import normal
+from lora_lab.subjects.mini_language import language
 
 
 @exercise(
@@ -14,29 +15,14 @@ from lora_lab.subjects.linear_task.tasks import normal
     right="2·L·d·r for each adapted matrix: 37 748 736 for GPT-3's query and value at r = 8.",
     cases=[(2, 5, 3, 4), (96, 12288, 2, 8), (24, 1024, 1, 4), (3, 64, 4, 2)],
     mistakes={
-        "that counts one of the two factors, A or B.": lambda n, d, m, r: n * d * r * m,
-        "that is one matrix in each layer; there are `matrices`.": lambda n, d, m, r: 2 * n * d * r,
-        "that is one layer.": lambda n, d, m, r: 2 * d * r * m,
-        "that is one matrix of one layer.": lambda n, d, m, r: 2 * d * r,
-        "4·L·d·r is right for two matrices in a layer; here `matrices` says how many.": (
-            lambda n, d, m, r: 4 * n * d * r
-        ),
-        "8·L·d·r is right for four matrices in a layer; here `matrices` says how many.": (
-            lambda n, d, m, r: 8 * n * d * r
-        ),
-        "twice too many: a matrix has two factors, and `matrices` counts all the matrices already.": (
-            lambda n, d, m, r: 4 * n * d * r * m
-        ),
-        "the rank is missing: A has r rows, B has r columns.": lambda n, d, m, r: 2 * n * d * m,
-        "the rank is taken to be 8; it is an argument.": lambda n, d, m, r: 16 * n * d * m,
-        "that is full fine-tuning of those matrices.": lambda n, d, m, r: n * d * d * m,
-        "the frozen weights are counted, too; only A and B train.": lambda n, d, m, r: n * m * (d * d + 2 * d * r),
-        "r matrices of d × d are what their products look like, not what is stored.": (
-            lambda n, d, m, r: n * d * d * r * m
-        ),
-        "A is r × d and B is d × r: neither has d·d·r numbers.": lambda n, d, m, r: 2 * n * d * d * r * m,
-        "there is no r × r matrix between A and B.": lambda n, d, m, r: n * m * (2 * d * r + r * r),
-        "those are bytes; the numbers are wanted.": lambda n, d, m, r: 8 * n * d * r * m,
+        "that counts one of the two factors, A or B.": "layers * d * r * matrices",
+        "that is one matrix in each layer; there are `matrices`.": "2 * layers * d * r",
+        "that is one layer.": "2 * d * r * matrices",
+        "4·L·d·r is right for two matrices in a layer; here `matrices` says how many.": "4 * layers * d * r",
+        "twice too many: a matrix has two factors, and all the matrices are counted.": "4 * layers * d * r * matrices",
+        "the rank is missing: A has r rows, B has r columns.": "2 * layers * d * matrices",
+        "the rank is taken to be 8; it is an argument.": "16 * layers * d * matrices",
+        "that is full fine-tuning of those matrices.": "layers * d * d * matrices",
     },
 )
 def trained(layers, d, matrices, r):  # `matrices` d x d weights in each layer, all with rank r
@@ -49,16 +35,9 @@ def _basis(r, d, seed):
     return torch.linalg.qr(normal(d, r, seed=seed).double())[0].T.float()
 
 
-def _cosines(U1, U2, i, j):
-    return U1[:i] @ U2[:j].T  # (i, j)
-
-
 @exercise(
     title="φ by hand",
-    hints=(
-        "`U1[:i] @ U2[:j].T` holds the cosines between i directions and j directions.",
-        "Square them, add them up, and divide by the largest value that sum can have, min(i, j).",
-    ),
+    hints=("`U1[:i] @ U2[:j].T` holds the cosines.", "Add up their squares; divide by the largest sum, min(i, j)."),
     right="eq. 4 of the paper: 1 if the smaller space lies in the larger one.",
     cases=[
         (torch.tensor([[1.0, 0, 0], [0, 1, 0]]), torch.tensor([[0.0, -1, 0], [0, 0, 1]]), 2, 1),
@@ -67,62 +46,14 @@ def _cosines(U1, U2, i, j):
         (_basis(5, 5, seed=5), _basis(5, 5, seed=6), 3, 3),
     ],
     mistakes={
-        "divided by max(i, j); the sum's largest possible value is min(i, j).": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().sum() / max(i, j)
-        ),
-        "divided by i; the sum's largest possible value is min(i, j), and j may be the smaller.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().sum() / i
-        ),
-        "divided by j; the sum's largest possible value is min(i, j), and i may be the smaller.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().sum() / j
-        ),
-        "divided by i·j, which is the mean squared cosine; divide their sum by min(i, j).": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().mean()
-        ),
-        "divided by i + j; the sum's largest possible value is min(i, j).": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().sum() / (i + j)
-        ),
-        "divided by d; the sum's largest possible value is min(i, j).": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().sum() / U1.shape[1]
-        ),
-        "not divided: the sum grows with i and j.": lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().sum(),
-        "that swaps i and j: the first i of U1 and the first j of U2 are wanted.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, j, i).square().sum() / min(i, j)
-        ),
-        "the cosines are not squared, so that signs cancel.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).sum() / min(i, j)
-        ),
-        "those are the cosines' sizes; square them.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).abs().sum() / min(i, j)
-        ),
-        "they are squared after they are added up; add up the squares.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).sum() ** 2 / min(i, j)
-        ),
-        "that is the norm; its square is wanted.": lambda U1, U2, i, j: _cosines(U1, U2, i, j).norm() / min(i, j),
-        "that is the square root of φ.": (
-            lambda U1, U2, i, j: (_cosines(U1, U2, i, j).square().sum() / min(i, j)).sqrt()
-        ),
-        "that compares the first with the first, the second with the second; every pair counts.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).diagonal().square().sum() / min(i, j)
-        ),
-        "that is direction i against direction j only; take the first i and the first j.": (
-            lambda U1, U2, i, j: (U1[i - 1] @ U2[j - 1]) ** 2
-        ),
-        "all directions are compared; take the first i and the first j.": (
-            lambda U1, U2, i, j: (U1 @ U2.T).square().sum() / min(i, j)
-        ),
-        "one direction too many of each: `U1[:i]` are the first i.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i + 1, j + 1).square().sum() / min(i, j)
-        ),
-        "the directions are rows: `U1[:i]` takes the first i, `U1[:, :i]` cuts numbers off each of them.": (
-            lambda U1, U2, i, j: (U1[:, :i] @ U2[:, :j].T).square().sum() / min(i, j)
-        ),
-        "that is one number for each direction; add them up.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square().sum(1) / min(i, j)
-        ),
-        "one number for each pair of directions; add them up.": (
-            lambda U1, U2, i, j: _cosines(U1, U2, i, j).square() / min(i, j)
-        ),
+        "divided by max(i, j); the sum's largest value is min(i, j).": "phi(U1, U2, i, j) * min(i, j) / max(i, j)",
+        "divided by i; the sum's largest value is min(i, j), and j may be less.": "phi(U1, U2, i, j) * min(i, j) / i",
+        "divided by j; the sum's largest value is min(i, j), and i may be less.": "phi(U1, U2, i, j) * min(i, j) / j",
+        "divided by i·j: the mean squared cosine; divide by min(i, j).": "(U1[:i] @ U2[:j].T).square().mean()",
+        "not divided: the sum grows with i and j.": "phi(U1, U2, i, j) * min(i, j)",
+        "that swaps i and j: the first i of U1 and the first j of U2 are wanted.": "phi(U1, U2, j, i)",
+        "the cosines are not squared, so that signs cancel.": "(U1[:i] @ U2[:j].T).sum() / min(i, j)",
+        "all directions are compared; take the first i and j.": "(U1 @ U2.T).square().sum() / min(i, j)",
     },
 )
 def phi(U1, U2, i, j):  # orthonormal directions in rows, (r1, d) and (r2, d), strongest first
@@ -132,36 +63,68 @@ def phi(U1, U2, i, j):  # orthonormal directions in rows, (r1, d) and (r2, d), s
 
 @exercise(
     title="what chance gives",
-    hints=(
-        "A squared cosine between two random directions is 1/d on average. How many are added up?",
-        "i·j of them, divided by min(i, j).",
-    ),
+    hints=("A squared cosine is 1/d on average. How many are added up?", "i·j of them, divided by min(i, j)."),
     right="max(i, j)/d, which is no small number in a small model: always draw it.",
     cases=[(2, 3, 12), (8, 1, 64), (8, 8, 64), (3, 2, 50), (8, 64, 64)],
     mistakes={
-        "random subspaces are not orthogonal: chance is not 0.": lambda i, j, d: 0,
-        "`//` is the division of whole numbers, which rounds down; write `/`.": lambda i, j, d: max(i, j) // d,
-        "that is right for i = j only: i·j squared cosines of 1/d each, divided by min(i, j).": (
-            lambda i, j, d: min(i, j) / d
-        ),
-        "that is i/d, right where i is the larger; φ does not care which of the two is called i.": (
-            lambda i, j, d: i / d
-        ),
-        "that is j/d, right where j is the larger; φ does not care which of the two is called i.": (
-            lambda i, j, d: j / d
-        ),
-        "the division by min(i, j) is missing.": lambda i, j, d: i * j / d,
-        "that is for one direction each.": lambda i, j, d: 1 / d,
-        "a squared cosine is 1/d on average, not 1/d².": lambda i, j, d: max(i, j) / d**2,
-        "1/√d is the size of a cosine; its square, 1/d, is added up.": lambda i, j, d: max(i, j) / d**0.5,
-        "that is the square root of it: φ adds up squares.": lambda i, j, d: (max(i, j) / d) ** 0.5,
-        "i·j squared cosines are added up, not i + j.": lambda i, j, d: (i + j) / d / min(i, j),
-        "that is (i + j)/d: i·j squared cosines of 1/d each, divided by min(i, j).": lambda i, j, d: (i + j) / d,
-        "that is upside down.": lambda i, j, d: d / max(i, j),
-        "that is the share of the smaller space in the larger.": lambda i, j, d: min(i, j) / max(i, j),
-        "that is in percent; 1 would be all of it.": lambda i, j, d: 100 * max(i, j) / d,
+        "random subspaces are not orthogonal: chance is not 0.": "0",
+        "right for i = j only: i·j squared cosines of 1/d each, divided by min(i, j).": "min(i, j) / d",
+        "that is i/d, right where i is the larger; φ does not care which of the two is called i.": "i / d",
+        "that is j/d, right where j is the larger; φ does not care which of the two is called i.": "j / d",
+        "the division by min(i, j) is missing.": "i * j / d",
+        "that is for one direction each.": "1 / d",
+        "1/√d is the size of a cosine; its square, 1/d, is added up.": "max(i, j) / d**0.5",
     },
 )
 def by_chance(i, j, d):  # two random subspaces of i and j dimensions in d
     # their expected φ
     return max(i, j) / d
+
+
+HIDDEN, SEED, STEPS = "wire + swap 2", 47, 60  # a task, data and starts that the page does not show
+NUMBERS, TASK, FORGOTTEN = 7000, 0.06, 0.65  # at most: trained numbers; nats above the floor of the task, of others
+EACH = {"q": 384, "k": 384, "v": 384, "o": 384, "up": 960, "down": 960}  # numbers in A and B at rank 1, both layers
+
+
+def _complaint_about_choice(choice: tuple) -> str:
+    """Train the choice, and measure what it learned and what it forgot."""
+    from . import gpt, make_record  # which read the record: not before it is asked
+
+    where, *numbers = choice
+    matrices = EACH if where == "all linears" else {part.strip() for part in where.split(",")}
+    if unknown := set(matrices) - set(EACH):
+        return f'{min(unknown)!r} is no matrix here; there are {", ".join(EACH)}, or "all linears".'
+    if not all(number.numel() == 1 for number in numbers):
+        return "one rank and one rate are wanted."
+    r, rate = map(float, numbers)
+    if r < 1 or not r.is_integer() or not 0 < rate < 10:
+        return f"the rank is a whole number from 1 on, and the rate a small one above 0; they are {r:g} and {rate:g}."
+    if (trained := int(r) * sum(EACH[m] for m in matrices)) > NUMBERS:
+        return f"that trains {trained:,} numbers; the budget is {NUMBERS:,}."
+    way = f"{','.join(sorted(matrices))} r={int(r)}"
+    model = make_record.fine_tune(HIDDEN, way, rate, STEPS, SEED, lines=32 * STEPS)
+    task = gpt.above_floor(model, language.dialect(HIDDEN, 400, seed=SEED))
+    others = gpt.above_floor(model, language.corpus(400, seed=SEED, tellers=make_record.VOICES))
+    if task < TASK and others < FORGOTTEN:
+        return ""
+    return (
+        f"{trained:,} numbers; on unseen lines the task is {task:.2f} nats above its floor, at most {TASK} are wanted, "
+        f"and the other tellers {others:.2f}, at most {FORGOTTEN}."
+    )
+
+
+@exercise(
+    title="learn it, and forget little",
+    hints=(
+        "Table 5 in section 9.7 compares matrices at one budget. For what is forgotten, look at the rates in 9.12.",
+        "Two matrices at r = 8, W_v or W_o among them; and the lowest rate that still learns the task, near 0.01.",
+    ),
+    right="a task that the page does not show is learned within the budget, and the other tellers are mostly kept.",
+    accept=_complaint_about_choice,
+)
+def learn_and_keep():
+    # at most 7,000 numbers in A and B, alpha = 16, 60 steps of 32 lines
+    matrices = "q,v"  # of q, k, v, o, up, down, with commas between them; or "all linears"
+    each_rank = 8  # of each of these in both layers; it takes 384 numbers each, 960 for up or down
+    first_rate = 0.01  # the learning rate; it falls to 0
+    return matrices, each_rank, first_rate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 import torch
@@ -83,10 +82,7 @@ _NAMES = ["fc", "blocks.0.fc", "blocks.0.myfc", "blocks.1.fc", "blocks.1.fc2", "
 
 @exercise(
     title="what a name matches",
-    hints=(
-        "A name matches if it is the ending itself, or ends with it after a dot.",
-        '`n == ending or n.endswith("." + ending)`, in a list comprehension.',
-    ),
+    hints=("It is the ending itself, or ends with it after a dot.", '`n == ending or n.endswith("." + ending)`.'),
     right='whole parts of a name, from the right, as in PEFT: "fc" is not "myfc".',
     cases=[
         (["fc", "a.fc", "a.myfc", "a.fc2", "fc.a"], "fc"),
@@ -98,26 +94,12 @@ _NAMES = ["fc", "blocks.0.fc", "blocks.0.myfc", "blocks.1.fc", "blocks.1.fc2", "
     ],
     accept=_complaint_about_names,
     mistakes={
-        'the dot is missing: "myfc" ends with "fc", too.': lambda names, end: [n for n in names if n.endswith(end)],
-        "that looks for the ending anywhere in the name; it stands at its end.": (
-            lambda names, end: [n for n in names if end in n]
-        ),
-        "that looks for the ending among the parts; it stands at the name's end.": (
-            lambda names, end: [n for n in names if end in n.split(".")]
-        ),
-        "only whole names are compared; an ending is enough.": lambda names, end: [n for n in names if n == end],
-        "only the last part is compared; an ending can have several, as `0.fc` has.": (
-            lambda names, end: [n for n in names if n.split(".")[-1] == end]
-        ),
-        "a name that is the ending itself is missing.": lambda names, end: [n for n in names if n.endswith("." + end)],
-        "in a pattern a dot stands for any letter, so that `0.q` finds `0_q`: use re.escape.": (
-            lambda names, end: [n for n in names if re.search(rf"(^|\.){end}$", n)]
-        ),
-        "that looks at the beginning of the names.": lambda names, end: [n for n in names if n.startswith(end)],
-        "that is how many; the names are wanted.": lambda names, end: len(adapted(names, end)),
-        "that says of each name whether it matches; the names themselves are wanted.": (
-            lambda names, end: [n in adapted(names, end) for n in names]
-        ),
+        'the dot is missing: "myfc" ends with "fc", too.': "[n for n in names if n.endswith(ending)]",
+        "that looks for the ending anywhere in the name; it stands at its end.": "[n for n in names if ending in n]",
+        "the ending is a part anywhere; it stands at the end.": "[n for n in names if ending in n.split('.')]",
+        "only whole names are compared; an ending is enough.": "[n for n in names if n == ending]",
+        "an ending can have several parts, as `0.fc` has.": "[n for n in names if n.split('.')[-1] == ending]",
+        "a name that is the ending itself is missing.": "[n for n in names if n.endswith('.' + ending)]",
     },
 )
 def adapted(names, ending):  # ["blocks.0.fc", "blocks.0.myfc", …], "fc" -> those that are adapted
