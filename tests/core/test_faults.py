@@ -505,7 +505,7 @@ def test_a_bf16_layer_keeps_no_float32_copy_of_its_input():
 def test_rank_and_alpha_by_layer(tmp_path):
     model = Nested()
     base, x = copy.deepcopy(model), torch.randn(2, 4, 6)
-    ranks = {"0.up_proj": 3, r"blocks\.\d\.down_proj": 1}
+    ranks = {"0.up_proj": 3, r"blocks\.\d\.down_proj": 1, "up_proj": 2}  # the first that fits counts
     names = add_lora(model, 2, 4.0, rank_pattern=ranks, alpha_pattern={"1": 9.0})
     made = {s.name: (s.adapter.r, s.adapter.alpha) for s in adapted(model)}
     assert names == list(made) and made["heads.main.1"] == (2, 9.0) and made["blocks.1.up_proj"] == (2, 4.0)
