@@ -190,6 +190,30 @@ def test_nothing_is_wider_than_a_phone(visit, name):
     assert tab.evaluate("document.documentElement.scrollWidth") == 360
 
 
+SMALL = """() => [...document.querySelectorAll("button, summary, input[type=range], fieldset label, nav a, .map a")]
+    .filter(e => e.checkVisibility()).map(e => [e.getBoundingClientRect(), e.outerHTML.slice(0, 80)])
+    .filter(([box]) => Math.min(box.width, box.height) < 44 || box.left < 0 || box.right > innerWidth)
+    .map(([, html]) => html)"""
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "04_rank_and_alpha", "CHEATSHEET", "index"])
+def test_a_finger_finds_44_px_of_all_that_can_be_pressed(visit, name):
+    tab = visit(f"{name}.html", width=360, height=740, has_touch=True, is_mobile=True)
+    for skip in tab.locator(".skip").all():
+        skip.tap()
+    assert tab.evaluate(SMALL) == []
+    tab.locator("#present").tap()
+    assert tab.locator("#bar button:visible").count() == 5 and tab.evaluate(SMALL) == []
+
+
+def test_a_hint_unfolds_and_its_code_is_set_as_code(visit):
+    tab = visit("04_rank_and_alpha.html#4.12")
+    hint = tab.locator(".exercise").nth(1).locator("details").first
+    assert not hint.locator("code").is_visible()
+    hint.locator("summary").click()
+    assert hint.locator("code").inner_text().startswith("sigmas[r:]") and "`" not in hint.inner_text()
+
+
 def test_paper_has_everything_but_the_controls(visit):
     tab = visit("04_rank_and_alpha.html")
     tab.emulate_media(media="print")
