@@ -46,7 +46,8 @@ def words_that_moved(delta: Tensor, words: Sequence[str], changed: Sequence[str]
     ax.bar(range(len(order)), norms[order], width=1, color=[yes if words[i] in changed else no for i in order])
     for label, colour in looks.items():
         ax.plot([], [], "s", ms=9, color=colour, label=label)
-    ax.set(title="length of each word's row in ΔW", xlabel="word, longest first", ylabel="‖row‖")
+    ax.set(title="The longest rows of ΔW are mostly changed words', and none is zero")
+    ax.set(xlabel="word, longest first", ylabel="length of its row")
     ax.legend()
     return ax
 
