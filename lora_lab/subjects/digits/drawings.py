@@ -71,7 +71,7 @@ def repair_dots(results: Mapping[str, Result], *, title: str = "") -> Axes:
     """A row per repair, a dot per seed: errors on the whole test half. The base's range is a grey band."""
     fig, ax = plt.subplots(figsize=(9, 0.32 * len(results) + 1.2))
     base = find("base").total
-    ax.axvspan(min(base), max(base), color=FILLS["band"], lw=0, label="base, before any repair (range)")
+    ax.axvspan(min(base), max(base), color=FILLS["band"], lw=0, label="base (range)")
     for i, (label, result) in enumerate(results.items()):
         colour = COLOURS[kind_of(label) or "other"]
         ax.plot(result.total, [i] * len(result.total), "o", ms=7, alpha=0.6, color=colour)
