@@ -80,7 +80,7 @@ def rates(title: str) -> Axes:
 def dots(rows: Mapping[str, Table], title: str) -> list[Axes]:
     """Loss and right answers, a row for each way and a dot per seed; a stroke is the mean."""
     fig, axes = figures.plt.subplots(1, 2, figsize=(10.5, 0.42 * len(rows) + 1.3), sharey=True, layout="tight")
-    measured = {"nats per answer token": lambda run: run.loss, "all right, of 64": exact}
+    measured = {"nats per answer token": lambda run: run.loss, "all right, of 64 (a dot per seed, stroke: mean)": exact}
     for ax, (label, measure) in zip(axes, measured.items()):
         for y, (name, runs) in enumerate(rows.items()):
             colour, values = ORANGE if name.startswith(FULL) else BLUE, [measure(run) for run in runs]
@@ -90,7 +90,7 @@ def dots(rows: Mapping[str, Table], title: str) -> list[Axes]:
         ax.set_yticks(range(len(rows)), list(rows))
         ax.grid(axis="y", lw=0.5, color=figures.FILLS["grid"])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    fig.suptitle(title, fontsize=13)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=13)
     return list(axes)
 
 
@@ -103,7 +103,7 @@ def layer_maps(matrices: Mapping[str, Sequence[Sequence[float]]], title: str) ->
         ax.set(title=label, xlabel="layer")
         ax.set_yticks(range(len(matrices)), [name.removesuffix("_proj") for name in matrices])
         fig.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
-    fig.suptitle(title, fontsize=13)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=13)
     return list(axes)
 
 
