@@ -122,8 +122,8 @@ def test_a_symptom_begins_without_its_name_and_line_whatever_was_solved_before(p
 
 def test_a_wrong_guess_a_guess_that_looks_alike_and_giving_up(panel):
     panel.set(symptom=list(FAULTS).index("B is detached in the forward") + 1)
-    assert panel.set(guess="merged twice").startswith("Not that. A flat line")
-    assert panel.set(guess="B does not require a gradient").startswith("That would look just like this")
+    assert panel.set(guess="merged twice").startswith("“merged twice” is not it. A flat line")
+    assert panel.set(guess="B does not require a gradient").startswith("“B does not require a gradient” would look")
     assert texts(panel) == ["", ""]
     assert panel.set(reveal=True).startswith("B is detached in the forward (")
 

@@ -36,7 +36,8 @@ def caption(fault: Fault, guess: str, reveal: bool) -> str:
     answer = ""
     if guess != ASK:
         looks_like_it = alike(run, FAULTS[guess].run())
-        answer = "That would look just like this, but here it is another cause. " if looks_like_it else "Not that. "
+        looks = "would look just like this, but here it is another cause" if looks_like_it else "is not it"
+        answer = f"“{guess}” {looks}. "
     return (
         f"{answer}{fault.symptom[0].upper()}{fault.symptom[1:]}. "
         f"Loss after training: {level(run.losses[-1], base_loss)}; shipped: {level(run.shipped_loss, base_loss)}."
@@ -102,9 +103,11 @@ def gallery_panel() -> LiveFigure:
     controls = {
         "symptom": choice("symptom", range(1, len(faults) + 1)),
         # in alphabetical order, so that the number of a symptom does not give it away
-        "guess": menu("the cause", [ASK, *sorted(FAULTS, key=lambda name: name.lower().removeprefix("the "))]),
+        "guess": menu("choose the cause", [ASK, *sorted(FAULTS, key=lambda name: name.lower().removeprefix("the "))]),
         "reveal": w.Checkbox(value=False, description="show the line", indent=False),
     }
+
+    controls["guess"].readout = False  # names are longer than a slider shows; the caption has them
 
     def begin_anew(_change) -> None:
         controls["guess"].value, controls["reveal"].value = ASK, False
