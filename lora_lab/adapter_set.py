@@ -6,8 +6,6 @@ into its B when it is used or read, so states may be taken out, added and put ba
 entries of a dictionary, never attributes of a module, so "half", "train" or "weight" are names like any other.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -17,8 +17,6 @@ What this does not do:
 - Dropout where a parent reads a layer's `weight` and multiplies by it itself: there is no input to drop.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """Counting: parameters, bytes, multiply-adds. Everything is arithmetic under a stated convention."""
 
-from __future__ import annotations
-
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 

@@ -17,8 +17,6 @@ or vdim, and a model that is one bare layer: those are our own.
 Reading never unpickles, checks everything before it touches the model, and refuses in a sentence.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -7,8 +7,6 @@
 convolutions, LSTMs, attention. Neither ever writes into W0, so "disable" and "unmerge" are exact.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real

@@ -7,8 +7,6 @@ S3          "LoRA explained visually + PyTorch code from scratch", Umar Jamil's 
             https://github.com/hkproj/pytorch-lora
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

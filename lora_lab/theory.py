@@ -3,8 +3,6 @@
 Computed in float64 on the CPU, wherever the matrices are: some devices have no float64.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

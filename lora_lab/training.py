@@ -4,8 +4,6 @@ What it adds: all randomness comes from one seed and leaves the caller's random 
 there, a NaN stops the run, and the frozen base's output on fixed data is computed once where asked (`cache_base`).
 """
 
-from __future__ import annotations
-
 import math
 import os
 import sys

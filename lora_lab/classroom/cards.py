@@ -1,7 +1,5 @@
 """A prediction as a card of core ipywidgets: a button for each choice, what is said about it, and the comparison."""
 
-from __future__ import annotations
-
 import html
 import re
 

@@ -4,8 +4,6 @@ It runs the page's own code cells above that section, quietly: no text, no figur
 runs a cell out of order is told which section makes the name that is missing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """An exercise's cell, as the page gives it (the stub) and solved, from the source of the function that solves it."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap

@@ -1,7 +1,5 @@
 """Comparing a learner's value with the right one, in any style: numbers, lists, numpy, torch, any precision."""
 
-from __future__ import annotations
-
 import numbers
 from collections.abc import Mapping
 

@@ -2,8 +2,6 @@
 EXERCISES.md, beside this file.)
 """
 
-from __future__ import annotations
-
 import copy
 import ctypes
 import inspect

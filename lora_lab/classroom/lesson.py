@@ -4,8 +4,6 @@ Below each *Predict*, up to the next section, nothing is stored that would answe
 cells that only draw are folded, so that the figure is seen and not its code. What a folder has already is left alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -5,8 +5,6 @@ the thought behind it and says what to look for. After the page's cells, `Predic
 what was found. The texts are in `predictions.toml` beside each subject.
 """
 
-from __future__ import annotations
-
 import textwrap
 import tomllib
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ the command nbconvert, which has no extensions, `jupyter_nbconvert_config.json` 
 the course runs all the same.
 """
 
-from __future__ import annotations
-
 VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 EXPORTED = ["text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"]
 

@@ -1,7 +1,5 @@
 """Rules that look at one adapter at a time: how it computes, what its numbers say, whether it trains."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -7,8 +7,6 @@ The way through the files: `reading` finds the adapters, `probing` asks hand-wri
 `evidence` holds that and the optimizers, two files of rules look at the evidence, `findings` has the words.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

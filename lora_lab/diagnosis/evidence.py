@@ -1,7 +1,5 @@
 """What the rules look at: the adapters, what hand-written layers answered, the optimizers, what was given beside."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What `diagnose` gives back. Every sentence and every cure stands in findings.toml, beside this file."""
 
-from __future__ import annotations
-
 import textwrap
 import tomllib
 from collections.abc import Iterable

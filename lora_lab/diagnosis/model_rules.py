@@ -1,7 +1,5 @@
 """Rules that look at the whole model: where adapters are, what trains, and what it and the adapter were before."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator

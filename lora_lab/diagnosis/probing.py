@@ -4,8 +4,6 @@ The layer itself is not touched: the copy is on the CPU, without hooks, and the 
 does not depend on how far the layer is trained, because the copy's factors are drawn anew.
 """
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Iterator

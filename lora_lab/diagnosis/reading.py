@@ -3,8 +3,6 @@
 PEFT is not imported for that: a layer counts as LoRA by the factors it carries.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

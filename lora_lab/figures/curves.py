@@ -1,7 +1,5 @@
 """Loss curves, spectra, and times as bars."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

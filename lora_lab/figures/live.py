@@ -4,8 +4,6 @@ It trains nothing and needs nothing but core ipywidgets. Stored in a notebook it
 of text, so the page reads on GitHub, and strict nbval compares that line.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

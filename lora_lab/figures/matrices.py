@@ -1,7 +1,5 @@
 """Weight matrices as heatmaps, on a diverging scale centred at zero."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """The one style of the course, and the small helpers every figure uses."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Mapping, Sequence

@@ -7,8 +7,6 @@ A folder that is there already is renewed, and keeps the pictures of before. Not
 here nor in the browser: a double click on index.html is enough.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import multiprocessing

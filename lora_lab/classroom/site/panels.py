@@ -4,8 +4,6 @@ A panel's picture is a pure function of its controls. Up to `most` positions all
 what a reader tries first, and the browser says of the others that they are not drawn.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import hashlib

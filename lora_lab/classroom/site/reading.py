@@ -1,7 +1,5 @@
 """A stored page as sections of parts, ready for the template: text, code, figures, panels, questions."""
 
-from __future__ import annotations
-
 import base64
 import json
 import re

@@ -1,7 +1,5 @@
 """Exercises of the page of broken programs, in its order: repairs.toml and repairs.py have them."""
 
-from __future__ import annotations
-
 from .repairs import REPAIRS
 
 globals().update(REPAIRS)  # the engine finds exercises among a module's names

@@ -1,7 +1,5 @@
 """The broken-LoRA gallery as a panel: the symptom first; the learner picks the cause; then the line is shown."""
 
-from __future__ import annotations
-
 import math
 
 import ipywidgets as w

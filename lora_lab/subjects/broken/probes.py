@@ -1,7 +1,5 @@
 """What can be looked at in a program that is to be mended, for coins: `buy("gradients", stops_at_twelve)`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from lora_lab.classroom.claims import say

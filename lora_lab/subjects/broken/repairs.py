@@ -6,8 +6,6 @@
 The programs and all that is said about them are in repairs.toml; the exercises' order is the table's.
 """
 
-from __future__ import annotations
-
 import copy
 import textwrap
 import tomllib

@@ -1,7 +1,5 @@
 """Digits as pictures, errors per digit, and repairs compared over seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Errors per digit under three sliders, and a digit to choose or to draw, with its probabilities under λ."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import ipywidgets as w

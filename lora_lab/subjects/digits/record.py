@@ -1,7 +1,5 @@
 """The repairs of the weak digit over five seeds, as recorded by `python -m lora_lab.subjects.digits.make_record`."""
 
-from __future__ import annotations
-
 from functools import cache
 from statistics import mean
 from typing import NamedTuple

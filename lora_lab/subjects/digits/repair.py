@@ -5,8 +5,6 @@ Then an adapter is trained on 100 batches of 10 images, nines only (S3) or nines
 An update is a dictionary {parameter's name: change}, so that LoRA and full fine-tuning are judged by one function.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence

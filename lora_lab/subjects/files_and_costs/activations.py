@@ -1,7 +1,5 @@
 """What a layer keeps for its backward pass, measured: every tensor that autograd saves, each storage once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import torch

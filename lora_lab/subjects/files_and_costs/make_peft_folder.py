@@ -4,8 +4,6 @@ PEFT trains a rank-3 adapter on both layers of neighbours.small_net() and saves 
 computes with it. So a reader without PEFT still reads a folder of PEFT's and compares with PEFT's numbers.
 """
 
-from __future__ import annotations
-
 import json
 
 import peft

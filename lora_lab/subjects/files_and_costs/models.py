@@ -4,8 +4,6 @@ Every shape is the one its source prints; the tests build the same models from t
 device, and compare the number of parameters to the last digit.
 """
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """LoRA's neighbours: are peft and transformers here, and an adapter that PEFT wrote, kept for readers without it."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """The calculator: what adapting a published model costs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

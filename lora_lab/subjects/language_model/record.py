@@ -1,7 +1,5 @@
 """The language model adapted in thirteen ways to three dialects, as `make_record` has run it."""
 
-from __future__ import annotations
-
 from functools import cache
 from statistics import median
 from types import SimpleNamespace
@@ -22,7 +20,7 @@ class Run(SimpleNamespace):
     def median(self) -> float:
         return median(self.excess)
 
-    def below(self, other: Run) -> bool:
+    def below(self, other: "Run") -> bool:
         """Whether this way ends lower than the other on each of the seeds."""
         return all(mine < theirs for mine, theirs in zip(self.excess, other.excess, strict=True))
 

@@ -1,7 +1,5 @@
 """Pages 00 and 02: a matrix as a stack of rank-1 pieces, its best rank-r copy, and what the copy misses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Page 05: merging into few bits, and two ways to merge several adapters that are not their sum."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Page 05: several adapters mixed on one base."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 

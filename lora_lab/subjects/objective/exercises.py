@@ -1,7 +1,5 @@
 """Exercises about the fine-tuning objective."""
 
-from __future__ import annotations
-
 import torch
 
 from lora_lab.classroom.judging import exercise

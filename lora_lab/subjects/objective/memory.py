@@ -1,7 +1,5 @@
 """What one adapted layer costs: bytes while training with Adam, and on disk."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from lora_lab.costs import check_positive, lora_numbers

@@ -1,7 +1,5 @@
 """Page 01: what fine-tuning one layer costs, fully and with LoRA."""
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 
 from lora_lab import costs, figures

@@ -1,7 +1,5 @@
 """Figures of the rank and alpha page: losses over floors, and the (r, alpha) map."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Page 04: the map of final losses over (r, alpha), and the run at one of its points."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

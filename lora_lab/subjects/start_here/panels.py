@@ -1,7 +1,5 @@
 """The panel of the first page: a word and its rank."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Page 03: a film of ΔΘ while it is trained."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """S1's own 100 epochs of LoRA, as recorded by `python -m lora_lab.subjects.torch_layer.make_record`."""
 
-from __future__ import annotations
-
 from safetensors.torch import load_file
 
 from lora_lab.subjects.records import SUBJECTS, read_record

@@ -1,7 +1,5 @@
 """Races between ways to compute the same training step: interleaved, and medians."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Mapping

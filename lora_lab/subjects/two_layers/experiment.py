@@ -4,8 +4,6 @@ Each choice of layers has a floor of its own, known before training (`floors.lay
 floor given here is a bound: rank 2r, read and written anywhere.
 """
 
-from __future__ import annotations
-
 import copy
 from functools import cache
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The floor line of one layer in a chain of linear layers."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Page 06: which layers need the adapter, at other ranks and for another change, over recorded runs."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
