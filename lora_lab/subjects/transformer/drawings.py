@@ -39,7 +39,7 @@ def ways(runs: Table, column: str, ax: Axes, *, title: str = "") -> None:
         colour, marker = look_of(seeds[0])
         point = (seeds[0].trained, seeds.mean(column))
         ax.plot(*point, marker, ms=9, color=colour)
-        below = way == "linears"  # which is nearly where full is
+        below = way in ("linears", "biases") or (way, column) == ("head", "others")  # above, a line is in the way
         ax.annotate(way, point, (0, -20 if below else 9), textcoords="offset points", ha="center", fontsize=11)
     ax.set(title=title, xlabel="trained numbers")
     log_axis(ax.xaxis, (1e3, 1e4, 1e5))
@@ -90,7 +90,7 @@ def phi_map(phi: Tensor, ax: Axes) -> None:
     rows, columns = phi.shape
     if not ax.images:
         image = ax.imshow(array(phi), cmap=SHARES, vmin=0, vmax=1, aspect="auto", origin="lower")
-        ax.set(title="φ(i, j)", xlabel="j: directions of the second", ylabel="i: directions of the first")
+        ax.set(xlabel="j: directions of the second", ylabel="i: directions of the first")
         ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
     ax.images[0].set(data=array(phi), extent=(0.5, columns + 0.5, 0.5, rows + 0.5))
     ax.set(xlim=(0.5, columns + 0.5), ylim=(0.5, rows + 0.5))
@@ -101,10 +101,10 @@ def projections(measured: Mapping[str, Amplification], *, title: str = "") -> Ax
     ax = axes_of(None, (10.5, 3.6))
     x = np.arange(len(measured))
     kinds = [("W's own", "on_own", "base", ""), ("ΔW's", "on_delta", "LoRA", ""), ("random", "on_random", "rest", "//")]
-    for aside, (label, norm, colour, hatch) in zip((-0.27, 0, 0.27), kinds):
+    for aside, (label, norm, colour, hatch) in zip((-0.31, 0, 0.31), kinds):
         shares = [getattr(m, norm) / m.norm for m in measured.values()]
         style = {"color": COLOURS[colour], "hatch": hatch, "edgecolor": FILLS["paper"]}
-        bars = ax.bar(x + aside, shares, 0.24, label=label, **style)
+        bars = ax.bar(x + aside, shares, 0.22, label=label, **style)
         ax.bar_label(bars, [f"{share:.2g}" for share in shares], fontsize=9, padding=1)
     log_axis(ax.yaxis, (1e-3, 1e-2, 0.1, 1))
     ax.set(title=title, ylabel="‖projection of W‖ / ‖W‖", ylim=(1e-4, 4))
@@ -170,7 +170,7 @@ def by_chance(
     if log:
         log_axis(ax.xaxis, (0.5, 1, 2, 5, 10, 20))
     ax.set(title=title, xlabel=xlabel, xlim=(low, high), yticks=[])
-    ax.legend(loc="center right", bbox_to_anchor=(0.98, 0.35))
+    ax.legend(loc="upper right", bbox_to_anchor=(1, 1.22))  # above the lines
     return ax
 
 

@@ -94,6 +94,7 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> LiveFigure:
             right.set(ylim=(0, 1.1))
         left, right = fig.axes[:2]
         drawings.phi_map(phi, left)
+        left.set_title(f"φ(i, j), {pair}")
         left.lines[0].set_data([j], [i])
         right.set_title(f"{value:.2f}, by chance {chance:.2f}")
         for bar, height in zip(right.patches, (value, chance)):
@@ -101,6 +102,7 @@ def similarity_panel(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> LiveFigure:
         return f"φ({i}, {j}) = {value:.2f}, chance {chance:.2f}"
 
     controls = {"pair": menu("pair", list(pairs)), "i": choice("i", RANKS), "j": choice("j", RANKS)}
+    controls["pair"].readout = False  # names are longer than a slider shows; the title has them
     return LiveFigure(draw, controls, name="subspace similarity", figsize=(10, 3.6), keep=True)
 
 
