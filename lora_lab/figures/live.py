@@ -203,7 +203,9 @@ def menu(description: str, options: Sequence[str], value: str | None = None) -> 
     value = options[0] if value is None else value
     if sum(map(len, options)) > 50:  # more letters do not fit beside a panel's other controls
         return choice(description, options, value)
-    return w.ToggleButtons(options=list(options), value=value, description=description, style={"button_width": "auto"})
+    layout = {"display": "flex", "margin": "2px 24px 2px 2px"}  # the name beside the buttons, not above them
+    style = {"button_width": "auto"}
+    return w.ToggleButtons(options=list(options), value=value, description=description, style=style, layout=layout)
 
 
 # ---- what panels and the cards of predictions share
