@@ -50,6 +50,7 @@ KINDS = {  # what a label is, by its beginning; a target of full rank is no full
     "LoRA": r"LoRA\b(?!\+)",
     "full": r"full\b(?! rank)",
     "base": r"base\b",
+    "floor": r"floor\b",
 }
 STYLE = {
     "font.size": 12,
@@ -94,6 +95,7 @@ def lines_for(labels: Sequence[str], colours: Mapping[str, str] | None = None) -
         if label in (colours or {}) or kind:
             colour = (colours or {}).get(label) or COLOURS[kind]
             dashes = DASHES[1] if kind and kind in kinds[:i] else DASHES[0]
+            dashes = "--" if kind == "floor" else dashes
         else:
             colour, dashes = next(other_colours), next(other_dashes)
         found.append({"color": colour, "linestyle": dashes})

@@ -82,6 +82,7 @@ def test_labels_get_the_colour_of_what_they_name():
     assert found[4]["color"] not in reserved and not reserved & {look["color"] for look in style.lines_for("abcd")}
     targets = style.lines_for(["rank-4", "full rank", "LoRA+"])
     assert not reserved & {look["color"] for look in targets}, "a target of full rank is no full fine-tuning"
+    assert style.lines_for(["base", "floor of rank 2"])[1] == {"color": LINES["floor"], "linestyle": "--"}
     ranks = style.lines_for(["r = 1", "r = 2", "r = 16"])
     assert [look["color"] for look in ranks] == style.shades(3)
     assert style.lines_for(["live", "LoRA+"], {"live": "#123456"})[0]["color"] == "#123456"

@@ -47,9 +47,9 @@ def layer_panel() -> LiveFigure:
         layer_choices(runs, fig)
         worst = []
         for model, here in runs.by("model").items():
-            losses = (figures.short(max(run.loss)) for run in here)
+            losses = (figures.short(max(run.loss)).replace("below ", "<") for run in here)
             worst.append(f"{model} {' / '.join(losses)}")
-        return f"worst loss of five seeds with layer 1 / layer 2 / both: {'; '.join(worst)}"
+        return f"worst of 5 seeds, layer 1 / 2 / both: {'; '.join(worst)}"
 
     controls = {"change": menu("change", list(CHANGES)), "r": choice("rank r", RANKS)}
     return LiveFigure(draw, controls, name="which layers", figsize=(11, 3.9))
