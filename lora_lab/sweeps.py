@@ -205,6 +205,8 @@ def _check(base: nn.Linear, X: Tensor, y: Tensor, axes: dict[str, list], setting
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name}={values!r}: give one value, or a list of different ones.")
     steps, batch_size, optimizer, schedule, std = settings.values()
+    if optimizer not in ("adam", "sgd"):  # `train` may have more; their steps are not written here
+        raise ValueError(f"optimizer={optimizer!r} is not known to a sweep; choose one of 'adam', 'sgd'.")
     for lr in axes["lr"]:
         check_settings(X, y, optimizer, schedule, {"lr": lr, "std": std}, {"steps": steps, "batch_size": batch_size})
     for r, alpha, rule in product(axes["r"], axes["alpha"], axes["rule"]):

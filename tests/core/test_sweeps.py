@@ -141,7 +141,7 @@ def test_runs_are_found_by_their_values_in_the_order_of_the_grid():
         ({"lr": [0.1, math.inf]}, "lr=inf is not a positive number"),
         ({"rule": "alpha/r^2"}, "rule='alpha/r\\^2' is not a scaling rule; choose one of 'alpha/r', 'alpha/sqrt"),
         ({"steps": 0}, "steps=0"),
-        ({"optimizer": "adamw"}, "optimizer='adamw' is not known here; choose one of 'adam', 'sgd'"),
+        ({"optimizer": "adamw"}, "optimizer='adamw' is not known to a sweep; choose one of 'adam', 'sgd'"),
         ({"base": nn.Conv1d(2, 2, 1)}, "base is a Conv1d"),
         ({"X": TASK.X[:, :3]}, r"X is \(70, 3\) torch.float32; this base needs \(n, 9\)"),
         ({"y": TASK.y.double()}, "torch.float64"),
