@@ -56,11 +56,17 @@ def write(path: Path, text: str) -> None:
 
 
 def record(seconds: dict[str, float], steps_per_second: float) -> None:
-    """Note the seconds of the pages that ran, for the preflight; the others, if still there, keep theirs."""
-    known = json.loads(RECORD.read_text(encoding="utf-8"))["pages"]
-    known |= {name: {"run_s": max(0.1, round(s, 1))} for name, s in seconds.items()}
-    entries = {path.stem: known[path.stem] for path in pages.page_files() if path.stem in known}
-    data = {"calibration_steps_per_s": round(steps_per_second, 1), "pages": entries}
+    """Note the seconds of the pages that ran, for the preflight; the others, if still there, keep theirs.
+
+    Then the seconds are noted as they would be at the recorded speed, which is that of the others.
+    """
+    data = json.loads(RECORD.read_text(encoding="utf-8"))
+    known, there = data["pages"], [path.stem for path in pages.page_files()]
+    if set(there) & set(known) <= set(seconds):
+        data["calibration_steps_per_s"] = round(steps_per_second, 1)
+    factor = steps_per_second / data["calibration_steps_per_s"]
+    known |= {name: {"run_s": max(0.1, round(s * factor, 1))} for name, s in seconds.items()}
+    data["pages"] = {name: known[name] for name in there if name in known}
     write(RECORD, json.dumps(data, indent=1) + "\n")
     lines = README.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not line.startswith("| [") or "](notebooks/" not in line]
