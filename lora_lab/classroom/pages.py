@@ -1,7 +1,8 @@
 """The one table of the course's pages: their order is their number, and each has a subject.
 
-A page's number, its notebook and the folder `lora_lab/subjects/<subject>` are looked up here and nowhere else. A page
-inserted after the fourth is one line inserted after the fourth: exercise, prediction and section numbers follow.
+A page's number, its notebook and the folder `lora_lab/subjects/<subject>` are looked up here and nowhere else. A new
+page is a line more. Numbers of exercises and predictions follow from the lines' order; those that the pages and the
+teacher's texts say themselves (headings, links, "page 08") do not, so that the last place is the cheap one.
 """
 
 from __future__ import annotations

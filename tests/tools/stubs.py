@@ -28,7 +28,8 @@ def write_stubs(notebook: dict, page: str) -> str:
     cells, there = notebook["cells"], exercises.of_page(page)
     places = exercise_cells(cells)
     if len(places) != len(there):
-        return f"page {page} has {len(places)} exercise cells, its subject has {len(there)} exercises"
+        numbers = f"page {page} has {len(places)} exercise cells, its subject has {len(there)} exercises"
+        return f"{numbers}: give each a heading `**Exercise , .** …` and below it a cell `check(\"\")`"
     for place, (number, exercise) in zip(places, there.items()):
         put(cells[place], exercise.stub(number))
         heading = "".join(cells[place - 1]["source"])
