@@ -11,8 +11,6 @@ Every run gets the batches and the start that `training.train` and `LoRALinear.r
 curve is the single run's curve. First used on page 04.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

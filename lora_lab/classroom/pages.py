@@ -5,8 +5,6 @@ page is a line more. Numbers of exercises and predictions follow from the lines'
 teacher's texts say themselves (headings, links, "page 08") do not, so that the last place is the cheap one.
 """
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import NamedTuple

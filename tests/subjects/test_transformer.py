@@ -215,8 +215,8 @@ def test_drawn_sentences_are_drawn_from_the_models_distribution(base):
 
 
 def with_chosen_rates(rows, kind_of):
-    """The rows at the chosen rates. Each kind has one, with three seeds: of those tried on two seeds it is the best, and
-    both its neighbours were tried."""
+    """The rows at the chosen rates. Each kind has one, with three seeds: the best of those tried on two, and both its
+    neighbours were tried."""
     best = record.at_best_rate(rows)
     for kind in {kind_of(row) for row in rows}:
         mine, tried = (Table(row for row in part if kind_of(row) == kind) for part in (best, rows))

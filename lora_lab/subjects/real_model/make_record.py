@@ -119,7 +119,7 @@ def main() -> None:
     torch.set_num_threads(1)
     done = read_lines(RUNS)
     minutes = sum(row["seconds"] for row in done) / 60
-    print(f"{len(done)} of about 60 runs are there, {minutes:.0f} minutes of about 130", flush=True)
+    print(f"{len(done)} of about 60 runs are there, {minutes:.0f} minutes of about 150", flush=True)
     bench = Bench()
     best = {way: tune(bench, way) for way in (LORA, FULL)}
     for seed in SEEDS:
