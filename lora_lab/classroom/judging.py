@@ -304,7 +304,8 @@ def examine(exercise: Exercise, answer: object, number: str, seconds: float = SE
         what = str(e) or "Put your answer in place of the `...` and run the cell"
         return "open", f"not attempted yet. {what}; {again}"
     except TookTooLong:
-        return "wrong", f"your answer ran for more than {seconds:.0f} seconds and was stopped: does a loop never end?"
+        stopped = f"your answer ran for more than {seconds:.0f} seconds and was stopped"
+        return "wrong", f"{stopped}: does a loop never end, or do other programs run? Then run the cell again."
     except KeyboardInterrupt:
         return "open", "interrupted."
     except Exception as e:

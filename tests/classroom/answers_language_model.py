@@ -18,8 +18,8 @@ WRONG = {
         ("nats remain", (13, 0, 0, 0.1)),  # the embedding alone
         ("nats remain", (6, 0, 6, 0.001)),  # hardly trained
         ("nats remain", (6, 0, 6, 3)),
-        ("2,368 numbers in A and B; the budget is 1,800", (8, 0, 8, 0.1)),
-        ("0 trains nothing", (0, 0, 0, 0.1)),
+        ("2,368 numbers in A and B; wanted are from 1 to 1,800", (8, 0, 8, 0.1)),
+        ("have 0 numbers", (0, 0, 0, 0.1)),
         ("whole numbers", (6.5, 0, 5, 0.1)),
         ("trains nothing, or breaks", (6, 0, 6, 0)),
         ("4 values are wanted", (6, 0, 6)),

@@ -63,7 +63,7 @@ WRONG = {
         ("ranks 0 and 6: trained, they leave", lambda sizes, change, budget: (0, 6)),
         ("ranks 1 and 0: trained, they leave", lambda sizes, change, budget: as_the_model_narrows(sizes, change, 170)),
         ("the budget is 650", lambda sizes, change, budget: (4, 4)),
-        ("leave 100% of the loss", lambda sizes, change, budget: (0, 0)),
+        ("leave 100.0% of the loss", lambda sizes, change, budget: (0, 0)),
         ("whole numbers", lambda sizes, change, budget: (budget / 161, 0)),
         ("whole numbers", lambda sizes, change, budget: (-4, 8)),
         ("2 values are wanted", lambda sizes, change, budget: 4),

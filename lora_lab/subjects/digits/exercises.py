@@ -1,7 +1,5 @@
 """Exercises about the repair of a digit."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import torch
@@ -59,7 +57,7 @@ def errors_by_digit(scores, y):  # logits (n, 10), true digits (n,) -> ten count
     ],
     mistakes={
         "those that were nines before are among them.": "(scores + push * torch.eye(10)[9]).argmax(1) == 9",
-        "no image becomes a nine: is `pushed` a copy, or are `scores` pushed as well?": "[False] * len(scores)",
+        "no image becomes a nine: is `pushed` a copy, and is only column 9 pushed?": "[False] * len(scores)",
         "those are the images that do *not* become nines.": "~becomes_nine(scores, push)",
         "how many become nines; one boolean for each image is wanted.": "becomes_nine(scores, push).sum()",
         "the digits after the push; booleans are wanted.": "(scores + push * torch.eye(10)[9]).argmax(1)",

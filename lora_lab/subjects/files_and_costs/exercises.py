@@ -1,7 +1,5 @@
 """Exercises about adapter files and what adapters cost."""
 
-from __future__ import annotations
-
 import json
 from itertools import product
 
@@ -39,14 +37,16 @@ def _size(raw: bytes) -> int:
         (_file('{"Θ₀": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'),),  # no floats
     ],
     mistakes={
-        "that reads on into the floats; the first eight bytes say where to stop.": "json.loads(raw[8:])",
+        "that reads on into the floats; the first 8 bytes say where to stop, “little”.": "json.loads(raw[8:])",
         "right for headers under 256 bytes: the size takes eight bytes, not one.": "json.loads(raw[8 : 8 + raw[0]])",
         "right for headers under 65 536 bytes: the size takes 8, not 2.": "json.loads(raw[8 : 8 + _size(raw[:2])])",
         "the text begins at byte 8, so it ends at 8 + n, not at n.": "json.loads(raw[8 : _size(raw)])",
-        "a float can hold the byte of a } as well; take the size.": "json.loads(raw[8 : raw.rindex(b'}') + 1])",
+        "a float can hold any byte, that of a } as well; take the size.": "json.loads(raw[8 : raw.rindex(b'}') + 1])",
         "the first } does not end the text; take the size.": "json.loads(raw[8 : raw.index(b'}') + 1])",
-        "that is the size of the header; the header itself is wanted.": "_size(raw)",
-        "that is the JSON text; `json.loads` makes a dictionary of it.": "raw[8 : 8 + _size(raw)]",
+        "the text is UTF-8, and has other letters than latin ones.": (
+            "json.loads(raw[8 : 8 + _size(raw)].decode('latin-1'))"
+        ),
+        "the note `__metadata__` is a part of the header.": "{k: v for k, v in header(raw).items() if k[:2] != '__'}",
     },
 )
 def header(raw):  # the bytes of a .safetensors file: 8 bytes, the size n; n bytes, JSON; then floats

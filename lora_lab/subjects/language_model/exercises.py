@@ -1,7 +1,5 @@
 """The exercise about what a change of the language needs."""
 
-from __future__ import annotations
-
 import copy
 from functools import cache
 
@@ -36,7 +34,7 @@ def _complaint_about_way(way) -> str:
     *ranks, rate = (float(number) for number in way)
     numbers = sum(int(r) * each for r, each in zip(ranks, PARTS.values()))
     if numbers > BUDGET or not any(ranks):
-        return f"these ranks have {numbers:,} numbers in A and B; the budget is {BUDGET:,}, and 0 trains nothing."
+        return f"these ranks have {numbers:,} numbers in A and B; wanted are from 1 to {BUDGET:,}."
     if not 0 < rate < 10:
         return f"a learning rate of {rate:g} trains nothing, or breaks everything."
     torch.manual_seed(SEED)
@@ -50,7 +48,7 @@ def _complaint_about_way(way) -> str:
             setattr(model, name, part[name])
     fit(model, seen, steps=117, lr=rate, **HOW)
     left = loss_on(model, unseen) - unseen.source_loss
-    return "" if left < LIMIT else f"{numbers:,} numbers, and on unseen sentences {left:.2f} nats remain."
+    return "" if left < LIMIT else f"{numbers:,} numbers, and on unseen sentences {left:.3f} nats remain."
 
 
 @exercise(

@@ -1,7 +1,5 @@
 """Exercises about low-rank decomposition."""
 
-from __future__ import annotations
-
 import torch
 
 from lora_lab.classroom.judging import exercise
@@ -59,6 +57,7 @@ def groups_of_outputs():
         "at 819 it still stores fewer: 819 · 5120 = 4 193 280 of 4 194 304.": 819,
         "a rank is a whole number; the first one above this is wanted.": 819.2,
         "one rank before that it stores more already.": 821,
+        "half the width is right for a square layer only; this one is 4096 x 1024.": 512,
         "1024 is the largest possible rank; LoRA passes the layer's size before.": 1024,
         "that counts one of the two factors: A and B together have (4096 + 1024)·r numbers.": 4096,
     },
@@ -80,11 +79,16 @@ def break_even():
         (tasks.normal(4, 4, seed=3), 4),
     ],
     mistakes={
-        "one too few is taken away: with r = 0 nothing is, with r = 1 the first.": "best_loss(delta, max(r - 1, 0))",
+        "one too few is taken away: with r = 0 nothing is, with r = 1 the first.": (
+            "torch.linalg.svdvals(delta)[r - 1 :].square().sum() / len(delta)"
+        ),
         "one too many is taken away.": "best_loss(delta, r + 1)",
         "that is what rank r explains; the floor is the rest.": "best_loss(delta, 0) - best_loss(delta, r)",
         "the singular values are not squared.": "torch.linalg.svdvals(delta)[r:].sum() / len(delta)",
         "divided by d_in; the loss is a mean over d_out outputs.": "best_loss(delta, r) * len(delta) / delta.shape[1]",
+        "that is the mean squared entry of what is missing; each output adds up d_in of them.": (
+            "best_loss(delta, r) / delta.shape[1]"
+        ),
         "that is the share of the energy that is left over.": "best_loss(delta, r) / best_loss(delta, 0)",
         "the division by d_out is missing.": "best_loss(delta, r) * len(delta)",
     },

@@ -1,7 +1,5 @@
 """Exercises about merging."""
 
-from __future__ import annotations
-
 import torch
 
 from lora_lab.classroom.comparing import equal, shown
@@ -92,6 +90,7 @@ def add(A1, B1, A2, B2):  # A1 (r1, d_in), B1 (d_out, r1), A2 (r2, d_in), B2 (d_
         "the weight is off by ΔΘ, not by 2·ΔΘ: one of the two is needed.": 4004,
         "a loss is a mean over outputs of a sum over d_in inputs; 1 is the mean squared entry.": 1,
         "4 would be the mean squared entry of 2·ΔΘ; the weight is off by ΔΘ, and the loss adds up d_in inputs.": 4,
+        "nearly: the layer has 1001 inputs.": 1000,
         "that is twice too much.": 2002,
         "that is the sum over all outputs; the loss is a mean over them.": 1_001_000,
     },

@@ -1,7 +1,5 @@
 """Exercises about rank and alpha."""
 
-from __future__ import annotations
-
 import torch
 
 from lora_lab.classroom.judging import exercise
@@ -13,9 +11,9 @@ from lora_lab.classroom.judging import exercise
     right="half the learning rate and half the start: √s·lr and √s·A are as before.",
     mistakes={
         "that is SGD's rule (lr / 4); Adam does not see a gradient's size, so its rule has a square root.": (5e-5, 0.5),
-        "lr / 4 alone is the popular rule: under Adam it is lr / 2, and the start changes, too.": (5e-5, 1.0),
-        "lr × 4 goes the wrong way: a larger α needs smaller steps, by √4, and a smaller start.": (8e-4, 1.0),
-        "lr × 4 goes the wrong way: a larger α needs smaller steps, by √4; so does the start.": (8e-4, 4.0),
+        "the popular rule, lr / 4 alone: Adam's has a square root, and the start changes, too.": (5e-5, 1.0),
+        "lr × 4 goes the wrong way: a larger α needs smaller steps; and the start changes, too.": (8e-4, 1.0),
+        "the learning rate is right; √s·A must stay as it was, and s has grown.": (1e-4, 2.0),
         "the other way round: a larger α needs smaller steps.": (4e-4, 2.0),
         "A's start must change as well: otherwise its part of the update is twice as large.": (1e-4, 1.0),
         "the square root is missing in both.": (5e-5, 0.25),
@@ -42,6 +40,7 @@ def same_run():
         (torch.tensor([4.0, 2, 1, 1]), 4, 1e9),  # needs none
         (torch.tensor([6.0, 4, 2, 1]), 5, 3.5),
         (torch.tensor([6.0, 5, 4, 1, 1]), 3, 0.8),
+        (torch.tensor([5.0, 4, 3, 1]), 6, 2),  # over 6 is low enough at r = 2, over len(sigmas) is not
     ],
     mistakes={
         "one too many.": "smallest_rank(sigmas, d_out, limit) + 1",
@@ -53,6 +52,9 @@ def same_run():
         "a floor equal to the limit is low enough (`<=`).": "smallest_rank(sigmas, d_out, 0.9999 * limit)",
         "the singular values are not squared.": "smallest_rank(sigmas.sqrt(), d_out, limit)",
         "the division by d_out is missing.": "smallest_rank(sigmas, 1, limit)",
+        "divided by how many sigmas there are; the loss is a mean over d_out outputs.": (
+            "smallest_rank(sigmas, len(sigmas), limit)"
+        ),
         "rank 0 will not always do: sigmas[:r] is what rank r explains; the floor is made of the rest.": "0",
     },
 )

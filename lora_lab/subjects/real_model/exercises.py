@@ -1,7 +1,5 @@
 """Exercises about adapting a real model."""
 
-from __future__ import annotations
-
 import torch
 
 from lora_lab.classroom.judging import exercise
@@ -63,6 +61,7 @@ def targets(before, after, end, length):
     mistakes={
         "the length of the change over that of ΔW counts the noise, too.": "(rounded - W).norm() / delta.norm()",
         "the squared lengths count the noise, too.": "(rounded - W).square().sum() / delta.square().sum()",
+        "one minus the error; the noise counts in it, too.": "1 - (rounded - W - delta).norm() / delta.norm()",
         "W is still in it: the change is rounded - W.": "survives(0 * W, delta, rounded)",
         "that is the cosine.": "survives(W, delta, rounded) * delta.norm() / (rounded - W).norm()",
         "divided by ‖ΔW‖; for a part of ΔW it is ‖ΔW‖².": "survives(W, delta, rounded) * delta.norm()",

@@ -1,7 +1,5 @@
 """Exercises of the first page."""
 
-from __future__ import annotations
-
 import torch
 
 from lora_lab.classroom.judging import exercise
@@ -54,7 +52,7 @@ def word_of_rank_2():
     right="five pieces, 10 005 numbers of 1 001 000.",
     mistakes={
         "six pieces take 12 006 numbers, and 1 % is 10 010.": 6,
-        "that leaves room: five pieces take 10 005 numbers, still within 10 010.": 4,
+        "that leaves room for more: four pieces take 8004 of the 10 010 numbers.": 4,
         "that counts 1001 numbers a piece; a column of 1000 belongs to it, too.": 10,
         "a rank is a whole number; round down.": 10010 / 2001,
         "that is 10 %; one percent is wanted.": 50,

@@ -1,7 +1,5 @@
 """Exercises about what came after LoRA."""
 
-from __future__ import annotations
-
 import copy
 from functools import cache
 
@@ -17,7 +15,7 @@ from lora_lab.classroom.judging import exercise
         "the other way round: the server scales too little.": 4,
         "that is 1/r; the two rules differ by √r.": 1 / 16,
         "the two rules agree at r = 1 only.": 1,
-        "not a half: the trained scale is α/√r = 16/4, the server's is α/r = 16/16.": 0.5,
+        "not a half: write down both scales, α/√r and α/r, and divide.": 0.5,
         "that is the part that is lost; the part that arrives is wanted.": 0.75,
         "that is in percent; 1 would be all of it.": 25,
     },
@@ -51,10 +49,10 @@ def _rubric(choice: tuple) -> str:
         trained = count_parameters(model)[0]
         loss = variants.fit(model, data, lr, seed=20).loss
     except ValueError as refused:
-        return str(refused)
+        return f"it cannot be built: {refused}"
     rubric = {
         f"it trains {trained:,} numbers, at most {NUMBERS:,}": trained <= NUMBERS,
-        f"it learns: test loss {loss:.2f}, below 1": loss < 1,
+        f"it learns: test loss {loss:.3f}, below 1": loss < 1,
         f"it is tuned: below {TUNED}": loss < TUNED,
     }
     lines = "\n".join(f"  {'✓' if held else '✗'} {line}" for line, held in rubric.items())

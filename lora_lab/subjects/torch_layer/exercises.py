@@ -1,7 +1,5 @@
 """Exercises about LoRA in torch: the update, the forward pass, and what trains."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
@@ -87,9 +85,9 @@ def _complaint_about_optimizer(optimizer: object, layer: LoRALinear) -> str:
         return f"the base is not frozen: {len(asking)} of its parameters still ask for a gradient{also}."
     for name in ("lora_A", "lora_B"):
         if not getattr(layer, name).requires_grad:
-            return f"{name} no longer trains: freeze the base only."
+            return f"`{name}` no longer trains: freeze the base only."
         if getattr(layer, name) not in held:
-            return f"the optimizer does not hold {name}."
+            return f"the optimizer does not hold `{name}`."
     return _complaint_about_training(optimizer, layer.double())
 
 

@@ -1,7 +1,5 @@
 """Exercises about LoRA in a transformer."""
 
-from __future__ import annotations
-
 import torch
 
 from lora_lab.classroom.judging import exercise
@@ -108,8 +106,8 @@ def _complaint_about_choice(choice: tuple) -> str:
     if task < TASK and others < FORGOTTEN:
         return ""
     return (
-        f"{trained:,} numbers; on unseen lines the task is {task:.2f} nats above its floor, at most {TASK} are wanted, "
-        f"and the other tellers {others:.2f}, at most {FORGOTTEN}."
+        f"{trained:,} numbers; on unseen lines the task is {task:.3f} nats above its floor, at most {TASK} are wanted, "
+        f"and the other tellers {others:.3f}, at most {FORGOTTEN}."
     )
 
 

@@ -1,7 +1,5 @@
 """Exercises about two layers, and about the names of layers."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import torch
@@ -42,7 +40,7 @@ def _complaint_about_ranks(ranks, sizes, change, budget) -> str:
     if r1 or r2:
         train(model, new.X, new.y, epochs=20, lr=0.1, schedule="cosine", progress=None)
     left = evaluate(model, unseen.X, unseen.y) / before
-    return "" if left < LIMIT else f"{asked}: trained, they leave {left:.0%} of the loss on unseen data."
+    return "" if left < LIMIT else f"{asked}: trained, they leave {left:.1%} of the loss on unseen data."
 
 
 @exercise(
