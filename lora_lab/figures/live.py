@@ -68,7 +68,7 @@ class LiveFigure(w.VBox):
         for control in self._controls.values():
             control.style.description_width = "initial"
             control.observe(self._moved, "value")
-        bar = w.HBox(list(self._controls.values()), layout=w.Layout(flex_flow="row wrap"))
+        bar = w.HBox(list(self._controls.values()), layout=w.Layout(flex_flow="row wrap", grid_gap="0 20px"))
         super().__init__([bar, self._caption, self._picture])
         self._redraw()
         replace_last_run(self)
@@ -203,7 +203,7 @@ def menu(description: str, options: Sequence[str], value: str | None = None) -> 
     value = options[0] if value is None else value
     if sum(map(len, options)) > 50:  # more letters do not fit beside a panel's other controls
         return choice(description, options, value)
-    layout = {"display": "flex", "margin": "2px 24px 2px 2px"}  # the name beside the buttons, not above them
+    layout = {"display": "flex"}  # the name beside the buttons, not above them
     style = {"button_width": "auto"}
     return w.ToggleButtons(options=list(options), value=value, description=description, style=style, layout=layout)
 

@@ -41,6 +41,13 @@ def test_page_is_one_run_in_order_stored_clean(path):
     assert "Run All" in nb.cells[1].source, "the second cell says what to do with a page that was reopened"
 
 
+def test_each_page_ends_with_links_to_its_neighbours():
+    for page, before, after in zip(PAGES, (None, *PAGES), (*PAGES[1:], None)):
+        last = pages.read(page.file).cells[-1].source
+        for word, neighbour in (("Before", before), ("Next", after)):
+            assert neighbour is None or f"**{word}:** [{neighbour.number} · " in last, (page.file.name, word)
+
+
 @every_page
 def test_cells_are_short_and_compared(path):
     escaping = 0

@@ -79,7 +79,7 @@ class DrawPanel(LiveFigure):
             return f"base says {words[0]}, with the adapter {words[1]}; nine now has {float(says[9]):.1f}"
 
         controls = {"start": menu("start from", list(self._starts)), "lam": choice("λ", LAMS, 1.0)}
-        controls["start"].layout = w.Layout(width="390px", margin="2px 20px 2px 2px")  # room for a name
+        controls["start"].layout = w.Layout(width="390px")  # room for a name
         super().__init__(draw, controls, name="your digit", figsize=(6.6, 3.2))
         cells = {f"grid_template_{side}": "repeat(8, 30px)" for side in ("columns", "rows")}
         field = {"grid_gap": "2px", "align_self": "center", "min_width": "256px"}  # not squeezed by a wide picture

@@ -109,5 +109,4 @@ def calculator_panel() -> LiveFigure:
         "checkpointing": w.Checkbox(description="gradient checkpointing", indent=False),
         "card": choice("card, GB", (8, 16, 24, 48, 80, 141), 24),
     }
-    controls["model"].layout.margin = "2px 20px 2px 2px"  # between its name and the next control
     return LiveFigure(draw, controls, name="what it costs", figsize=(9.5, 3.4), keep=True, lines=2)

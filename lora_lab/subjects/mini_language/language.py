@@ -52,7 +52,7 @@ def _voice(*favourites: str) -> dict[str, str]:
     return dict(zip(HABITS, favourites, strict=True))
 
 
-TELLERS: dict[str, Voice] = {
+TELLERS: dict[str, Voice] = {  # a further one needs another base, adapters and record: the names are words
     "anon": _voice("", "time last", "mood first", "past", "the", "plain", "."),
     "pirate": _voice("arr ,", "time first", "mood first", "present", "that", "odd", "!"),
     "clerk": _voice("news :", "time first", "mood after", "past", "the", "plain", "."),
