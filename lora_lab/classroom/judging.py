@@ -8,6 +8,7 @@ import inspect
 import itertools
 import re
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .cells import function_cell, value_cell
 from .comparing import as_list, as_number, equal, has_dots, shown, unchanged, wrong_form
 
-SECONDS = 10.0  # what an answer may take
+SECONDS, PATIENCE = 10.0, 6  # of CPU time that an answer may take; on a busy machine so many times as long
 STUMBLED = re.compile("'ellipsis'|not ellipsis")  # in the message of an error over a `...` that is still there
 
 
@@ -267,7 +268,7 @@ def _wrong_way(exercise: Exercise, answer: Callable) -> str:
 
 @contextmanager
 def time_limit(seconds: float):
-    """Raise TookTooLong in this thread after `seconds`.
+    """Raise TookTooLong in this thread after `seconds` of this process's CPU time, or PATIENCE times as long.
 
     The interpreter itself raises it between two steps of the answer: on every system, in every thread, and also where
     Ctrl-C is ignored, as in a job in the background. It cannot stop one long call inside torch before that returns.
@@ -276,10 +277,10 @@ def time_limit(seconds: float):
     throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
     def wake() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            throw(here, ctypes.py_object(TookTooLong))
-            wait = 0.5  # again, in case the answer swallows it
+        began, used = time.monotonic(), time.process_time()
+        while not done.wait(min(0.5, seconds / 3)):  # again and again, in case the answer swallows it
+            if time.process_time() - used > seconds or time.monotonic() - began > PATIENCE * seconds:
+                throw(here, ctypes.py_object(TookTooLong))
 
     timer = threading.Thread(target=wake, daemon=True)
     timer.start()
