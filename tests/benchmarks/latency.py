@@ -1,7 +1,8 @@
 """From key press to new picture in the browser: python tests/benchmarks/latency.py [PAGE ...]
 
 Every panel of the pages, in JupyterLab and headless Chromium: 30 key presses shared among its controls, each pressed
-when the picture of the one before is painted. Leave the machine alone meanwhile. Needs what tests/browser needs.
+when the picture of the one before is painted; and the seconds from Run All to the page's first live panel. Leave the
+machine alone meanwhile. Needs what tests/browser needs.
 Status 1 if a median is above 250 ms, a frame has no picture, or the cell's height changes.
 """
 
@@ -64,18 +65,22 @@ def measure(panel: lab.Panel) -> tuple[list[float], int, int]:
 def main() -> int:
     files, wrong = [pages.find_page(name) for name in sys.argv[1:]] or pages.page_files(), 0
     print(machine())
-    print_head("panel", "pictures", "median ms", "p95 ms", "frames without a picture", "heights")
+    print_head("panel", "pictures", "median ms", "p95 ms", "frames without a picture", "heights", "first panel, s")
     with tempfile.TemporaryDirectory() as folder, lab.jupyter_lab(Path(folder)) as server, lab.chromium() as context:
         for file in (file for file in files if pages.panel_cells(pages.read(file))):
             page = lab.Page(server, context, f"notebooks/{file.name}")
+            begun = time.monotonic()
             page.start_run()
+            while all(panel.is_still() for panel in page.panels()):
+                page.tab.wait_for_timeout(50)
+            first = time.monotonic() - begun
             page.finish_run()
             for panel in page.panels():
                 times, empty, heights = measure(panel)
                 times.sort()
                 median, late = statistics.median(times), times[int(0.95 * (len(times) - 1))]
                 name = f"{file.stem[:2]} {panel.about()['name']}"
-                print_row(name, f"{len(times)} of {MOVES}", f"{median:.0f}", f"{late:.0f}", empty, heights)
+                print_row(name, f"{len(times)} of {MOVES}", f"{median:.0f}", f"{late:.0f}", empty, heights, f"{first:.1f}")
                 wrong += median > LIMIT_MS or empty > 0 or heights > 1
             page.tab.close()
             page.end_kernel()

@@ -44,12 +44,16 @@ def layer_panel() -> LiveFigure:
 
     def draw(fig: Figure, change: str, r: int) -> str:
         runs = recorded_runs().where(change=change, r=r)
-        layer_choices(runs, fig)
+        if not fig.axes:
+            layer_choices(runs, fig)
         worst = []
-        for model, here in runs.by("model").items():
+        for ax, (model, here) in zip(fig.axes, runs.by("model").items()):
+            ax.lines[0].set_ydata([here[0].before[0]] * 2)
+            for line, losses in zip(ax.lines[1:], (part for run in here for part in (run.loss, run.floor))):
+                line.set_ydata(np.maximum(losses, LOW))
             losses = (figures.short(max(run.loss)).replace("below ", "<") for run in here)
             worst.append(f"{model} {' / '.join(losses)}")
         return f"worst of 5 seeds, layer 1 / 2 / both: {'; '.join(worst)}"
 
     controls = {"change": menu("change", list(CHANGES)), "r": choice("rank r", RANKS)}
-    return LiveFigure(draw, controls, name="which layers", figsize=(11, 3.9))
+    return LiveFigure(draw, controls, name="which layers", figsize=(11, 3.9), keep=True)
