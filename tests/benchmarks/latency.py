@@ -80,7 +80,8 @@ def main() -> int:
                 times.sort()
                 median, late = statistics.median(times), times[int(0.95 * (len(times) - 1))]
                 name = f"{file.stem[:2]} {panel.about()['name']}"
-                print_row(name, f"{len(times)} of {MOVES}", f"{median:.0f}", f"{late:.0f}", empty, heights, f"{first:.1f}")
+                shown = f"{len(times)} of {MOVES}", f"{median:.0f}", f"{late:.0f}"
+                print_row(name, *shown, empty, heights, f"{first:.1f}")
                 wrong += median > LIMIT_MS or empty > 0 or heights > 1
             page.tab.close()
             page.end_kernel()
