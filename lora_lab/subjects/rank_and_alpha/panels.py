@@ -50,8 +50,8 @@ class RankAlphaMap:
         return text + f"loss {figures.short(run.loss)}, floor {drawings.floor_text(self.floors[target][r])}"
 
 
-def map_panel(sweeps: Mapping[str, Sweep]) -> LiveFigure:
-    """The map of these sweeps with a ring where the sliders stand, that run's loss curve and its ΔW."""
+def map_panel(sweeps: Mapping[str, Sweep], **start: object) -> LiveFigure:
+    """The map of these sweeps, a ring where the sliders stand (at first: start), that run's loss curve and its ΔW."""
     shown = RankAlphaMap(sweeps)
     ranks, alphas = shown.axes["r"], shown.axes["alpha"]
 
@@ -74,8 +74,8 @@ def map_panel(sweeps: Mapping[str, Sweep]) -> LiveFigure:
         figures.update_heatmap(right, delta, title, limit=figures.limit_of(change))
         return shown.caption(target, r, alpha, lr)
 
-    controls = {"target": menu("target", list(sweeps))}
+    controls = {"target": menu("target", list(sweeps), start.get("target"))}
     for name, label in (("r", "rank r"), ("alpha", "α"), ("lr", "learning rate")):
         values = shown.axes[name]
-        controls[name] = choice(label, values, values[len(values) // 2])
+        controls[name] = choice(label, values, start.get(name, values[len(values) // 2]))
     return LiveFigure(draw, controls, name="the (r, α) map", figsize=(10.5, 3.6), keep=True)
