@@ -55,7 +55,7 @@ def check(number: str, answer: object = ...) -> None:
     """Say whether `answer` solves the exercise, and if not, what is wrong with it. Prints one line, never raises.
 
     An answer that still holds a `...` counts as not attempted. Functions are called on a few small cases, for at most
-    ten seconds. What is solved is kept for `progress`.
+    ten seconds of CPU time. What is solved is kept for `progress`.
     """
     try:
         number, exercise = find(number)
