@@ -8,8 +8,7 @@ import torch
 from lora_lab import published, rank_floor, train
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import TwoLayer
-from lora_lab.subjects.two_layers.experiment import Experiment, find_run, recorded_runs, recorded_s2
-from lora_lab.subjects.two_layers.floors import layer_floor
+from lora_lab.subjects.two_layers.experiment import Experiment, find_run, layer_floor, recorded_runs, recorded_s2
 
 # --------------------------------------------------------------------------------------------- floors of one layer
 

@@ -1,6 +1,6 @@
 """Which layer needs the adapter? An experiment on three small two-layer models, and what was recorded of it.
 
-Each choice of layers has a floor of its own, known before training (`floors.layer_floor`). For both layers together the
+Each choice of layers has a floor of its own, known before training (`layer_floor`). For both layers together the
 floor given here is a bound: rank 2r, read and written anywhere.
 """
 
@@ -9,22 +9,58 @@ from functools import cache
 from types import SimpleNamespace
 
 import torch
+from torch import Tensor
 
 from lora_lab import theory
 from lora_lab.adapters import add_lora
+from lora_lab.layers import check_rank
 from lora_lab.subjects.linear_task import tasks
 from lora_lab.subjects.linear_task.bases import two_layer_base
 from lora_lab.subjects.records import read_record
 from lora_lab.subjects.tables import Table
 from lora_lab.training import evaluate, train
 
-from .floors import layer_floor
-
 MODELS = {"S2's shape": (101, 100, 100), "narrowing": (101, 60, 40), "widening": (40, 60, 101)}  # d_in, hidden, d_out
 CHANGES = ("ones", "rank-4")
 RANKS = (1, 2, 4, 8)
 CHOICES = {"layer 1": ["first"], "layer 2": ["second"], "both": ["first", "second"]}
 EPOCHS, RATE = 20, 0.1
+
+
+def layer_floor(
+    delta: Tensor, r: int, X: Tensor | None = None, *, below: Tensor | None = None, above: Tensor | None = None
+) -> float:
+    """The floor when `delta` must come from a rank-r update of one matrix inside a chain of linear layers.
+
+    The chain is above . W . below, and W + BA changes it by (above B)(A below): such a change writes only into the
+    column space of `above` and reads only the row space of `below`. What lies outside is lost, whatever the rank;
+    what lies inside is cut to rank r. delta (d_out, d_in), above (d_out, k), below (m, d_in); None: the identity,
+    that is, nothing above or below. In the metric of X as in `rank_floor`, and exact like it.
+    """
+    D = theory.as_matrix(delta)
+    check_rank(r, D.shape, "the change", 0)
+    R = torch.eye(D.shape[1], dtype=D.dtype) if X is None else theory.metric(X, D)
+    inside = D = D @ R.T
+    if above is not None:
+        W = theory.as_matrix(above, "above")
+        if len(W) != len(D):
+            raise ValueError(f"above has {len(W)} rows; delta has {len(D)}, and both are the model's outputs.")
+        Q = _range(W)
+        inside = Q @ (Q.T @ inside)
+    if below is not None:
+        W = theory.as_matrix(below, "below")
+        if W.shape[1] != delta.shape[1]:
+            raise ValueError(f"below has {W.shape[1]} columns; delta has {delta.shape[1]}: both are the inputs.")
+        Q = _range(R @ W.T)
+        inside = (inside @ Q) @ Q.T
+    lost = (D - inside).square().sum() + torch.linalg.svdvals(inside)[r:].square().sum()
+    return float(lost / len(D))
+
+
+def _range(M: Tensor) -> Tensor:
+    """An orthonormal basis of the column space of M; what is below float32's rounding of M counts as zero."""
+    U, S, _ = torch.linalg.svd(M, full_matrices=False)
+    return U[:, S > 1e-6 * S[0]]
 
 
 class Experiment:
