@@ -10,17 +10,18 @@ from lora_lab import LoRALinear, count_parameters
 from lora_lab.costs import forward_macs, human, lora_numbers
 from lora_lab.subjects.files_and_costs import models
 from lora_lab.subjects.files_and_costs.models import SHAPES, TARGETS, Shape, activation_bytes, adapter_numbers
-from lora_lab.subjects.objective.memory import disk_bytes, full_memory, lora_memory
+from lora_lab.subjects.objective.panels import disk_bytes, training_memory
 
 S1 = (1000, 1001)
 
 
 def test_s1_by_hand():
     assert lora_numbers(*S1, r=1) == 2001 and lora_numbers(*S1, r=8) == 16_008
-    full, adapter = full_memory(*S1), lora_memory(*S1, r=1)
+    full, adapter = training_memory(*S1), training_memory(*S1, r=1)
     assert full == (4_004_000, 4_004_000, 8_008_000) and full.total == 16_016_000
     assert adapter == (4_004_000 + 8_004, 8_004, 16_008) and adapter.total == 4_036_016
-    assert lora_memory(*S1, r=1, dtype="bfloat16") == (2_002_000 + 8_004, 8_004, 16_008), "factors stay in float32"
+    halved = training_memory(*S1, r=1, dtype="bfloat16")
+    assert halved == (2_002_000 + 8_004, 8_004, 16_008), "factors stay in float32"
     assert disk_bytes(*S1, tasks=10) == 40_040_000
     assert disk_bytes(*S1, tasks=10, r=1) == 4_004_000 + 10 * 8_004
     assert forward_macs(*S1) == 1_001_000 and forward_macs(*S1, r=1) == 1_003_001
@@ -38,7 +39,7 @@ def test_the_counts_are_those_of_a_real_layer():
     layer(torch.randn(4, 11)).square().mean().backward()
     optimizer.step()
     moments = [t for state in optimizer.state.values() for name, t in state.items() if name.startswith("exp_avg")]
-    memory = lora_memory(7, 11, r)
+    memory = training_memory(7, 11, r)
     assert memory.weights == sum(p.numel() * p.element_size() for p in layer.parameters())
     assert memory.gradients == sum(p.grad.numel() * p.grad.element_size() for p in parameters)
     assert memory.adam == sum(t.numel() * t.element_size() for t in moments)
@@ -138,11 +139,11 @@ def test_a_llamas_activations_by_hand():
     "call, sentence",
     [
         (lambda: lora_numbers(5, 7, 0), r"r=0 is not a whole number of at least 1"),
-        (lambda: full_memory(5, 7.5), r"d_in=7.5 is not a whole number"),
+        (lambda: training_memory(5, 7.5), r"d_in=7.5 is not a whole number"),
         (lambda: disk_bytes(5, 7, tasks=-1), r"tasks=-1 is not a whole number"),
         (lambda: forward_macs(5, 7, batch=0), r"batch=0 is not a whole number"),
-        (lambda: lora_memory(5, 7, True), r"r=True is not a whole number"),
-        (lambda: lora_memory(5, 7, 1, dtype="int4"), r"dtype='int4' is not known here; choose one of float32"),
+        (lambda: training_memory(5, 7, True), r"r=True is not a whole number"),
+        (lambda: training_memory(5, 7, 1, dtype="int4"), r"dtype='int4' is not known here; choose one of float32"),
         (lambda: adapter_numbers(TINY, 0), "r=0 is not a whole number"),
         (lambda: adapter_numbers(TINY, 1, "q, w"), "targets='q, w' is no choice; choose one of 'q', 'q, v'"),
         (lambda: models.training_bill(TINY, None, dtype="nf4"), "4-bit weights cannot be trained"),

@@ -1,14 +1,46 @@
-"""Page 01: what fine-tuning one layer costs, fully and with LoRA."""
+"""Page 01: what fine-tuning one layer costs, fully and with LoRA: bytes while training with Adam, and on disk."""
+
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from lora_lab import costs, figures
 from lora_lab.figures.live import LiveFigure, choice, menu
+from lora_lab.subjects.files_and_costs.models import parameter_bytes
 from lora_lab.subjects.files_and_costs.panels import memory_bars, update_memory_bars
 
-from .memory import Memory, disk_bytes, full_memory, lora_memory
-
 TASKS = (1, 2, 5, 10, 20, 50, 100)
+
+
+class Memory(NamedTuple):
+    """Bytes held while training, by purpose. Activations are not in it; page 10 measures them."""
+
+    weights: int
+    gradients: int
+    adam: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+def training_memory(d_out: int, d_in: int, r: int | None = None, dtype: str = "float32") -> Memory:
+    """One d_out x d_in weight trained with Adam. In full (r None): the weight, its gradient, two moments, all in
+    `dtype`. With LoRA: the frozen weight in `dtype`; factors, their gradient and moments in float32.
+    """
+    costs.check_positive(d_out=d_out, d_in=d_in)
+    weight = d_out * d_in * parameter_bytes(dtype)
+    if r is None:
+        return Memory(weight, weight, 2 * weight)
+    factors = 4 * costs.lora_numbers(d_out, d_in, r)
+    return Memory(weight + factors, factors, 2 * factors)
+
+
+def disk_bytes(d_out: int, d_in: int, tasks: int, r: int | None = None, dtype: str = "float32") -> int:
+    """What is stored for `tasks` tasks: a full copy each (r None), or one base and an adapter of rank r each."""
+    costs.check_positive(d_out=d_out, d_in=d_in, tasks=tasks)
+    weight = d_out * d_in * parameter_bytes(dtype)
+    return tasks * weight if r is None else weight + tasks * 4 * costs.lora_numbers(d_out, d_in, r)
 
 
 def _in_units(biggest: float) -> tuple[float, str]:
@@ -21,7 +53,7 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
     labels = ["full", f"r = {r}"]
 
     def draw(fig: Figure, width: int, tasks: int, dtype: str) -> str:
-        memory = [full_memory(width, width, dtype), lora_memory(width, width, r, dtype)]
+        memory = [training_memory(width, width, rank, dtype) for rank in (None, r)]
         disk = [disk_bytes(width, width, tasks, rank, dtype) for rank in (None, r)]
         if not fig.axes:
             grid = {"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
