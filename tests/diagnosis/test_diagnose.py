@@ -52,16 +52,16 @@ def in_zoo(name: str) -> tuple[nn.Module, tuple]:
 @pytest.mark.parametrize("program", gallery.PROGRAMS)
 def test_the_correct_programs_are_sound_at_the_start_at_the_end_and_shipped(program):
     for n in (0, 40):
-        names = gallery.execute(gallery.PROGRAMS[program], n)
-        model, optimizer, base = names["model"], names["optimizer"], names["base"]
+        names = gallery.run(gallery.PROGRAMS[program], n)
+        model, optimizer, base = names.model, names.optimizer, names.base
         if program != "checkpoint":  # there the model has been merged and unmerged in place, which is not exact
             assert diagnose(model, optimizer, base=base) == []
         assert diagnose(model, optimizer) == []
         if n:
             state = {k: v for k, v in model.state_dict().items() if "lora_" in k}
-            assert diagnose(names["shipped"], base=base, adapter=state) == []
+            assert diagnose(names.shipped, base=base, adapter=state) == []
     if program == "rslora":
-        assert diagnose(names["shipped"], base=base, adapter=names["folder"]) == []
+        assert diagnose(names.shipped, base=base, adapter=names.folder) == []
 
 
 @pytest.mark.parametrize("name", list(ZOO))
@@ -319,8 +319,8 @@ def test_it_changes_nothing(name):
         optimizer = adam(model)
         steps(model, optimizer, inputs, 2)
     else:  # a program of the gallery, whose layers are asked
-        names = gallery.execute(gallery.PROGRAMS[name], 3)
-        model, optimizer, base = names["model"], names["optimizer"], names["base"]
+        names = gallery.run(gallery.PROGRAMS[name], 3)
+        model, optimizer, base = names.model, names.optimizer, names.base
         for m in model.modules():
             m.register_forward_hook(lambda *args: calls.append(args))
         for p in read(model)[0].factors:

@@ -6,7 +6,7 @@ Mended programs, cheats and wrong cures: tests/classroom/answers_broken.py.
 
 import difflib
 import re
-from functools import cache
+from functools import cache, partial
 
 import pages
 import pytest
@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from lora_lab import theory
 from lora_lab.classroom.judging import NotAttempted
 from lora_lab.subjects.broken import gallery, judge, panels, probes
-from lora_lab.subjects.broken.gallery import FAULTS, PROGRAMS, STEPS
+from lora_lab.subjects.broken.gallery import FAULTS, PROGRAMS
 from lora_lab.subjects.broken.panels import ASK
 from lora_lab.subjects.broken.repairs import REPAIRS, as_function
 
@@ -53,16 +53,11 @@ def test_one_line_makes_the_symptom(fault):
         assert wrong.shipped_loss > 3 * right.shipped_loss
 
 
-@cache
-def with_another_start(text: str, steps: int = STEPS) -> dict:
-    return gallery.execute(text, steps, seed=2)
-
-
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=BY_CODE)
 def test_symptom_and_finding_do_not_hang_on_the_seed(fault, monkeypatch):
-    monkeypatch.setattr(gallery, "_kept", with_another_start)
+    monkeypatch.setattr(gallery, "run", partial(gallery.run, seed=2))
     assert [finding.code for finding in fault.findings()] == [fault.code]
-    right, wrong = (gallery.outcome(with_another_start(text)) for text in (fault.correct, fault.broken))
+    right, wrong = fault.run_correct(), fault.run()
     if fault.code == "scaling-without-r":
         assert wrong.losses[3] < 0.95 * right.losses[3]
     else:
@@ -93,7 +88,7 @@ def test_special_symptoms():
 
 def test_the_same_every_time_and_the_caller_sees_nothing():
     text, state = FAULTS["dropout is still on in eval mode"].broken, torch.get_rng_state()
-    first, second = (gallery.outcome(gallery.execute(text, 5)) for _ in range(2))
+    first, second = (gallery.run.__wrapped__(text, 5) for _ in range(2))
     assert first.losses == second.losses and first.shipped_loss == second.shipped_loss
     assert torch.equal(first.delta, second.delta) and torch.equal(state, torch.get_rng_state())
 

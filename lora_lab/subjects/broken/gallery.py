@@ -2,8 +2,8 @@
 
     fault = FAULTS["α is not divided by r"]
     print(fault.broken_line, "->", fault.correct_line, fault.source)
-    run = fault.run()                     # the broken program, run from start to shipping
-    run.losses, run.shipped_loss, run.delta
+    run = fault.run()                     # the broken program's variables, run from start to shipping
+    run.losses, run.shipped_loss, run.delta, run.model, run.optimizer
 
 The programs are texts (programs.py), run by `exec`; the mistakes are a table (faults.toml). The model is S2 in
 miniature: two linear layers, square because some of these mistakes hide in a square layer only. The new task adds a
@@ -16,11 +16,11 @@ import copy
 import json
 import tempfile
 import tomllib
-import types
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -92,36 +92,26 @@ class Fault:
     def broken(self) -> str:
         return replaced(self.correct, self.correct_line, self.broken_line)
 
-    def run(self) -> Run:
+    def run(self) -> SimpleNamespace:
         return run(self.broken)
 
-    def run_correct(self) -> Run:
+    def run_correct(self) -> SimpleNamespace:
         return run(self.correct)
-
-    def names(self) -> types.SimpleNamespace:
-        """The variables of the broken program after it ran: model, optimizer, base, adapter, shipped, ..."""
-        return types.SimpleNamespace(**_kept(self.broken, STEPS))
 
     def findings(self) -> list:
         """What `diagnose` says when it is called as `look` has it, at the moment that suits this mistake."""
-        return eval(self.look, {"diagnose": diagnose, **_kept(self.broken, 0 if self.start else STEPS)})
+        finished = run(self.broken, 0) if self.start else self.run()
+        return eval(self.look, {"diagnose": diagnose, **vars(finished)})
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one program left behind.
+@cache
+def run(text: str, steps: int = STEPS, seed: int = 0) -> SimpleNamespace:
+    """The variables of a program after it ran: model, optimizer, base, adapter, shipped, ..., and three more.
 
     losses: before each step. shipped_loss: of the model as it is shipped, on the same data. delta (35, 35): the matrix
-    of the shipped model minus the base's, which should be the letter R.
+    of the shipped model minus the base's, which should be the letter R. Kept, because it gives the same every time:
+    every random number is from one seed, and the caller's state stays.
     """
-
-    losses: list[float]
-    shipped_loss: float
-    delta: Tensor
-
-
-def execute(text: str, steps: int, seed: int = 0) -> dict[str, object]:
-    """The variables of a program after it ran, with every random number from one seed and the caller's state kept."""
     keeper = tempfile.TemporaryDirectory(prefix="gallery-")  # goes when nobody holds these names any more
     names: dict[str, object] = {
         "torch": torch, "nn": nn, "F": F, "copy": copy, "json": json, "save_file": save_file, "load_file": load_file,
@@ -131,27 +121,12 @@ def execute(text: str, steps: int, seed: int = 0) -> dict[str, object]:
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.default_generator.manual_seed(seed)
         exec(compile(text, "<gallery>", "exec"), names)
-    return names
-
-
-@cache
-def _kept(text: str, steps: int) -> dict[str, object]:
-    return execute(text, steps)
-
-
-@cache
-def run(text: str) -> Run:
-    """A program, run; kept, because it gives the same every time."""
-    return outcome(_kept(text, STEPS))
-
-
-def outcome(names: dict[str, object]) -> Run:
-    """What a program's variables say at its end."""
-    shipped = names["shipped"]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(1)
-        loss = F.mse_loss(shipped(names["X"]), names["y"]).item()
-        return Run(names["losses"], loss, matrix(shipped) - matrix(names["base"]))
+        finished = SimpleNamespace(**names)
+        with torch.no_grad():
+            torch.default_generator.manual_seed(1)
+            finished.shipped_loss = F.mse_loss(finished.shipped(finished.X), finished.y).item()
+            finished.delta = matrix(finished.shipped) - matrix(finished.base)
+    return finished
 
 
 _table = tomllib.loads(Path(__file__).with_name("faults.toml").read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """The broken-LoRA gallery as a panel: the symptom first; the learner picks the cause; then the line is shown."""
 
 import math
+from types import SimpleNamespace
 
 import ipywidgets as w
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.figures.matrices import heatmap, update_heatmap
 from lora_lab.figures.style import COLOURS, FILLS, array, log_axis
 
-from .gallery import FAULTS, Fault, Run
+from .gallery import FAULTS, Fault
 
 ASK = "… choose"
 LIMIT = 1.5  # of the heatmaps: what is to be drawn has entries 0 and 1
@@ -42,15 +43,16 @@ def caption(fault: Fault, guess: str, reveal: bool) -> str:
     )
 
 
-def alike(one: Run, other: Run) -> bool:
+def alike(one: SimpleNamespace, other: SimpleNamespace) -> bool:
     """Whether two programs show the same: losses and update within 5 %."""
     far = max(abs(a - b) / max(a, b) for a, b in zip(one.losses, other.losses, strict=True))
     return far < 0.05 and float((one.delta - other.delta).norm()) < 0.05 * float(one.delta.norm() + 1)
 
 
-def draw_symptom(fig: Figure, correct: Run, broken: Run, title: str = "", lines: tuple[str, str] = ("", "")) -> None:
+def draw_symptom(fig: Figure, fault: Fault, title: str, lines: tuple[str, str]) -> None:
     """Draw on an empty figure, or update what an earlier call drew there. lines: the broken and the correct line of
     code, to show below; empty for none."""
+    correct, broken = fault.run_correct(), fault.run()
     if not fig.axes:
         begin_symptom(fig, correct, broken)
     curves, right, wrong = fig.axes
@@ -67,7 +69,7 @@ def draw_symptom(fig: Figure, correct: Run, broken: Run, title: str = "", lines:
         text.set_text(f"{mark} {line}" if line else "")
 
 
-def begin_symptom(fig: Figure, correct: Run, broken: Run) -> None:
+def begin_symptom(fig: Figure, correct: SimpleNamespace, broken: SimpleNamespace) -> None:
     """The axes, and artists that are filled later."""
     grid = {"left": 0.07, "right": 0.99, "bottom": 0.28, "top": 0.9, "wspace": 0.22, "width_ratios": (1.7, 1, 1)}
     curves, right, wrong = fig.subplots(1, 3, gridspec_kw=grid)
@@ -95,16 +97,16 @@ def gallery_panel() -> LiveFigure:
         fault = faults[symptom - 1]
         shown = reveal or guess == fault.name
         lines = (fault.broken_line, fault.correct_line) if shown else ("", "")
-        draw_symptom(fig, fault.run_correct(), fault.run(), f"symptom {symptom}", lines)
+        draw_symptom(fig, fault, f"symptom {symptom}", lines)
         return caption(fault, guess, reveal)
 
+    # in alphabetical order, so that the number of a symptom does not give it away
+    causes = sorted(FAULTS, key=lambda name: name.lower().removeprefix("the "))
     controls = {
         "symptom": choice("symptom", range(1, len(faults) + 1)),
-        # in alphabetical order, so that the number of a symptom does not give it away
-        "guess": menu("choose the cause", [ASK, *sorted(FAULTS, key=lambda name: name.lower().removeprefix("the "))]),
+        "guess": menu("choose the cause", [ASK, *causes]),
         "reveal": w.Checkbox(value=False, description="show the line", indent=False),
     }
-
     controls["guess"].readout = False  # names are longer than a slider shows; the caption has them
 
     def begin_anew(_change) -> None:
