@@ -50,11 +50,11 @@ def main() -> None:
         speaks = next((task for task in ("bard", "wire") if task in name), None)  # its voice stays, the names change
         lines = language.dialect(f"{speaks} + {TASK}" if speaks else TASK, **TEST_ON)
         row = {"relative": name, "distance": round(distance(model), 3), "without": round(above_floor(model, lines), 3)}
-        row["with"] = []
+        row["with_adapter"] = []
         for state in states:
             carrier = prepare(WAY, model=copy.deepcopy(model))
             load_adapter_state(carrier, state)
-            row["with"].append(round(above_floor(carrier, lines), 3))
+            row["with_adapter"].append(round(above_floor(carrier, lines), 3))
         rows.append(row)
         print(row, flush=True)
     write_record({"task": TASK, "way": WAY, "rows": rows}, "transformer", "kinship")

@@ -1,11 +1,9 @@
 """Fine-tune the small GPT in every way that is compared: python -m lora_lab.subjects.transformer.make_record [TASK …]
 
 Two and a half CPU hours on idle cores, a task on a core. Each run is a line of runs.jsonl as soon as it ends, and a run
-that is there already is not made again: stop it when you like, and start it again. In this order:
-    every way at 600 steps: the learning rate climbed to on two seeds, a third seed at the best
-    four ways with 1200 steps, two seeds: has it stopped improving? And at other rates, with 150 steps, too: what is
-    learned, how far the weights move, what is forgotten
-    every way with 1200 steps, and at 600 steps five seeds
+that is there already is not made again: stop it when you like, and start it again. Of every way the learning rate is
+climbed to on two seeds with 600 steps; at the best, five seeds, and two with 1200 steps: has it stopped improving?
+Four ways run at other rates, with 150 steps, too: what is learned, how far the weights move, what is forgotten.
 Then, when both tasks are there, `make_record adapters` trains the shipped adapters (PEFT's format).
 """
 
@@ -128,24 +126,19 @@ def tune(task: str, way: str, guess: float) -> float:
 
 
 def measure(task: str) -> None:
-    best, guess = {}, LORA_GUESS
+    guess = LORA_GUESS
     for way in dict.fromkeys([*COMPARED, *WAYS, *BUDGET, *MLP_BUDGET]):
-        best[way] = tune(task, way, GUESS.get(way, guess))
-        guess = guess if way in GUESS else best[way]  # the next rank's rate is likely near
-        run(task, way, best[way], STEPS, SEEDS[2])
-    for way in COMPARED:
-        for seed in SEEDS[:2]:
-            run(task, way, best[way], 2 * STEPS, seed)
-        for steps in (STEPS, STEPS // 4):
-            for factor in (1, 4, 0.25, 2, 0.5):
-                for seed in SEEDS[:3]:
-                    run(task, way, best[way] * factor, steps, seed)
-    for way, lr in best.items():
-        for seed in SEEDS[:2]:
-            run(task, way, lr, 2 * STEPS, seed)
-    for way, lr in best.items():
+        best = tune(task, way, GUESS.get(way, guess))
+        guess = guess if way in GUESS else best  # the next rank's rate is likely near
         for seed in SEEDS:
-            run(task, way, lr, STEPS, seed)
+            run(task, way, best, STEPS, seed)
+        for seed in SEEDS[:2]:
+            run(task, way, best, 2 * STEPS, seed)
+        if way in COMPARED:
+            for steps in (STEPS, STEPS // 4):
+                for factor in (0.25, 0.5, 1, 2, 4):
+                    for seed in SEEDS[:3]:
+                        run(task, way, best * factor, steps, seed)
 
 
 def ship() -> None:

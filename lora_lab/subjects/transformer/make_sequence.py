@@ -46,10 +46,11 @@ def main() -> None:
     rows = []
     for seed in SEEDS:
         for way, model in ways(seed, rates).items():
-            losses = {t: round(above_floor(model, language.dialect(t, **TEST_ON)), 3)
-                      for t in (FIRST, SECOND, f"{FIRST} + {SECOND}")}  # fmt: skip
-            rows.append({"way": way, "seed": seed, "losses": losses})
-            print(rows[-1], flush=True)
+            row = {"way": way, "seed": seed}
+            for name, task in {"first": FIRST, "second": SECOND, "both": f"{FIRST} + {SECOND}"}.items():
+                row[name] = round(above_floor(model, language.dialect(task, **TEST_ON)), 3)
+            rows.append(row)
+            print(row, flush=True)
     write_record({"first": FIRST, "second": SECOND, "rows": rows}, "transformer", "sequence")
 
 

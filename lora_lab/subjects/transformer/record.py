@@ -34,19 +34,23 @@ def read_runs() -> Table:
     return runs
 
 
-def tuned(steps: int = 600) -> Table:
-    """Every way at its best learning rate, a row per seed: the rate that was climbed to at 600 steps, with the lowest
-    loss on the lines that choose it, mean of two seeds, among those whose half and double were tried as well.
-    """
-    found = Table()
-    for here in read_runs().by("task").values():
-        for mine in here.by("way").values():
-            judged = Table(run for run in mine if run.steps == 600 and run.seed < 2 and run.tuned_on == run.tuned_on)
-            losses = {lr: runs.mean("tuned_on") for lr, runs in judged.by("lr").items()}
-            inner = [lr for lr in losses if {lr / 2, 2 * lr} <= set(mine.column("lr"))] or list(losses)
-            best = min(inner, key=losses.get)
-            found += (run for run in mine if (run.lr, run.steps) == (best, steps))
-    return Table(sorted(found, key=lambda run: (run.task, run.where or run.way, run.rank or 0, run.seed)))
+def at_best_rate(rows: Table, seeds: int = 3) -> Table:
+    """The rows at the learning rates that were chosen: with so many seeds, and the lowest `tuned_on` on two."""
+    found = {}
+    for run in rows:
+        kind = [getattr(run, name, None) for name in ("task", "way", "lines", "batch")]
+        found.setdefault(tuple(kind), Table()).append(run)
+    best = Table()
+    for mine in found.values():
+        complete = [runs for runs in mine.by("lr").values() if len(runs) == seeds]
+        best += min(complete, key=lambda runs: sum(run.tuned_on for run in runs if run.seed < 2))
+    return best
+
+
+def tuned() -> Table:
+    """Every way at the learning rate that was climbed to, 600 steps, a row for each of five seeds."""
+    best = at_best_rate(read_runs().where(steps=600), seeds=5)
+    return Table(sorted(best, key=lambda run: (run.task, run.where or run.way, run.rank or 0, run.seed)))
 
 
 def doubled() -> Table:
@@ -54,7 +58,7 @@ def doubled() -> Table:
     falling: whether twice the steps lower it by more than 0.001 and by more than a tenth. A row for each way and task.
     """
     shorter, rows = tuned(), []
-    for way, longer in tuned(steps=1200).by("way").items():
+    for way, longer in read_runs().where(steps=1200).by("way").items():
         for task, twice in longer.by("task").items():
             seeds = twice.kinds("seed")
             once = Table(run for run in shorter.where(task=task, way=way) if run.seed in seeds).mean("loss")
@@ -85,14 +89,13 @@ def kinship() -> Table:
     loss without the adapter; with_adapter: with it, a number per seed, and mean_with, their mean.
     """
     rows = read_record("transformer", "kinship")["rows"]
-    return Table.of(row | {"with_adapter": row["with"], "mean_with": mean(row["with"])} for row in rows)
+    return Table.of(row | {"mean_with": mean(row["with_adapter"])} for row in rows)
 
 
 def sequence() -> Table:
     """One task after another: way, seed, and the loss above the floor on the first, the second, and both in one
     sentence."""
-    rows = read_record("transformer", "sequence")["rows"]
-    return Table.of(row | dict(zip(("first", "second", "both"), row["losses"].values())) for row in rows)
+    return Table.of(read_record("transformer", "sequence")["rows"])
 
 
 def rewarded() -> Table:
@@ -114,15 +117,3 @@ def slices() -> Table:
     loss, on others; seen, on the training lines themselves: below 0, their choices are learned by heart.
     """
     return _read(REGRET)
-
-
-def at_best_rate(rows: Table) -> Table:
-    """The rows at the learning rates that were chosen: with three seeds, and the lowest `tuned_on` on two."""
-    found = {}
-    for run in rows:
-        found.setdefault((run.way, getattr(run, "lines", None), getattr(run, "batch", None)), Table()).append(run)
-    best = Table()
-    for mine in found.values():
-        with_three = [seeds for seeds in mine.by("lr").values() if len(seeds) == 3]
-        best += min(with_three, key=lambda seeds: sum(run.tuned_on for run in seeds if run.seed < 2))
-    return best
