@@ -162,7 +162,7 @@ def _train_all(result: Sweep, progress: str | None) -> None:
             a, b = (by_rank(M)[i // k][s, i % k] for M in (A, B))
             its_scaling, losses, end = scaling_of(alpha, r, rule), curves[:, s, i].clone(), None
             delta = (its_scaling * b.T) @ a
-            loss = (X @ delta.T).sub_(residual).square_().mean().item()
+            loss = (X @ a.T @ (its_scaling * b)).sub_(residual).square_().mean().item()  # factored, as the layer is
             not_finite = (~losses.isfinite()).nonzero()
             if len(not_finite):  # the others went on: none reads another's rows
                 end = int(not_finite[0])
