@@ -192,7 +192,7 @@ def test_the_record_holds_every_method_with_a_rate_tuned_inside_the_grid():
         assert list(means) == make_record.RATES and best not in (make_record.RATES[0], make_record.RATES[-1])
         mine = RUNS.where(method=method)
         assert mine.kinds("lr") == [best] and mine.kinds("seed") == list(make_record.SEEDS)
-        assert all(len(curve) == len(record.steps()) for curve in mine.column("curve"))
+        assert all(len(curve) == len(record.STEPS) for curve in mine.column("curve"))
 
 
 @pytest.mark.parametrize("method", variants.METHODS)
@@ -232,7 +232,7 @@ def test_the_layers_on_the_page_are_those_that_were_measured():
 def test_panel_draws_both_bands_the_live_run_and_all_dots():
     pissa, lora = RUNS.where(method="PiSSA"), RUNS.where(method="LoRA")
     live = pissa[0].curve
-    panel = panels.variant_panel(RUNS, record.steps(), {"PiSSA": live})
+    panel = panels.variant_panel(RUNS, record.STEPS, {"PiSSA": live})
     left, right = panel._figure.axes
     curves = np.array(pissa.column("curve"))
     assert list(left.lines[0].get_ydata()) == list(np.median(lora.column("curve"), 0))

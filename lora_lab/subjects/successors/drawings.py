@@ -97,10 +97,10 @@ def rank_transfer(tries: Table) -> Axes:
     shown = [("LoRA", "LoRA: α/r", "LoRA", -0.06), ("rsLoRA", "rsLoRA: α/√r", "variant", 0.06)]
     for method, label, colour, aside in shown:
         mine = tries.where(method=method)
-        medians = {rank: np.median(runs.column("loss")) for rank, runs in mine.by("rank").items()}
+        medians = {rank: np.median(runs.column("loss")) for rank, runs in mine.by("r").items()}
         ax.plot(np.log2(list(medians)) + aside, list(medians.values()), color=COLOURS[colour], label=label)
-        ax.plot(np.log2(mine.column("rank")) + aside, mine.column("loss"), "o", color=COLOURS[colour], alpha=0.5, mew=0)
-    ranks = tries.kinds("rank")
+        ax.plot(np.log2(mine.column("r")) + aside, mine.column("loss"), "o", color=COLOURS[colour], alpha=0.5, mew=0)
+    ranks = tries.kinds("r")
     ax.set_xticks(np.log2(ranks), [f"{r}" for r in ranks])
     log_axis(ax.yaxis, (0.1, 0.2, 0.4, 0.8, 1.6))
     ax.set(title="At large ranks α/√r is ahead (a dot per base)", ylabel="test loss (nats)")

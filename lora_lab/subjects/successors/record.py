@@ -1,44 +1,31 @@
 """What `python -m lora_lab.subjects.successors.make_record` measured, as tables with a row per training run."""
 
-from lora_lab.subjects.records import read_record
+from pathlib import Path
+
+from lora_lab.subjects.records import read_lines
 from lora_lab.subjects.tables import Table
 
+RUNS = Path(__file__).with_name("runs.jsonl")
+STEPS = list(range(0, 301, 20))  # at which the curves were measured
 
-def steps() -> list[int]:
-    """The steps at which the curves were measured."""
-    return read_record("successors")["steps"]
+
+def _part(name: str) -> Table:
+    return Table.of(row for row in read_lines(RUNS) if row["part"] == name)
 
 
 def runs() -> Table:
-    """Every method on the ten bases, at its tuned learning rate: method, lr, trained, seed, curve, loss.
+    """Every method on the ten bases, at its tuned learning rate: method, lr, seed, loss, trained, curve.
 
-    curve: test loss at `steps()`; loss: its last.
+    curve: test loss at STEPS; loss: its last.
     """
-    record = read_record("successors")
-    return Table.of(
-        {"method": method, "lr": row["lr"], "trained": row["trained"], "seed": seed, "curve": curve, "loss": loss}
-        for method, row in record["methods"].items()
-        for seed, curve, loss in zip(record["settings"]["seeds"], row["curves"], row["loss"])
-    )
+    return _part("methods")
 
 
 def tuning() -> Table:
     """The search for each method's learning rate, on three other bases: method, lr, seed, loss at the end."""
-    record = read_record("successors")
-    return Table.of(
-        {"method": method, "lr": float(lr), "seed": seed, "loss": loss}
-        for method, row in record["methods"].items()
-        for lr, losses in row["tuning"].items()
-        for seed, loss in zip(record["settings"]["tuning_seeds"], losses)
-    )
+    return _part("tuning")
 
 
 def ranks() -> Table:
-    """LoRA and rsLoRA with the learning rate that was tuned at r = 4: method, rank, seed, loss at the end."""
-    record = read_record("successors")
-    return Table.of(
-        {"method": method, "rank": int(rank), "seed": seed, "loss": loss}
-        for method, by_rank in record["ranks"].items()
-        for rank, losses in by_rank.items()
-        for seed, loss in zip(record["settings"]["seeds"], losses)
-    )
+    """LoRA and rsLoRA with the learning rate that was tuned at r = 4: method, r, lr, seed, loss at the end."""
+    return _part("ranks")
