@@ -95,24 +95,22 @@ def test_changed_images_are_clear_cases_only():
 
 
 def test_results_are_found_by_what_differs_from_the_protocol(digits):
-    assert list(record.results()) == make_record.variants()
-    for result in record.results().values():
+    found = [Variant(*(getattr(result, name) for name in Variant._fields)) for result in record.results()]
+    assert found == make_record.variants()
+    for result in record.results():
         assert len(result.errors) == 5
         for row in result.errors:
             assert len(row) == 10 and all(0 <= wrong <= n for wrong, n in zip(row, digits.counts))
-    assert record.find() is record.results()[Variant()]
-    assert record.find(replay=0.9, r=8).variant == Variant(replay=0.9, r=8)
+    assert record.find() is record.results()[1] and record.find(replay=0.9, r=8).r == 8
     assert list(record.along("alpha")) == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0]
     assert list(record.along("replay", "full", nines="seen")) == [0.0, 0.1, 0.25, 0.5, 0.75, 0.9]
     assert record.along("replay", "full")[0.75] is record.find("full", replay=0.75)  # not the one with another rate
     assert "chosen" not in record.along("lam") and len(record.find(lam="chosen").chosen) == 5
-    with pytest.raises(ValueError, match=r"method='LoRA'.* r=3.* is not recorded"):
+    with pytest.raises(ValueError, match=r"no row has method='LoRA'.* r=3"):
         record.find(r=3)
-    full, base = record.find("full"), record.find("base")
-    assert full.line() == " 811 (811-811)  nines 0-0    others 811-811"
-    assert base.mean == sum(base.total) / 5 and base.total == [sum(row) for row in base.errors]
+    assert record.find("full").line() == " 811 (811-811)  nines 0-0    others 811-811"
     means = [result.mean for result in record.ranking().values()]
-    assert means == sorted(means) and len(means) == 16
+    assert means == sorted(means) and len(means) == 15
 
 
 def test_a_part_of_the_record_run_again():
@@ -120,7 +118,7 @@ def test_a_part_of_the_record_run_again():
     for method in ({"replay": 0.75}, {"replay": 0.75, "nines": "seen"}, {"lam": "chosen"}, {"method": "full"},
                    {"method": "base"}, {"method": "bonus"}, {"method": "oracle"}):  # fmt: skip
         row, then = make_record.run(Variant(**method), [0, 1]), record.find(**method)
-        assert Variant(**row["variant"]) == then.variant and bool(row["chosen"]) == bool(then.chosen)
+        assert bool(row["chosen"]) == bool(then.chosen)
         for errors, recorded in zip(row["errors"], then.errors):
             assert abs(sum(errors) - sum(recorded)) <= 15 + 0.05 * sum(recorded), method
             assert abs(errors[9] - recorded[9]) <= 8, method

@@ -97,7 +97,7 @@ def repair_curves(settings: Mapping[str, Sequence[Mapping[float, Result]]], *, l
         ax.axhspan(min(base), max(base), color=FILLS["band"], lw=0, label="base (range)")
         for results in curves:
             x, there = list(results), list(results.values())
-            method = there[0].variant.method
+            method = there[0].method
             marker, colour = {"LoRA": "o", "full": "s"}[method], COLOURS[method]
             ax.plot(x, [result.mean for result in there], marker=marker, color=colour, label=method)
             low, high = [min(result.total) for result in there], [max(result.total) for result in there]

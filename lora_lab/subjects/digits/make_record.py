@@ -1,17 +1,18 @@
 """Repair the weak digit in many ways over five seeds: python -m lora_lab.subjects.digits.make_record
 
-About a minute of one core; writes record.json beside this file. A seed decides the split of the digits, the base's
-start and batches, the adapter's start and batches, and which images are replayed.
+About a minute of one core; a line of record.jsonl for each way, and one that is there is not made again (those kept:
+torch 2.13.0). A seed decides the split of scikit-learn's digits, the base's start and batches, the adapter's start and
+batches, and which images are replayed.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 
-from lora_lab.subjects.records import write_record
+from lora_lab.subjects.records import kept
 
 from . import repair
-from .record import Variant
+from .record import RECORD, Variant
 
 SEEDS = [0, 1, 2, 3, 4]
 REPLAY = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -79,26 +80,18 @@ def judged(v: Variant, seed: int) -> tuple[torch.Tensor, float | None]:
     return after, None
 
 
-def run(v: Variant, seeds: list[int]) -> dict[str, object]:
-    """A row of the record: errors and what was chosen, one per seed."""
+def run(v: Variant, seeds: list[int]) -> dict[str, list]:
+    """What the record says of a variant: errors and what was chosen, one per seed."""
     errors, chosen = [], []
     for seed in seeds:
         scores, choice = judged(v, seed)
         errors.append(repair.errors(scores, digits_and_base(seed)[0].test_y))
         if choice is not None:
             chosen.append(choice)
-    different = {name: value for name, value in v._asdict().items() if value != Variant._field_defaults[name]}
-    return {"variant": {"method": v.method} | different, "errors": errors, "chosen": chosen}
+    return {"errors": errors, "chosen": chosen}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    record = {
-        "data": "scikit-learn's digits, each digit halved by the seed; pretraining sees 10 % of the nines",
-        "network": f"MLP {'-'.join(map(str, repair.SIZES))}, ReLU",
-        "pretraining": f"{repair.PRETRAIN_STEPS} batches of {repair.BATCH}, Adam 1e-3",
-        "adapting": f"{repair.STEPS} batches of {repair.BATCH}, Adam 1e-3, alpha/r scaling, A ~ N(0, 1/d_in)",
-        "numbers": "wrong test images of the digits 0 to 9, a row per seed",
-        "results": [run(v, SEEDS) for v in variants()],
-    }
-    write_record(record, "digits")
+    for variant in variants():
+        kept(RECORD, variant._asdict(), partial(run, variant, SEEDS))

@@ -1,10 +1,15 @@
 """The repairs of the weak digit over five seeds, as recorded by `python -m lora_lab.subjects.digits.make_record`."""
 
 from functools import cache
+from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 from typing import NamedTuple
 
-from lora_lab.subjects.records import read_record
+from lora_lab.subjects.records import read_lines
+from lora_lab.subjects.tables import Table
+
+RECORD = Path(__file__).with_name("record.jsonl")
 
 
 class Variant(NamedTuple):
@@ -27,12 +32,10 @@ class Variant(NamedTuple):
     kept: int | None = None  # replay from so many different images of each digit; None: from all
 
 
-class Result(NamedTuple):
-    """errors: a row per seed, the wrong test images of each digit. chosen: the lam or constant chosen, per seed."""
-
-    variant: Variant
-    errors: list[list[int]]
-    chosen: list[float]
+class Result(SimpleNamespace):
+    """A line of the record: the settings of its Variant; errors, a row per seed: the wrong test images of each digit;
+    chosen: the lam or constant chosen, per seed.
+    """
 
     @property
     def total(self) -> list[int]:
@@ -51,29 +54,23 @@ class Result(NamedTuple):
 
 
 @cache
-def results() -> dict[Variant, Result]:
-    """Every recorded variant with its result."""
-    rows = read_record("digits")["results"]
-    found = [Result(Variant(**row["variant"]), row["errors"], row["chosen"]) for row in rows]
-    return {result.variant: result for result in found}
+def results() -> Table:
+    """A `Result` for every recorded variant."""
+    return Table(Result(**row) for row in read_lines(RECORD))
 
 
 def find(method: str = "LoRA", **settings: object) -> Result:
     """The result of a variant, named by what differs from S3's protocol: find(replay=0.5, r=8)."""
-    variant = Variant(method, **settings)
-    if variant not in results():
-        raise ValueError(f"{variant} is not recorded; `record.results()` holds what is.")
-    return results()[variant]
+    return results().where(**Variant(method, **settings)._asdict())[0]
 
 
 def along(name: str, method: str = "LoRA", **settings: object) -> dict[float, Result]:
     """{value: result} for every recorded number of one setting, in order, the others held: along("alpha")."""
-    found = {}
-    for variant, result in results().items():
-        value = getattr(variant, name)
-        if variant == Variant(method, **{**settings, name: value}) and not isinstance(value, str):
-            found[value] = result
-    return dict(sorted(found.items()))
+    held = Variant(method, **settings)._asdict()
+    del held[name]
+    found = {getattr(result, name): result for result in results().where(**held)}
+    numbers = sorted(value for value in found if not isinstance(value, str))
+    return {value: found[value] for value in numbers}
 
 
 def ranking() -> dict[str, Result]:
@@ -91,7 +88,6 @@ def ranking() -> dict[str, Result]:
         "LoRA, 25 % replay, λ chosen": find(replay=0.25, lam="chosen"),
         "LoRA, 75 % replay, 1 kept of each": find(replay=0.75, kept=1),
         "LoRA, nines only, λ chosen": find(lam="chosen"),
-        "base, nine's logit raised": find("bonus"),
         "LoRA, nines only (S3)": find("LoRA"),
         "full, nines only": find("full"),
         "base, no repair": find("base"),
