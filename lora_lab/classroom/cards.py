@@ -7,7 +7,7 @@ import ipywidgets as w
 
 from lora_lab.figures.live import asleep, replace_last_run
 
-from .predictions import Prediction, vote, votes
+from .predictions import Prediction
 
 BOX = "<div role='status' style='border-left: 4px solid {}; padding: 2px 12px; line-height: 1.45'>{}</div>"
 BLUE, GREY = "var(--jp-brand-color1, #0072b2)", "var(--jp-ui-font-color2, #666)"
@@ -29,7 +29,7 @@ class Card(w.VBox):
     def __init__(self, prediction: Prediction) -> None:
         self.prediction, self._compared = prediction, False
         head = f"<b>Predict {prediction.number}.</b> Choose before you look further down."
-        options = [(f"{letter} · {prediction.choice(letter).text}", letter) for letter in prediction.letters]
+        options = [(f"{letter} · {choice.text}", letter) for letter, choice in prediction.choices.items()]
         self.buttons = w.ToggleButtons(options=options, value=None, style={"button_width": "auto"})
         self.compare = w.Button(description="Compare with the page", disabled=True, layout={"width": "auto"})
         self.answer, self.verdict = w.HTML(), w.HTML()
@@ -37,21 +37,21 @@ class Card(w.VBox):
         super().__init__([top, self.buttons, self.answer, w.HBox([self.compare]), self.verdict])
         self.buttons.observe(self._pressed, "value")
         self.compare.on_click(self._compare)
-        if earlier := votes(prediction.number):
-            self.buttons.value = earlier[-1]
+        if prediction.chosen:
+            self.buttons.value = prediction.chosen[-1]
         replace_last_run(self)
 
     def _pressed(self, change: dict) -> None:
         letter = change["new"]
         if not self._compared:
-            vote(self.prediction.number, letter)
+            self.prediction.choose(letter)
         text = f"<b>You chose {letter}.</b> {as_html(self.prediction.respond(letter))}"
         self.answer.value = BOX.format(BLUE, text)
         self.compare.disabled = False
 
     def _compare(self, _button: w.Button) -> None:
         self._compared = True
-        text = self.prediction.compare(votes(self.prediction.number))
+        text = self.prediction.compare(self.prediction.chosen)
         self.verdict.value = BOX.format(GREY, as_html(text))
 
     def __repr__(self) -> str:

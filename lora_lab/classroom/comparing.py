@@ -100,21 +100,21 @@ def _whole(value: object) -> bool:
     return all(_whole(part) for part in value) if isinstance(value, list) else isinstance(value, int)
 
 
-def equal(got: object, wanted: object, tolerance: float | None = None) -> bool:
-    """Same form, and equal to a relative `tolerance`: by default 1e-4, and 1e-6 where `wanted` holds integers.
+def equal(got: object, wanted: object) -> bool:
+    """Same form, and equal to a relative tolerance of 1e-4, or of 1e-6 where `wanted` holds integers.
 
     Entries near 0 are compared to a tenth of it, relative to the largest entry, and to 1e-6 at least.
     """
     if isinstance(wanted, tuple):
         parts = as_list(got)
         same_length = parts is not None and len(parts) == len(wanted)
-        return same_length and all(equal(part, right, tolerance) for part, right in zip(parts, wanted))
+        return same_length and all(equal(part, right) for part, right in zip(parts, wanted))
     number, right = as_number(got), as_number(wanted)
     if not isinstance(right, Tensor):
         return (as_list(got) == wanted if isinstance(wanted, list) else got == wanted) is True
     if wrong_form(got, wanted, ""):
         return False
-    tolerance = tolerance or (1e-6 if _whole(wanted) else 1e-4)
+    tolerance = 1e-6 if _whole(wanted) else 1e-4
     finite = right[right.isfinite()]
     size = float(finite.abs().max()) if finite.numel() else 0.0
     number = number.reshape(right.shape)

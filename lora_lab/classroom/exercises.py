@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .claims import say
-from .pages import PAGES, find_page, open_subject, split_number
-from .predictions import voted
+from .pages import PAGES, find_page, goes_on, open_subject, split_number
+from .predictions import all_predictions
 
 if TYPE_CHECKING:
     from .judging import Exercise
@@ -51,32 +51,26 @@ def find(number: str) -> tuple[str, Exercise]:
     raise ValueError(f"there is no exercise {number!r}; {listed}.")
 
 
+@goes_on
 def check(number: str, answer: object = ...) -> None:
     """Say whether `answer` solves the exercise, and if not, what is wrong with it. Prints one line, never raises.
 
     An answer that still holds a `...` counts as not attempted. Functions are called on a few small cases, for at most
     ten seconds of CPU time. What is solved is kept for `progress`.
     """
-    try:
-        number, exercise = find(number)
-    except ValueError as e:
-        say(f"check: {e}")
-        return
     from .judging import examine
 
+    number, exercise = find(number)
     verdict, sentence = examine(exercise, answer, number)
     say(f"{MARKS[verdict]} Exercise {number}: {sentence}")
     if verdict != "open":
         keep(exercise.name, verdict)
 
 
+@goes_on
 def hint(number: str) -> None:
     """Print the first hint; called again, the second."""
-    try:
-        number, exercise = find(number)
-    except ValueError as e:
-        say(f"hint: {e}")
-        return
+    number, exercise = find(number)
     i = min(_hints_given.get(exercise.name, 0), len(exercise.hints) - 1)
     _hints_given[exercise.name] = i + 1
     more = "" if i + 1 == len(exercise.hints) else f' (lora_lab.hint("{number}") again for the next one)'
@@ -97,13 +91,10 @@ class Solution:
         return f"<details><summary>{head}</summary><pre>{html.escape(self.code)}</pre></details>"
 
 
+@goes_on
 def solution(number: str) -> Solution | None:
     """A solution of the exercise, folded: click to see it."""
-    try:
-        number, exercise = find(number)
-    except ValueError as e:
-        say(f"solution: {e}")
-        return None
+    number, exercise = find(number)
     return Solution(number, exercise.solution(number))
 
 
@@ -146,5 +137,5 @@ def progress() -> None:
         solved += sum(kept.get(exercise.name) == "right" for exercise in there.values())
         total += len(there)
     say(f"{solved} of {total} solved")
-    if made := voted():
+    if made := [prediction.number for prediction in all_predictions() if prediction.chosen]:
         say(f"predictions made in this session: {', '.join(made)}")

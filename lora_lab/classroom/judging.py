@@ -50,7 +50,6 @@ class Exercise:
     may_change: the arguments that an answer may change in place.
     trains: the arguments that gradients must reach. avoids(*arguments): the shape that must not be computed; the last
     case is used for both, in which all sizes should differ.
-    tolerance: relative; by default 1e-4, and 1e-6 where the reference returns integers.
     """
 
     reference: Callable
@@ -63,7 +62,6 @@ class Exercise:
     may_change: tuple[str, ...] = ()
     trains: tuple[str, ...] = ()
     avoids: Callable[..., tuple] | None = None
-    tolerance: float | None = None
 
     def __call__(self, *arguments):
         return self.reference(*arguments)
@@ -162,15 +160,15 @@ def _known_mistake(exercise: Exercise, outcomes: list[Outcome]) -> str:
     for sentence, mistake in exercise.wrong_answers.items():
         function, names = exercise.as_function(mistake), exercise.arguments
         pairs = ((outcome, run(function, case, names)) for case, outcome in zip(exercise.cases, outcomes))
-        if all(_same(*pair, exercise) for pair in pairs):
+        if all(_same(*pair) for pair in pairs):
             return sentence
     return ""
 
 
-def _same(outcome: Outcome, of_mistake: Outcome, exercise: Exercise) -> bool:
+def _same(outcome: Outcome, of_mistake: Outcome) -> bool:
     if outcome.error or of_mistake.error:
         return type(outcome.error) is type(of_mistake.error)
-    return equal(outcome.value, of_mistake.value, exercise.tolerance)
+    return equal(outcome.value, of_mistake.value)
 
 
 def _fault(exercise: Exercise, case: tuple, outcome: Outcome) -> str:
@@ -190,7 +188,7 @@ def _fault(exercise: Exercise, case: tuple, outcome: Outcome) -> str:
     if exercise.accept:
         result = tuple(as_number(part) for part in as_list(got)) if several else as_number(got)
         return exercise.accept(result, *arguments)
-    if equal(got, wanted, exercise.tolerance):
+    if equal(got, wanted):
         return ""
     if not exercise.is_function:
         return f"{shown(got)} is not right."
@@ -255,7 +253,7 @@ def _wrong_way(exercise: Exercise, answer: Callable) -> str:
         if tuple(sorted(shape)) in shapes:
             return f"the numbers are right, but on the way a matrix of shape {shape} is built; do without it."
     for name, gradient, wanted in zip(exercise.trains, gradients, _watched(exercise, exercise.reference)[1]):
-        if gradient is None or not equal(gradient, wanted, 1e-3):
+        if gradient is None or not equal(gradient, wanted):
             return (
                 f"the numbers are right, but {'no' if gradient is None else 'a wrong'} gradient reaches `{name}`, "
                 "so it could not be trained: is there a `no_grad`, `detach()`, `.data` or `.item()`?"

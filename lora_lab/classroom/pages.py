@@ -5,9 +5,13 @@ page is a line more. Numbers of exercises and predictions follow from the lines'
 teacher's texts say themselves (headings, links, "page 08") do not, so that the last place is the cheap one.
 """
 
+import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from .claims import say
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -55,6 +59,19 @@ def split_number(number: object) -> tuple[str, str]:
     """A page and a place on it: "4.2" and "04.2" are both ("04", "2")."""
     page, _, place = str(number).partition(".")
     return page and page.zfill(2), place
+
+
+def goes_on(call: Callable) -> Callable:
+    """A call that answers a number that is none in a line instead of an error, so that Run All goes on."""
+
+    @functools.wraps(call)
+    def answered(*arguments, **named):
+        try:
+            return call(*arguments, **named)
+        except ValueError as e:
+            say(f"{call.__name__}: {e}")
+
+    return answered
 
 
 def open_subject(subject: str, part: str):

@@ -1,4 +1,4 @@
-"""What a prediction is, where they are, and what was chosen in this session. No widget and no torch.
+"""What a prediction is, where they are, and what is chosen in this session. No widget and no torch.
 
 The order is predict, observe, explain. A choice is answered at once, but not with right or wrong: the answer takes up
 the thought behind it and says what to look for. After the page's cells, `Prediction.compare` puts the choice beside
@@ -7,14 +7,14 @@ what was found. The texts are in `predictions.toml` beside each subject.
 
 import textwrap
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from .pages import PAGES, Page, split_number
+from .pages import PAGES, Page, goes_on, split_number
 
 SUBJECTS = Path(__file__).resolve().parents[1] / "subjects"
-_chosen: dict[str, list[str]] = {}  # number -> the letters chosen in this session, in order
 
 
 @dataclass(frozen=True)
@@ -26,44 +26,40 @@ class Choice:
     right: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Prediction:
     """A prompt of a page that is also a card.
 
-    number: "1.2", as in the page's **Predict 1.2**. question: the prompt's text, as the page has it. look: where the
-    evidence is. found: what the page shows, for the comparison afterwards. evidence: lines that cells below the
-    card print, which the tests look for.
+    number: "1.2", as in the page's **Predict 1.2**. question: the prompt's text, as the page has it. choices: by their
+    letters. look: where the evidence is. found: what the page shows, for the comparison afterwards. evidence: lines
+    that cells below the card print, which the tests look for. chosen: the letters chosen until the kernel ends.
     """
 
     number: str
     question: str
-    choices: tuple[Choice, ...]
+    choices: dict[str, Choice]
     look: str
     found: str
-    evidence: tuple[str, ...]
-
-    @property
-    def letters(self) -> str:
-        return "ABCD"[: len(self.choices)]
+    evidence: list[str]
+    chosen: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> str:
         """The letter of the right choice."""
-        return next(letter for letter in self.letters if self.choice(letter).right)
+        return next(letter for letter, choice in self.choices.items() if choice.right)
 
-    def choice(self, letter: str) -> Choice:
-        """Raises ValueError that names the letters."""
-        if letter not in list(self.letters):
-            raise ValueError(f"Predict {self.number} has no choice {letter!r}; choose {', '.join(self.letters)}.")
-        return self.choices[self.letters.index(letter)]
+    def choose(self, letter: str) -> None:
+        """The first choice is never lost: a second one is a change of mind."""
+        if self.chosen[-1:] != [letter]:
+            self.chosen.append(letter)
 
     def respond(self, letter: str) -> str:
         """What is said when this choice is made: a thought about it, and in a second line where to look."""
-        return f"{self.choice(letter).response}\n{self.look}"
+        return f"{self.choices[letter].response}\n{self.look}"
 
-    def compare(self, letters: tuple[str, ...]) -> str:
+    def compare(self, letters: Sequence[str]) -> str:
         """The choices made, in order, beside what the page shows."""
-        quoted = {letter: f"{letter}, “{self.choice(letter).text}”" for letter in self.letters}
+        quoted = {letter: f"{letter}, “{choice.text}”" for letter, choice in self.choices.items()}
         first, last = letters[0], letters[-1]
         then = f", and then {quoted[last]}" if last != first else ""
         verdict = "So does the page" if last == self.right else f"The page says {quoted[self.right]}"
@@ -73,7 +69,7 @@ class Prediction:
         """The question and its choices, for who has no widget."""
         question = self.question.replace("*", "").replace("`", "")
         asked = textwrap.wrap(f"Predict {self.number}: {question}", 100)
-        return "\n".join([*asked, *(f"   {letter} · {self.choice(letter).text}" for letter in self.letters)])
+        return "\n".join([*asked, *(f"   {letter} · {choice.text}" for letter, choice in self.choices.items())])
 
 
 @cache
@@ -85,8 +81,7 @@ def of_page(page: Page) -> tuple[Prediction, ...]:
     found = []
     for row in tomllib.loads(file.read_text(encoding="utf-8"))["prediction"]:
         row["number"] = f"{int(page.number)}.{row['number']}"
-        row["choices"] = tuple(Choice(**choice) for choice in row["choices"])
-        row["evidence"] = tuple(row["evidence"])
+        row["choices"] = {letter: Choice(**choice) for letter, choice in zip("ABCD", row["choices"])}
         found.append(Prediction(**row))
     return tuple(found)
 
@@ -106,32 +101,10 @@ def find(number: str) -> Prediction:
     raise ValueError(f"there is no card for prediction {number!r}; the course has {numbers}.")
 
 
-def vote(number: str, letter: str) -> None:
-    """Keep a choice until the kernel ends. The first is never lost: a second one is a change of mind."""
-    prediction = find(number)
-    prediction.choice(letter)
-    chosen = _chosen.setdefault(prediction.number, [])
-    if chosen[-1:] != [letter]:
-        chosen.append(letter)
-
-
-def votes(number: str) -> tuple[str, ...]:
-    """What was chosen in this session, in order; () if nothing was. Raises ValueError for a number that is none."""
-    return tuple(_chosen.get(find(number).number, ()))
-
-
-def voted() -> list[str]:
-    """The numbers of the predictions made in this session, in the course's order."""
-    return [prediction.number for prediction in all_predictions() if prediction.number in _chosen]
-
-
+@goes_on
 def predict(number: str):
     """The card of Predict `number`, such as "1.2". A number that is none gets a line, and the page goes on."""
-    try:
-        prediction = find(number)
-    except ValueError as e:
-        print(f"predict: {e}")
-        return None
+    prediction = find(number)
     from .cards import Card  # here, because the exercises count predictions where ipywidgets may be missing
 
     return Card(prediction)

@@ -174,7 +174,7 @@ def test_while_presenting_a_prediction_waits_for_a_key(visit):
     assert tab.locator(".predict").is_visible() and not below.is_visible()
     tab.keyboard.press("a")
     asked = predictions.find("0.1")
-    answer = f"B, “{asked.choice('B').text}”: {asked.found}"
+    answer = f"B, “{asked.choices['B'].text}”: {asked.found}"
     assert below.is_visible() and tab.locator(".answer").inner_text() == answer
     tab.locator("[data-letter=A]").click()  # the room's choice
     assert tab.locator(".answer").inner_text().startswith("You chose A.")

@@ -185,7 +185,7 @@ def write_sheet(track: int) -> None:
 
 def card_table() -> str:
     """Every prediction with buttons: number, the letter that is right, its text."""
-    rows = [f"| {p.number} | {p.right} | {p.choice(p.right).text} |" for p in predictions.all_predictions()]
+    rows = [f"| {p.number} | {p.right} | {p.choices[p.right].text} |" for p in predictions.all_predictions()]
     return "\n".join(["| | | right |", "|---|---|---|", *rows])
 
 

@@ -37,6 +37,26 @@ class LowRankView:
         return f"{kept:,} numbers instead of {full:,} ({100 * kept / full:.3g} %); {self.missing(r)}"
 
 
+def taste_panel(delta: Tensor, ranks: Sequence[int]) -> LiveFigure:
+    """Page 00: the best rank-r copy of a matrix, and what it misses."""
+    view = LowRankView(delta)
+    limit, size = figures.limit_of(delta), " × ".join(map(str, delta.shape))
+
+    def draw(fig: Figure, r: int) -> str:
+        copy = view.copy(r)
+        shown = {f"the best rank-{r} copy of ΔW, {size}": copy, "what it misses": view.delta - copy}
+        if not fig.axes:
+            place = {"left": 0.005, "right": 0.995, "bottom": 0.015, "top": 0.84, "wspace": 0.04}
+            for ax in fig.subplots(1, 2, gridspec_kw=place):
+                figures.heatmap(copy, ax, limit=limit, colorbar=False)
+                ax.set(xticks=[], yticks=[], xlabel="", ylabel="")  # low: it stands on the course's first screen
+        for ax, (title, M) in zip(fig.axes, shown.items(), strict=True):
+            figures.update_heatmap(ax, M, title, limit)
+        return view.caption(r)
+
+    return LiveFigure(draw, {"r": choice("rank r", ranks)}, name="low-rank copy", figsize=(9.8, 1.75), keep=True)
+
+
 def rank_panel(targets: Mapping[str, Tensor], ranks: Sequence[int] = (1, 2, 3, 4, 5, 8, 16, 32)) -> LiveFigure:
     """Page 02: target, its rank-r copy and the residual on one scale, for several targets of one shape."""
     views = {name: LowRankView(delta) for name, delta in targets.items()}

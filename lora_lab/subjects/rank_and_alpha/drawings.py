@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
 from lora_lab import figures
 from lora_lab.figures.style import COLOURS, FILLS, LOSSES, axes_of, log_axis
@@ -38,20 +37,18 @@ def floor_curves(runs: Mapping[str, Sequence[Run]], floors: Mapping[str, Mapping
     return list(axes)
 
 
-def loss_map(
-    ranks: Sequence[int], alphas: Sequence[float], losses: np.ndarray, ax: Axes | None = None, *,
-    title: str = "", high: float = 1.0,
-) -> Axes:  # fmt: skip
+def loss_map(runs: Sequence[Run], ax: Axes | None = None, *, title: str = "", high: float = 1.0) -> Axes:
     """Final losses over (r, alpha) on a logarithmic colour scale from `high` / 1000 up; × where the run diverged.
 
-    losses: (len(alphas), len(ranks)), not finite where diverged.
+    runs: one for each r and alpha, in the order of `Sweep.runs`.
     """
     ax = axes_of(ax, (6, 4.4))
+    ranks, alphas = sorted({run.r for run in runs}), sorted({run.alpha for run in runs})
     colours = plt.colormaps[LOSSES].with_extremes(bad=FILLS["band"])
     norm = LogNorm(high / 1000, high)
-    image = ax.imshow(np.zeros(np.shape(losses)), cmap=colours, norm=norm, origin="lower", aspect="auto")
+    image = ax.imshow(np.zeros((len(alphas), len(ranks))), cmap=colours, norm=norm, origin="lower", aspect="auto")
     ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["bad"])
-    update_loss_map(ax, losses)
+    update_loss_map(ax, runs)
     ax.set(title=title, xlabel="rank r", ylabel="α")
     ax.set_xticks(range(len(ranks)), [f"{r}" for r in ranks])
     ax.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
@@ -61,22 +58,11 @@ def loss_map(
     return ax
 
 
-def update_loss_map(ax: Axes, losses: np.ndarray) -> None:
-    """Show other losses over the same ranks and alphas in a map that is drawn already."""
-    losses = np.asarray(losses, dtype=float)
+def update_loss_map(ax: Axes, runs: Sequence[Run]) -> None:
+    """Show other runs over the same ranks and alphas in a map that is drawn already."""
+    alphas, ranks = ax.images[0].get_size()
+    losses = np.reshape([run.loss for run in runs], (ranks, alphas)).T
     bad = ~np.isfinite(losses)
-    ax.images[0].set_data(np.ma.masked_array(np.clip(np.where(bad, 1, losses), *ax.images[0].get_clim()), bad))
+    ax.images[0].set_data(np.ma.masked_array(losses.clip(*ax.images[0].get_clim()), bad))
     y, x = bad.nonzero()
     ax.lines[0].set_data(x, y)
-
-
-def map_and_run(fig: Figure, ranks: Sequence[int], alphas: Sequence[float], run: Run, *, high: float) -> None:
-    """The slider panel, to be filled: a map with a ring, a run's curve over its floor, its ΔW."""
-    place = {"left": 0.06, "right": 0.985, "bottom": 0.17, "top": 0.89, "wspace": 0.5, "width_ratios": (1.25, 0.95, 1)}
-    left, middle, right = fig.subplots(1, 3, gridspec_kw=place)
-    loss_map(ranks, alphas, np.full((len(alphas), len(ranks)), high), left, high=high)
-    figures.ring(left, 17)
-    figures.loss_curves({"LoRA": run.losses}, middle, floor=high)
-    middle.get_legend().remove()  # the title says what is dashed
-    middle.set(title="its loss, floor dashed", ylabel="", xlim=(0, len(run.losses)), ylim=(0.5e-3 * high, 20 * high))
-    figures.heatmap(run.delta, right, colorbar=False).set(xticks=[], yticks=[])  # as quick as can be
