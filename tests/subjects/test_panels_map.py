@@ -9,7 +9,7 @@ import torch
 from lora_lab import figures, theory
 from lora_lab.subjects.linear_task.bases import exact_base
 from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
-from lora_lab.subjects.rank_and_alpha.panels import RankAlphaMap, map_panel
+from lora_lab.subjects.rank_and_alpha.panels import best_fit, caption, map_panel
 from lora_lab.sweeps import Sweep, sweep
 
 THETA = normal(6, 9, seed=3)
@@ -24,42 +24,43 @@ def sweeps() -> dict[str, Sweep]:
     return {kind: sweep(BASE, t.X, t.y, **GRID, batch_size=20, progress=None) for kind, t in tasks.items()}
 
 
-def test_the_map_is_the_sweep_and_its_changes_and_floors_are_those_of_the_task(sweeps):
-    m = RankAlphaMap(sweeps)
-    found = [[sweeps["decaying"].run(r=r, alpha=alpha, lr=0.05).loss for r in GRID["r"]] for alpha in GRID["alpha"]]
-    assert m.losses("decaying", 0.05).tolist() == found
-    assert np.isinf(m.losses("decaying", 0.2)[3, 0]) and np.isfinite(found[0]).all()
+def test_the_fit_and_its_floors_are_those_of_the_task(sweeps):
     for kind in KINDS:
-        change, X = shift(kind, 6, 9) / 3, sweeps[kind].data[1]
-        torch.testing.assert_close(m.changes[kind].float(), change, rtol=1e-3, atol=1e-4)
-        for r in GRID["r"]:
-            assert m.floors[kind][r] == pytest.approx(theory.rank_floor(change, r, X), rel=1e-3, abs=1e-6)
+        change, floors = best_fit(sweeps[kind])
+        _, X, _ = sweeps[kind].data
+        wanted = shift(kind, 6, 9) / 3
+        torch.testing.assert_close(change.float(), wanted, rtol=1e-3, atol=1e-4)
+        for r in (0, *GRID["r"]):
+            assert floors[r] == pytest.approx(theory.rank_floor(wanted, r, X), rel=1e-3, abs=1e-6)
 
 
 def test_the_floor_of_a_noisy_task_is_below_every_loss():
     task = linear_task(THETA + shift("rank-1", 6, 9) / 3, n=60, seed=4, noise=0.5)
     s = sweep(BASE, task.X, task.y, r=[1, 6], alpha=8, lr=0.03, steps=400, batch_size=60, progress=None)
-    m = RankAlphaMap({"noisy": s})
-    for r, loss in zip((1, 6), m.losses("noisy", 0.03)[0]):
-        assert 0.9999 * m.floors["noisy"][r] <= loss < 1.05 * m.floors["noisy"][r]
+    _, floors = best_fit(s)
+    for run in s.runs():
+        assert 0.9999 * floors[run.r] <= run.loss < 1.05 * floors[run.r]
 
 
 def test_positions_draw_and_say_their_own_numbers(sweeps):
-    m, panel = RankAlphaMap(sweeps), map_panel(sweeps)
-    loss, floor = figures.short(m.run("decaying", 2, 4, 0.05).loss), figures.short(m.floors["decaying"][2])
-    said = f"r = 2, α = 4, scaling 2, learning rate 0.05: loss {loss}, floor {floor}"
-    assert m.caption("decaying", 2, 4, 0.05) == said
-    assert m.caption("decaying", 1, 256.0, 0.2).endswith("learning rate 0.2: diverged")
+    panel = map_panel(sweeps)
+    run, floor = sweeps["decaying"].run(r=2, alpha=4, lr=0.05), best_fit(sweeps["decaying"])[1][2]
+    said = f"scaling 2, learning rate 0.05: loss {figures.short(run.loss)}, floor {figures.short(floor)}"
+    assert caption(run, floor) == f"r = 2, α = 4, {said}"
+    assert caption(sweeps["decaying"].run(r=1, alpha=256, lr=0.2), 1).endswith("learning rate 0.2: diverged")
     left, middle, right = panel._figure.axes[:3]
     for kind in KINDS:
         for lr in GRID["lr"]:
             panel.set(target=kind, lr=lr)
-            losses = m.losses(kind, lr)
-            x, y = left.lines[0].get_data()
-            assert sorted(zip(y, x)) == sorted(map(tuple, np.argwhere(np.isinf(losses)))), "× where diverged"
+            losses, lowest_and_highest = left.images[0].get_array(), left.images[0].get_clim()
+            for run in sweeps[kind].runs(lr=lr):
+                x, y = GRID["r"].index(run.r), GRID["alpha"].index(run.alpha)
+                assert losses.mask[y, x] == ([x, y] in left.lines[0].get_xydata().tolist()) == run.diverged
+                assert run.diverged or losses[y, x] == np.clip(run.loss, *lowest_and_highest)
             for r, alpha in ((1, 256.0), (2, 16), (4, 1)):
-                point, circle = m.run(kind, r, alpha, lr), (GRID["r"].index(r), GRID["alpha"].index(alpha))
-                assert panel.set(r=r, alpha=alpha) == m.caption(kind, r, alpha, lr)
+                point = sweeps[kind].run(r=r, alpha=alpha, lr=lr)
+                circle = GRID["r"].index(r), GRID["alpha"].index(alpha)
+                assert panel.set(r=r, alpha=alpha) == caption(point, best_fit(sweeps[kind])[1][r])
                 assert tuple(v[0] for v in left.lines[1].get_data()) == circle
                 np.testing.assert_allclose(middle.lines[0].get_ydata(), point.losses, rtol=1e-6)
                 if point.diverged:
