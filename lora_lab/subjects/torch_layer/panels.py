@@ -1,54 +1,37 @@
 """Page 03: a film of ΔΘ while it is trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lora_lab import figures
 from lora_lab.figures.live import LiveFigure, choice
-
-
-class Film:
-    """Snapshots of one low-rank training run: at each epoch the factors, from which delta is rebuilt on demand.
-
-    losses: the loss at every step; frames: {epoch: (lora_A (r, in), lora_B (out, r))}.
-    """
-
-    def __init__(self, history, scaling: float) -> None:
-        self.losses, self.per_epoch = history.losses, history.steps_per_epoch
-        self.frames = {
-            round(step / self.per_epoch): (scaling * state["lora_B"], state["lora_A"])
-            for step, state in history.snapshots.items()
-        }
-
-    def delta(self, epoch: int) -> Tensor:
-        B, A = self.frames[epoch]
-        return B @ A  # (out, in)
-
-    def loss(self, epoch: int) -> float:
-        """The loss of the first batch after this epoch (of the last batch, at the end)."""
-        return self.losses[min(epoch * self.per_epoch, len(self.losses) - 1)]
+from lora_lab.training import History
 
 
 def film_panel(
-    films: Mapping[tuple, Film], target: Tensor, *,
-    names: Sequence[str] = (), floors: Mapping[int, float] | None = None, limit: float = 1.5,
+    films: Mapping[tuple[int, float], History], target: Tensor, *,
+    floors: Mapping[int, float] | None = None, limit: float = 1.5,
 ) -> LiveFigure:  # fmt: skip
     """ΔΘ at a chosen epoch beside the loss curve with a marker, and the floor of its rank.
 
-    films: {(): Film}, or with the names "r" and "alpha", which get a slider each, {(r, alpha): Film}.
+    films: {(r, alpha): a run with snapshots at ends of epochs}; several get sliders for r and alpha, too.
     target (out, in): what ΔΘ should become. floors: {r: best possible loss}.
     """
-    first = next(iter(films.values()))
+    ranks, alphas = (sorted(set(values)) for values in zip(*films))
+    first = films[ranks[0], alphas[0]]
+    per_epoch = first.steps_per_epoch
     constant = bool((target == target.flatten()[0]).all())
-    lowest = max(min(min(f.losses) for f in films.values()) / 2, 1e-4)
-    highest = 2 * max(f.losses[0] for f in films.values())
+    lowest = max(min(min(film.losses) for film in films.values()) / 2, 1e-4)
+    highest = 2 * max(film.losses[0] for film in films.values())
 
-    def draw(fig: Figure, epoch: int, **key: object) -> str:
-        film = films[tuple(key.values())]
-        delta, loss = film.delta(epoch), film.loss(epoch)
-        curve = figures.thinned_curve([i / film.per_epoch for i in range(len(film.losses))], film.losses)
+    def draw(fig: Figure, epoch: int, r: int = ranks[0], alpha: float = alphas[0]) -> str:
+        film = films[r, alpha]
+        state = film.snapshots[epoch * per_epoch]
+        delta = alpha / r * state["lora_B"] @ state["lora_A"]  # (out, in)
+        loss = film.losses[min(epoch * per_epoch, film.steps - 1)]  # of the next batch; at the end, of the last one
+        curve = figures.thinned_curve([step / per_epoch for step in range(film.steps)], film.losses)
         if not fig.axes:
             place = {"left": 0.07, "right": 0.97, "bottom": 0.16, "top": 0.88, "wspace": 0.45}
             left, right = fig.subplots(1, 2, gridspec_kw=place)
@@ -62,18 +45,17 @@ def film_panel(
         figures.update_heatmap(left, delta, f"ΔΘ after epoch {epoch}", limit)
         right.lines[0].set_data(*curve)
         right.lines[-1].set_data([epoch], [loss])
-        best = ""
+        best = f", floor {figures.short(floors[r])}" if floors else ""
         if floors:
-            floor = floors[int(key["r"])]
-            best = f", floor {figures.short(floor)}"
-            right.lines[1].set_ydata([floor, floor])  # below the picture when it is 0
+            right.lines[1].set_ydata([floors[r]] * 2)  # below the picture when it is 0
         right.set_title(f"loss {figures.short(loss)}" + (", floor dashed" if floors else ""))
         off = 100 * float((delta - target).norm() / target.norm())
         away = f"{off:.0f} % of its norm" if off >= 1 else "less than 1 %"
         mean = f"mean entry {float(delta.mean()):.2f}, " if constant else ""
         return f"{mean}{away} away from the target, loss {figures.short(loss)}{best}"
 
-    controls = {"epoch": choice("epoch", sorted(first.frames), max(first.frames))}
-    for name, values in zip(names, zip(*films)):
-        controls[name] = choice({"alpha": "α", "r": "rank r"}[name], sorted(set(values)))
+    epochs = [step // per_epoch for step in first.snapshots]
+    controls = {"epoch": choice("epoch", epochs, epochs[-1])}
+    if len(films) > 1:
+        controls |= {"r": choice("rank r", ranks), "alpha": choice("α", alphas)}
     return LiveFigure(draw, controls, name="film of ΔΘ", figsize=(9.5, 4), keep=True)
