@@ -16,9 +16,8 @@ from lora_lab import figures
 from lora_lab.figures import style
 from lora_lab.subjects.files_and_costs.panels import calculator_panel
 from lora_lab.subjects.linear_task import tasks
-from lora_lab.subjects.low_rank.panels import rank_panel
+from lora_lab.subjects.low_rank.panels import rank_panel, taste_panel
 from lora_lab.subjects.objective.panels import cost_panel
-from lora_lab.subjects.start_here.panels import taste_panel
 from lora_lab.subjects.two_layers.panels import layer_panel
 
 LINES = style.LINES
