@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lora_lab import add_lora
 
 from .models import TARGETS, Shape
 
 
-def saved_bytes(forward: Callable[[], Tensor], known: Iterable[Tensor] = ()) -> int:
+def saved_bytes(forward: Callable[[], Tensor], known: Iterable[Tensor]) -> int:
     """Bytes that autograd keeps of this forward pass, without the storages of `known` (the parameters)."""
     kept = {}
 
@@ -27,25 +27,22 @@ def saved_bytes(forward: Callable[[], Tensor], known: Iterable[Tensor] = ()) -> 
     return sum(size for size, _ in kept.values())
 
 
-def llama(shape: Shape, layers: int, targets: str | None) -> nn.Module:
-    """transformers' Llama with these widths in bfloat16, random; LoRA on `targets`, or everything trains (None)."""
+def layer_bytes(shape: Shape, targets: str | None, checkpointing: bool = False) -> float:
+    """Bytes per token that one more layer of transformers' Llama keeps, random in bfloat16: three layers less one,
+    halved. targets: LoRA on these matrices (a key of TARGETS), or everything trains (None).
+    """
     import transformers
 
-    config = transformers.LlamaConfig(
-        hidden_size=shape.d, intermediate_size=shape.ff, num_hidden_layers=layers, vocab_size=shape.vocab,
-        num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads,
-    )  # fmt: skip
-    model = transformers.LlamaModel(config).bfloat16()
-    if targets is not None:
-        add_lora(model, r=8, target_modules=[f"{role}_proj" for role in TARGETS[targets]])
-    return model
-
-
-def layer_bytes(shape: Shape, targets: str | None, tokens: int = 1024, checkpointing: bool = False) -> float:
-    """Bytes per token that one more layer keeps: three layers less one, halved."""
+    tokens = 1024
 
     def kept(layers: int) -> int:
-        model = llama(shape, layers, targets)
+        config = transformers.LlamaConfig(
+            hidden_size=shape.d, intermediate_size=shape.ff, num_hidden_layers=layers, vocab_size=shape.vocab,
+            num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads,
+        )  # fmt: skip
+        model = transformers.LlamaModel(config).bfloat16()
+        if targets is not None:
+            add_lora(model, r=8, target_modules=[f"{role}_proj" for role in TARGETS[targets]])
         if checkpointing:
             newer = getattr(model, "activation_checkpointing_enable", None)  # its name in later transformers
             (newer or model.gradient_checkpointing_enable)()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lora_lab.costs import BYTES, check_positive
 
-NF4_BYTES = (4 + 0.127) / 8  # QLoRA, arXiv 2305.14314, section 3: 4 bits, and 0.127 for the twice rounded scales
+STORED = BYTES | {"nf4": (4 + 0.127) / 8}  # QLoRA, arXiv 2305.14314, section 3: 4 bits; twice rounded scales
 TARGETS: dict[str, tuple[str, ...]] = {
     "q": ("q",),
     "q, v": ("q", "v"),
@@ -99,11 +99,9 @@ def adapter_numbers(shape: Shape, r: int, targets: str = "q, v") -> int:
 
 def parameter_bytes(dtype: str) -> float:
     """Bytes of one stored number; "nf4" is QLoRA's 4-bit format with its scales."""
-    if dtype == "nf4":
-        return NF4_BYTES
-    if dtype not in BYTES:
-        raise ValueError(f"dtype={dtype!r} is not known here; choose one of {', '.join(BYTES)}, nf4.")
-    return BYTES[dtype]
+    if dtype not in STORED:
+        raise ValueError(f"dtype={dtype!r} is not known here; choose one of {', '.join(STORED)}.")
+    return STORED[dtype]
 
 
 def weight_bytes(shape: Shape, dtype: str = "bfloat16") -> int:
@@ -171,20 +169,12 @@ def training_bill(
     weights and gradients in `dtype`; in 16 bits a float32 master copy too, counted with the optimizer's state (mixed
     precision as in ZeRO, arXiv 1910.02054: 16 bytes a weight). It cannot train 4-bit weights: ValueError.
     """
+    weights = weight_bytes(shape, dtype)
     activations = activation_bytes(shape, tokens, dtype, None if r is None else targets, checkpointing)
     if r is not None:
-        n = adapter_numbers(shape, r, targets)
-        return Bill(weight_bytes(shape, dtype) + 4 * n, 4 * n, 8 * n, activations)
+        factors = 4 * adapter_numbers(shape, r, targets)
+        return Bill(weights + factors, factors, 2 * factors, activations)
     if dtype == "nf4":
         raise ValueError("dtype='nf4': 4-bit weights cannot be trained; full fine-tuning needs bfloat16 or wider.")
-    weights = round(shape.total * parameter_bytes(dtype))
     master = 0 if dtype == "float32" else 4
     return Bill(weights, weights, shape.total * (8 + master), activations)
-
-
-def adapters_beside(shape: Shape, r: int, targets: str, dtype: str, memory: float, tokens: int = 0) -> int:
-    """How many adapters in 16 bits fit into `memory` bytes beside one base in `dtype` and a cache for `tokens` tokens;
-    0 if the base does not fit.
-    """
-    left = memory - weight_bytes(shape, dtype) - cache_bytes(shape, tokens)
-    return max(0, int(left)) // (2 * adapter_numbers(shape, r, targets))

@@ -28,7 +28,7 @@ PARTS = {  # of the memory: colour, hatch, words
 class Estimate(NamedTuple):
     """What the calculator says. trained: numbers. file: bytes of the adapter in 16 bits, as the paper counts them.
 
-    beside: how many such adapters a card holds beside one base and the cache of a batch.
+    beside: how many such adapters a card holds beside one base and the cache of a batch; 0 if these do not fit.
     """
 
     trained: int
@@ -47,8 +47,8 @@ def estimate(
     trainable = "bfloat16" if kind == "nf4" else kind
     lora = models.training_bill(shape, r, targets, kind, tokens, checkpointing)
     full = models.training_bill(shape, None, targets, trainable, tokens, checkpointing)
-    beside = models.adapters_beside(shape, r, targets, kind, card * GB, tokens)
-    return Estimate(trained, lora, full, 2 * trained, beside)
+    left = card * GB - models.weight_bytes(shape, kind) - models.cache_bytes(shape, tokens)
+    return Estimate(trained, lora, full, file=2 * trained, beside=max(0, int(left)) // (2 * trained))
 
 
 def caption(found: Estimate, model: str, batch: str, card: int) -> str:
