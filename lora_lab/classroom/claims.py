@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 
@@ -18,9 +19,7 @@ def claim(text: str, truth: object) -> None:
     if not isinstance(text, str) or not text.strip():
         raise TypeError(f"claim needs a sentence, got {text!r}.")
     if not isinstance(truth, bool):
-        size = getattr(truth, "size", None)
-        many = truth.numel() if hasattr(truth, "numel") else (size if isinstance(size, int) else 1)
-        if "bool" not in str(getattr(truth, "dtype", "")) or many != 1:
+        if "bool" not in str(getattr(truth, "dtype", "")) or math.prod(truth.shape) != 1:
             shown = repr(truth)
             raise TypeError(
                 f"claim needs True or False, got {shown if len(shown) <= 60 else type(truth).__name__}: "

@@ -8,7 +8,7 @@ here nor in the browser: a double click on index.html is enough.
 """
 
 import argparse
-import json
+import itertools
 import multiprocessing
 import os
 import re
@@ -32,53 +32,52 @@ def build(folder: Path, pages: list[Page], most: int = MOST, jobs: int = 1) -> N
     """Make or renew these pages in `folder`, with the index and the texts. What else lies there stays."""
     folder.mkdir(parents=True, exist_ok=True)
     panels = draw_all(folder, pages, most, jobs)
-    texts = [name for name in TEXTS if (NOTEBOOKS / f"{name}.md").exists()]
-    names = {page.file.stem for page in PAGES} | set(texts)
-    make = exporter(names | {"index"})
-    for page in pages:
-        sections = sections_of(nbformat.read(page.file, as_version=4), panels[page.number], folder)
-        write(make, folder, {**about(page.file), **neighbours(page), "notebook": page.file.name}, sections)
-    for name in texts:
-        cell = nbformat.v4.new_markdown_cell((NOTEBOOKS / f"{name}.md").read_text(encoding="utf-8"))
-        sections = sections_of(nbformat.v4.new_notebook(cells=[cell]), [], folder)
-        write(make, folder, about(NOTEBOOKS / f"{name}.md"), sections)
-    there = [about(page.file) for page in PAGES if (folder / f"{page.file.stem}.html").exists()]
+    course = [page.file for page in PAGES]
+    texts = [file for name in TEXTS if (file := NOTEBOOKS / f"{name}.md").exists()]
+    sites = {file: about(file) for file in [*course, *texts]}
+    for before, after in itertools.pairwise(course):
+        sites[before]["after"], sites[after]["before"] = sites[after], sites[before]
+    make = exporter({"index", *(file.stem for file in sites)})
+    for file in [*panels, *texts]:
+        write(make, folder, sites[file], sections_of(read(file), panels.get(file, []), folder))
+    there = [sites[file] for file in course if (folder / f"{file.stem}.html").exists()]
     index = {"name": "index", "title": "LoRA Lab", "description": "A course on low-rank adaptation"}
-    beside = [about(NOTEBOOKS / f"{name}.md") for name in texts]
+    beside = [sites[file] for file in texts]
     write(make, folder, {**index, "map": there, "texts": beside}, [Section("", "0")])
     for name in ("style.css", "script.js"):
         shutil.copyfile(HERE / name, folder / name)
 
 
-def draw_all(folder: Path, pages: list[Page], most: int, jobs: int) -> dict[str, list[dict]]:
-    """{"04": what `drawn` says}. Each page in one process, so that two cores draw two pages."""
+def draw_all(folder: Path, pages: list[Page], most: int, jobs: int) -> dict[Path, list[dict]]:
+    """{a page's file: what `drawn` says}. Each page in one process, so that two cores draw two pages."""
     if jobs == 1:
-        return {page.number: drawn(page, folder, most) for page in pages}
+        return {page.file: drawn(page, folder, most) for page in pages}
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         waiting = [pool.submit(drawn, page, folder, most, line) for line, page in enumerate(pages)]
-        return {page.number: result.result() for page, result in zip(pages, waiting)}
+        return {page.file: result.result() for page, result in zip(pages, waiting)}
 
 
-def about(file: Path) -> dict[str, str]:
-    """Name, title, question and the line on minutes of a page or text, from its first cell."""
+def read(file: Path) -> nbformat.NotebookNode:
+    """A page, or a text as a notebook of one cell."""
     text = file.read_text(encoding="utf-8")
-    first = "".join(json.loads(text)["cells"][0]["source"]) if file.suffix == ".ipynb" else text
+    if file.suffix == ".ipynb":
+        return nbformat.reads(text, as_version=4)
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+
+
+def about(file: Path) -> dict[str, object]:
+    """Name, title, question and the line on minutes of a page or text, from its first cell."""
+    first = read(file).cells[0].source
     question = re.search(r"^\*\*Question\.\*\* (.+)$", first, re.M)
     line = re.search(r"^\*(\d+ minutes .+?)\*$", first, re.M)
     found = {
         "name": file.stem,
+        "notebook": file.name,
         "title": re.search(r"^# (.+)$", first, re.M)[1].strip(),
         "question": re.sub(r"\[(.*?)\]\(.*?\)", r"\1", question[1]) if question else "",
         "about": line[1] if line else "",
     }
     return {**found, "description": found["question"] or found["title"]}
-
-
-def neighbours(page: Page) -> dict[str, dict]:
-    """The pages before and after, for the links at the top."""
-    at = PAGES.index(page)
-    around = {"before": PAGES[at - 1 : at], "after": PAGES[at + 1 : at + 2]}
-    return {place: about(found[0].file) for place, found in around.items() if found}
 
 
 def write(make, folder: Path, site: dict, sections: list[Section]) -> None:
