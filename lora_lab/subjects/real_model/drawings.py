@@ -72,7 +72,7 @@ def rates(title: str) -> Axes:
         draw_over(ax, tuning(way), "lr", "tuned_on", color=colour, label=label)
     log_axis(ax.xaxis, (2.5e-5, 1e-4, 4e-4, 1.6e-3))
     log_axis(ax.yaxis, LOSSES)
-    ax.set(title=title, xlabel="learning rate", ylabel="nats per answer token")
+    ax.set(title=title, xlabel="learning rate (small: each seed)", ylabel="nats per answer token")
     ax.legend()
     return ax
 

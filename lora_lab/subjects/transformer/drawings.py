@@ -75,7 +75,7 @@ def rank_lines(runs: Table, published: Mapping[str, Mapping[int, float]]) -> lis
     for (label, by_rank), style in zip(published.items(), ("o-", "s-.", "^:")):
         circles = {"mfc": "none", "mew": 2, "color": COLOURS["published"]}
         right.plot(list(by_rank), list(by_rank.values()), style, label=label, **circles)
-    left.set(title="here", ylabel="nats above the floor")
+    left.set(title="here (small: each seed)", ylabel="nats above the floor")
     log_axis(left.yaxis, LOSS_TICKS)
     right.set(title="the paper, GPT-3, WikiSQL", ylabel="accuracy, %")
     for ax in (left, right):
@@ -126,7 +126,7 @@ def cut_and_trained(runs: Table) -> list[Axes]:
         draw_over(ax, cut, "rank", "loss", "D", ls="--", color=COLOURS["full"], label="cut to rank r")
         draw_over(ax, trained, "rank", "loss", "s", color=COLOURS["LoRA2"], label="LoRA of rank r")
         ax.axhline(whole.mean("loss"), lw=1, ls=":", color=COLOURS["full"], label="not cut")
-        ax.set(title=task, xlabel="rank r")
+        ax.set(title=task, xlabel="rank r (small: each seed)")
         log_axis(ax.xaxis, cut.kinds("rank"))
         log_axis(ax.yaxis, LOSS_TICKS)
     axes[0].set_ylabel("nats above the floor")
@@ -187,7 +187,7 @@ def regret(data: Table, batch: Table, *, title: str = "") -> list[Axes]:
     _, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True, layout="tight")
     for ax, runs, column in zip(axes, (data, batch), ("lines", "batch")):
         over(runs, column, "loss", ax)
-    axes[0].set(title=title, xlabel="lines to learn from", ylabel="nats above the floor", ylim=(0, None))
+    axes[0].set(title=title, xlabel="lines to learn from (small: each seed)", ylabel="nats above the floor", ylim=(0, None))
     axes[1].set(xlabel="lines in a step, 4,800 seen in all")
     axes[0].legend(loc="lower left")
     return list(axes)

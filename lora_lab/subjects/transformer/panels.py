@@ -61,7 +61,7 @@ def regret_panel(runs: Table) -> LiveFigure:
             for ax, (column, title) in zip(fig.subplots(1, 2), columns.items()):
                 drawings.over(runs, "lines", column, ax)
                 ax.axhline(0, ls="--", lw=1, color=figures.COLOURS["floor"])
-                ax.set(title=title, xlabel="lines to learn from")
+                ax.set(title=title, xlabel="lines to learn from (small: each seed)")
                 figures.ring(ax, 15)
             fig.axes[0].set_ylabel("nats above the floor")
             fig.axes[0].legend()
