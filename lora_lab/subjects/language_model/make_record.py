@@ -57,8 +57,10 @@ def longest_rows(models: Sequence[WordLM], layer: str, words: Sequence[str]) -> 
 
 def measure(name: str, way: Way | str) -> dict:
     """What five models that were adapted in this way lose, and, if it writes, how much of it is allowed."""
-    dialect, rate, models = dialects()[name], 0, [base_of(seed) for seed in SEEDS]
-    if way != BEFORE:
+    dialect = dialects()[name]
+    if way == BEFORE:
+        rate, models = 0, [base_of(seed) for seed in SEEDS]
+    else:
         lost = {rate: excess(adapted(dialect, way, rate, SWEEP_SEED), dialect, SWEEP_SEED) for rate in RATES}
         rate = min(lost, key=lost.get)
         models = [adapted(dialect, way, rate, seed) for seed in SEEDS]
