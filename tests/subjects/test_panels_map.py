@@ -1,15 +1,14 @@
-"""The (r, alpha) map: what it shows (without widgets), and its sliders."""
+"""The (r, alpha) map: what it shows and says at positions of its sliders."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from lora_lab import figures, theory
 from lora_lab.subjects.linear_task.bases import exact_base
 from lora_lab.subjects.linear_task.tasks import linear_task, normal, shift
-from lora_lab.subjects.rank_and_alpha.panels import best_fit, caption, map_panel
+from lora_lab.subjects.rank_and_alpha.panels import caption, map_panel
 from lora_lab.sweeps import Sweep, sweep
 
 THETA = normal(6, 9, seed=3)
@@ -24,27 +23,11 @@ def sweeps() -> dict[str, Sweep]:
     return {kind: sweep(BASE, t.X, t.y, **GRID, batch_size=20, progress=None) for kind, t in tasks.items()}
 
 
-def test_the_fit_and_its_floors_are_those_of_the_task(sweeps):
-    for kind in KINDS:
-        change, floors = best_fit(sweeps[kind])
-        _, X, _ = sweeps[kind].data
-        wanted = shift(kind, 6, 9) / 3
-        torch.testing.assert_close(change.float(), wanted, rtol=1e-3, atol=1e-4)
-        for r in (0, *GRID["r"]):
-            assert floors[r] == pytest.approx(theory.rank_floor(wanted, r, X), rel=1e-3, abs=1e-6)
-
-
-def test_the_floor_of_a_noisy_task_is_below_every_loss():
-    task = linear_task(THETA + shift("rank-1", 6, 9) / 3, n=60, seed=4, noise=0.5)
-    s = sweep(BASE, task.X, task.y, r=[1, 6], alpha=8, lr=0.03, steps=400, batch_size=60, progress=None)
-    _, floors = best_fit(s)
-    for run in s.runs():
-        assert 0.9999 * floors[run.r] <= run.loss < 1.05 * floors[run.r]
-
-
 def test_positions_draw_and_say_their_own_numbers(sweeps):
-    panel = map_panel(sweeps)
-    run, floor = sweeps["decaying"].run(r=2, alpha=4, lr=0.05), best_fit(sweeps["decaying"])[1][2]
+    changes = {kind: shift(kind, 6, 9) / 3 for kind in KINDS}
+    floors = {kind: {r: theory.rank_floor(changes[kind], r) for r in GRID["r"]} for kind in KINDS}
+    panel = map_panel(sweeps, changes, floors)
+    run, floor = sweeps["decaying"].run(r=2, alpha=4, lr=0.05), floors["decaying"][2]
     said = f"scaling 2, learning rate 0.05: loss {figures.short(run.loss)}, floor {figures.short(floor)}"
     assert caption(run, floor) == f"r = 2, α = 4, {said}"
     assert caption(sweeps["decaying"].run(r=1, alpha=256, lr=0.2), 1).endswith("learning rate 0.2: diverged")
@@ -60,7 +43,7 @@ def test_positions_draw_and_say_their_own_numbers(sweeps):
             for r, alpha in ((1, 256.0), (2, 16), (4, 1)):
                 point = sweeps[kind].run(r=r, alpha=alpha, lr=lr)
                 circle = GRID["r"].index(r), GRID["alpha"].index(alpha)
-                assert panel.set(r=r, alpha=alpha) == caption(point, best_fit(sweeps[kind])[1][r])
+                assert panel.set(r=r, alpha=alpha) == caption(point, floors[kind][r])
                 assert tuple(v[0] for v in left.lines[1].get_data()) == circle
                 np.testing.assert_allclose(middle.lines[0].get_ydata(), point.losses, rtol=1e-6)
                 if point.diverged:

@@ -13,16 +13,6 @@ from lora_lab.sweeps import Run, Sweep
 from . import drawings
 
 
-def best_fit(sweep: Sweep) -> tuple[Tensor, dict[int, float]]:
-    """The ΔW of any rank that fits the sweep's data best, (d_out, d_in), and {r: the best loss}, 0 for no ΔW at all."""
-    base, X, y = sweep.data
-    with torch.no_grad():
-        residual = (y - base(X)).double()
-    change = torch.linalg.lstsq(X.double(), residual).solution.T
-    left_over = float((X.double() @ change.T - residual).square().mean())
-    return change, {r: theory.rank_floor(change, r, X) + left_over for r in (0, *sweep.axes["r"])}
-
-
 def caption(run: Run, floor: float) -> str:
     """The run in words, beside the best loss of its rank."""
     text = f"r = {run.r}, α = {run.alpha:g}, scaling {run.scaling:.3g}, learning rate {run.lr:g}: "
@@ -31,18 +21,21 @@ def caption(run: Run, floor: float) -> str:
     return text + f"loss {figures.short(run.loss)}, floor {drawings.floor_text(floor)}"
 
 
-def map_panel(sweeps: Mapping[str, Sweep], **start: object) -> LiveFigure:
+def map_panel(
+    sweeps: Mapping[str, Sweep], changes: Mapping[str, Tensor], floors: Mapping[str, Mapping[int, float]],
+    **start: object,
+) -> LiveFigure:  # fmt: skip
     """The map of a sweep, a ring where the sliders stand (at first: start), that run's loss curve and its ΔW.
 
-    sweeps: {target: a sweep over r, alpha and lr with one rule and one seed}, all with the same axes.
+    sweeps: {target: a sweep over r, alpha and lr with one rule and one seed}, all with the same axes. changes: {target:
+    the ΔW that it needs, (d_out, d_in)}. floors: {target: {r: best possible loss}}.
     """
-    fits = {target: best_fit(sweep) for target, sweep in sweeps.items()}
-    high = max(floors[0] for _, floors in fits.values())
+    high = max(theory.shift_loss(changes[target], sweep.data[1]) for target, sweep in sweeps.items())  # of the base
     axes = next(iter(sweeps.values())).axes
 
     def draw(fig: Figure, target: str, r: int, alpha: float, lr: float) -> str:
         runs, run = sweeps[target].runs(lr=lr), sweeps[target].run(r=r, alpha=alpha, lr=lr)
-        change, floors = fits[target]
+        change, floor = changes[target], floors[target][r]
         if not fig.axes:
             place = {"left": 0.06, "right": 0.985, "bottom": 0.17, "top": 0.89, "wspace": 0.5}
             left, middle, right = fig.subplots(1, 3, gridspec_kw={**place, "width_ratios": (1.25, 0.95, 1)})
@@ -59,14 +52,14 @@ def map_panel(sweeps: Mapping[str, Sweep], **start: object) -> LiveFigure:
         left.lines[1].set_data([axes["r"].index(r)], [axes["alpha"].index(alpha)])
         middle.lines[0].set_data(range(len(run.losses)), run.losses)
         lowest = 1.2 * middle.get_ylim()[0]  # a floor of 0 is drawn at the bottom
-        middle.lines[1].set_ydata([max(floors[r], lowest)] * 2)
+        middle.lines[1].set_ydata([max(floor, lowest)] * 2)
         away = 100 * float((run.delta - change).norm() / change.norm())
         if run.diverged:
             delta, title = torch.zeros_like(run.delta), "no ΔW: diverged"
         else:
             delta, title = run.delta, f"its ΔW, {away:.0f} % off" if away >= 1 else "its ΔW, below 1 % off"
         figures.update_heatmap(right, delta, title, limit=figures.limit_of(change))
-        return caption(run, floors[r])
+        return caption(run, floor)
 
     controls = {"target": menu("target", list(sweeps), start.get("target"))}
     for name, label in (("r", "rank r"), ("alpha", "α"), ("lr", "learning rate")):
