@@ -53,8 +53,8 @@ def test_without_neighbours_it_is_the_rank_floor_and_a_thin_neighbour_counts_by_
     ("given", "words"),
     [
         ({"r": 7}, "r=7 does not fit the change, 6 x 9"),
-        ({"above": torch.ones(5, 4)}, "above has 5 rows; delta has 6"),
-        ({"below": torch.ones(5, 8)}, "below has 8 columns; delta has 9"),
+        ({"above": torch.ones(5, 4)}, r"above is \(5, 4\), below \(9, 9\), delta \(6, 9\): above has as many rows"),
+        ({"below": torch.ones(5, 8)}, r"above is \(6, 6\), below \(5, 8\), delta \(6, 9\)"),
         ({"above": torch.ones(6)}, "above must be a"),
     ],
 )

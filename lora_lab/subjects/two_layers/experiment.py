@@ -39,22 +39,18 @@ def layer_floor(
     """
     D = theory.as_matrix(delta)
     check_rank(r, D.shape, "the change", 0)
-    R = torch.eye(D.shape[1], dtype=D.dtype) if X is None else theory.metric(X, D)
-    inside = D = D @ R.T
-    if above is not None:
-        W = theory.as_matrix(above, "above")
-        if len(W) != len(D):
-            raise ValueError(f"above has {len(W)} rows; delta has {len(D)}, and both are the model's outputs.")
-        Q = _range(W)
-        inside = Q @ (Q.T @ inside)
-    if below is not None:
-        W = theory.as_matrix(below, "below")
-        if W.shape[1] != delta.shape[1]:
-            raise ValueError(f"below has {W.shape[1]} columns; delta has {delta.shape[1]}: both are the inputs.")
-        Q = _range(R @ W.T)
-        inside = (inside @ Q) @ Q.T
+    d_out, d_in = D.shape
+    above = theory.as_matrix(torch.eye(d_out) if above is None else above, "above")
+    below = theory.as_matrix(torch.eye(d_in) if below is None else below, "below")
+    if len(above) != d_out or below.shape[1] != d_in:
+        given = f"above is {tuple(above.shape)}, below {tuple(below.shape)}, delta {tuple(D.shape)}"
+        raise ValueError(f"{given}: above has as many rows as delta (the outputs), below as many columns (the inputs).")
+    R = torch.eye(d_in, dtype=D.dtype) if X is None else theory.metric(X, D)
+    D = D @ R.T
+    written, read = _range(above), _range(R @ below.T)
+    inside = written @ (written.T @ D @ read) @ read.T
     lost = (D - inside).square().sum() + torch.linalg.svdvals(inside)[r:].square().sum()
-    return float(lost / len(D))
+    return float(lost / d_out)
 
 
 def _range(M: Tensor) -> Tensor:
