@@ -88,14 +88,14 @@ def kinship() -> Table:
     """An adapter for swap 8 on other bases. relative, distance: a base and its ‖W - W₀‖ / ‖W₀‖ from ours; without: its
     loss without the adapter; with_adapter: with it, a number per seed, and mean_with, their mean.
     """
-    rows = read_record("transformer", "kinship")["rows"]
+    rows = read_record("transformer", "beyond")["kinship"]
     return Table.of(row | {"mean_with": mean(row["with_adapter"])} for row in rows)
 
 
 def sequence() -> Table:
     """One task after another: way, seed, and the loss above the floor on the first, the second, and both in one
     sentence."""
-    return Table.of(read_record("transformer", "sequence")["rows"])
+    return Table.of(read_record("transformer", "beyond")["sequence"])
 
 
 def rewarded() -> Table:
