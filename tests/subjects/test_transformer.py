@@ -1,6 +1,5 @@
 """The small GPT, its loss and text, the shipped checkpoint and adapters, the record, the panels and figures."""
 
-import itertools
 import math
 import shutil
 
@@ -104,19 +103,27 @@ def test_a_missing_and_a_changed_checkpoint_are_refused_in_a_sentence(tmp_path):
 # ---------------------------------------------------------------------------------------------- the record
 
 
-def test_every_way_is_there_with_its_trained_numbers_a_tuned_rate_and_three_seeds_or_more():
-    runs, rows = record.tuned(), record.read_runs()
-    ways = dict.fromkeys([*make_record.WAYS, *make_record.BUDGET, *make_record.MLP_BUDGET])
-    assert set(runs.kinds("task")) == set(make_record.TASKS) and set(runs.kinds("way")) == set(ways)
-    for task, way in itertools.product(make_record.TASKS, ways):
-        mine = runs.where(task=task, way=way)
-        assert mine.column("seed") == list(range(len(mine))) and len(mine) == 5 and len(mine.kinds("lr")) == 1
+def with_chosen_rates(rows, kind_of, seeds=3):
+    """The rows at the chosen rates. Each kind has one, with all its seeds; both its neighbours were tried, and are not
+    better on the first two."""
+    best = record.at_best_rate(rows, seeds)
+    for kind in {kind_of(row) for row in rows}:
+        mine, tried = (Table(row for row in part if kind_of(row) == kind) for part in (best, rows))
+        assert len(mine.kinds("lr")) == 1 and sorted(mine.column("seed")) == list(range(seeds)), kind
+        on_two = Table(row for row in tried if row.seed < 2).by("lr")
+        losses, i = {lr: two.mean("tuned_on") for lr, two in on_two.items()}, RATES.index(mine[0].lr)
+        assert losses[RATES[i]] <= min(losses[RATES[i - 1]], losses[RATES[i + 1]]), kind
+    return best
+
+
+def test_every_way_is_there_with_its_trained_numbers_at_a_rate_that_was_climbed_to():
+    runs = with_chosen_rates(record.read_runs().where(steps=600), lambda run: (run.task, run.way), seeds=5)
+    ways = {*make_record.WAYS, *make_record.BUDGET, *make_record.MLP_BUDGET}
+    for task in make_record.TASKS:
+        assert set(runs.where(task=task).kinds("way")) == ways
+    for way, mine in runs.by("way").items():
         assert mine.kinds("trained") == [count_parameters(make_record.prepare(way))[0]]
         assert all(math.isfinite(x) and x > -0.002 for x in mine.column("loss") + mine.column("others"))
-        tried = Table(run for run in rows.where(task=task, way=way, steps=600) if run.seed < 2)
-        losses, i = {lr: seeds.mean("tuned_on") for lr, seeds in tried.by("lr").items()}, RATES.index(mine[0].lr)
-        for near in RATES[max(i - 1, 0) : i + 2]:  # both neighbours were tried and are not better
-            assert not losses[near] < losses[mine[0].lr], (task, way)
     assert {run.trained for way in make_record.BUDGET for run in runs.where(way=way)} == {3072}
 
 
@@ -212,20 +219,6 @@ def test_drawn_sentences_are_drawn_from_the_models_distribution(base):
     first, again = (gpt.generate(base, records, torch.Generator().manual_seed(0)) for _ in range(2))
     assert first == again != gpt.generate(base, records, torch.Generator().manual_seed(1))
     assert L.shares(records, first, "anon").in_voice == pytest.approx(0.94, abs=0.02)
-
-
-def with_chosen_rates(rows, kind_of):
-    """The rows at the chosen rates. Each kind has one, with three seeds: the best of those tried on two, and both its
-    neighbours were tried."""
-    best = record.at_best_rate(rows)
-    for kind in {kind_of(row) for row in rows}:
-        mine, tried = (Table(row for row in part if kind_of(row) == kind) for part in (best, rows))
-        assert len(mine.kinds("lr")) == 1 and sorted(mine.column("seed")) == [0, 1, 2], kind
-        on_two = {lr: [row.tuned_on for row in seeds if row.seed < 2] for lr, seeds in tried.by("lr").items()}
-        losses = {lr: sum(two) for lr, two in on_two.items() if len(two) == 2}
-        i = RATES.index(mine[0].lr)
-        assert {RATES[i - 1], RATES[i + 1]} <= set(on_two) and min(losses, key=losses.get) == mine[0].lr, kind
-    return best
 
 
 def test_every_reward_rate_was_climbed_to_and_the_start_is_the_bases():
