@@ -22,15 +22,16 @@ from .make_record import ALPHA, STEPS, TEST_ON, fine_tune, prepare
 from .record import best_rates
 
 FIRST, SECOND, WAY, SEEDS = "bard", "swap 8", "q,v r=8", (0, 1, 2)
-RATES = best_rates()
+BEST_RATES = best_rates()
 
 
 def tuned(task: str, way: str, seed: int, model: GPT | None = None) -> GPT:
     """Fine-tune the base, or another model, which then changes in place, at the rate that the record chose."""
-    return fine_tune(task, way, RATES[task, way], STEPS, seed, model=model)
+    return fine_tune(task, way, BEST_RATES[task, way], STEPS, seed, model=model)
 
 
 def left(model: GPT, task: str) -> float:
+    """Nats above the floor of the task."""
     return round(above_floor(model, language.dialect(task, **TEST_ON)), 3)
 
 
@@ -72,8 +73,8 @@ def relatives() -> dict[str, tuple[GPT, str]]:
     half = RECIPE["steps"] // 2
     halfway, history = pretrain(SEED, snapshot_every=half)
     halfway.load_state_dict(history.snapshots[half])
-    fast = fine_tune("bard", "full", 8 * RATES["bard", "full"], STEPS, 0)
-    wire = fine_tune("wire", "full", RATES["bard", "full"], STEPS, 0)
+    fast = fine_tune("bard", "full", 8 * BEST_RATES["bard", "full"], STEPS, 0)
+    wire = fine_tune("wire", "full", BEST_RATES["bard", "full"], STEPS, 0)
     return {
         "the base": (load_base(), SECOND),
         "fine-tuned on bard": (tuned("bard", "full", 0), f"bard + {SECOND}"),
