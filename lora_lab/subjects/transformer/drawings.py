@@ -187,7 +187,8 @@ def regret(data: Table, batch: Table, *, title: str = "") -> list[Axes]:
     _, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharey=True, layout="tight")
     for ax, runs, column in zip(axes, (data, batch), ("lines", "batch")):
         over(runs, column, "loss", ax)
-    axes[0].set(title=title, xlabel="lines to learn from (small: each seed)", ylabel="nats above the floor", ylim=(0, None))
+    axes[0].set(title=title, xlabel="lines to learn from (small: each seed)")
+    axes[0].set(ylabel="nats above the floor", ylim=(0, None))
     axes[1].set(xlabel="lines in a step, 4,800 seen in all")
     axes[0].legend(loc="lower left")
     return list(axes)
