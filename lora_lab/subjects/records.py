@@ -1,5 +1,5 @@
 """A recorded experiment is a readable file beside its subject, written by the subject's `make_record`: one JSON object,
-or a line of JSON for each training run as soon as it ends, so that the command can be stopped and started again."""
+or a line of JSON for each run as soon as it ends, so that the command can be stopped and started again."""
 
 import json
 import re
