@@ -9,21 +9,16 @@ import sys
 from lora_lab.classroom import lesson, preflight
 
 
-def site(arguments: list[str]) -> int:
+def main() -> int:
+    if sys.argv[1:2] == ["lesson"]:
+        return lesson.main(sys.argv[2:])
+    if sys.argv[1:2] != ["site"]:
+        return preflight.main()
     try:  # here, because the preflight runs before anything is installed
-        from lora_lab.classroom.site.build import main
+        from lora_lab.classroom.site import build
     except ModuleNotFoundError as e:
         sys.exit(f"site: there is no package {e.name} here: {preflight.INSTALL}")
-    return main(arguments)
-
-
-COMMANDS = {"lesson": lesson.main, "site": site}  # each takes the arguments after its name and returns an exit status
-
-
-def main() -> int:
-    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
-        return COMMANDS[sys.argv[1]](sys.argv[2:])
-    return preflight.main()
+    return build.main(sys.argv[2:])
 
 
 if __name__ == "__main__":

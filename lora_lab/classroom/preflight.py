@@ -202,11 +202,11 @@ def calibrate(seconds: float = 2.0) -> float:
         torch.set_num_threads(threads)
 
 
-def check_speed(seconds: float, record: Path = RUN_TIMES) -> Iterator[Finding]:
+def check_speed(seconds: float) -> Iterator[Finding]:
     """This machine's speed, and what it makes of the recorded run time of the slowest page."""
     steps = calibrate(seconds)
     yield Finding("ok", "speed", f"{steps:.0f} small training steps per second on one thread")
-    data = json.loads(record.read_text(encoding="utf-8"))
+    data = json.loads(RUN_TIMES.read_text(encoding="utf-8"))
     page, recorded = max(data["pages"].items(), key=lambda item: item[1]["run_s"])
     run = recorded["run_s"] * data["calibration_steps_per_s"] / steps
     fix = "close other programs, or read on while it runs"

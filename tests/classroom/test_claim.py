@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from lora_lab import claim
 from lora_lab.classroom.claims import ClaimError
-
-np = pytest.importorskip("numpy")
 
 ONE_TRUTH = [bool, torch.tensor, lambda x: torch.tensor([x]), np.bool_, np.array, lambda x: np.array([[x]])]
 NO_TRUTH = [

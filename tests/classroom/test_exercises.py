@@ -9,7 +9,6 @@ import ast
 import contextlib
 import importlib
 import json
-import signal
 import sys
 import threading
 
@@ -190,10 +189,8 @@ WAYS = [
     (lambda x, A, B: torch.einsum("ni,ri,or->no", x, A, B), "right", "So it is"),
     (lambda x, A, B: torch.nn.functional.linear(torch.nn.functional.linear(x, A), B), "right", "So it is"),
     (lambda x, A, B: x @ (B @ A).T, "wrong", "a matrix of shape (3, 5)"),
-    (lambda x, A, B: x @ (A.T @ B.T), "wrong", "is built; do without it"),
-    (lambda x, A, B: x @ torch.einsum("ri,or->io", A, B), "wrong", "is built"),
+    (lambda x, A, B: x @ torch.einsum("ri,or->io", A, B), "wrong", "is built; do without it"),
     (lambda x, A, B: x @ A.T.detach() @ B.T, "wrong", "no gradient reaches `A`"),
-    (lambda x, A, B: (x @ A.T).detach() @ B.T, "wrong", "no gradient reaches `A`"),
     (lambda x, A, B: torch.no_grad()(factored.reference)(x, A, B), "wrong", "no gradient reaches `A`"),
     (lambda x, A, B: (x @ A.T @ B.T + x @ A.T.detach() @ B.T) / 2, "wrong", "a wrong gradient reaches `A`"),
     (lambda x, A, B: x.numpy() @ A.numpy().T @ B.numpy().T, "wrong", "computed in numpy"),
@@ -202,10 +199,10 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("answer, verdict, pieces", WAYS)
-def test_how_a_result_is_reached_is_judged_where_the_exercise_says_how(answer, verdict, pieces):
+@pytest.mark.parametrize("answer, verdict, piece", WAYS)
+def test_how_a_result_is_reached_is_judged_where_the_exercise_says_how(answer, verdict, piece):
     said = examine(factored, answer, "7.1")
-    assert said[0] == verdict and any(piece in said[1] for piece in pieces.split("|")), said
+    assert said[0] == verdict and piece in said[1], said
 
 
 def test_an_error_in_the_judge_is_called_the_courses_own():
@@ -223,8 +220,7 @@ def test_numbers_are_compared_to_what_float32_holds_and_whole_ones_exactly():
     assert shown(torch.tensor([[1.0, 0.5]])) == "[[1, 0.5]]" and shown(torch.ones(9)) == "a tensor of shape (9,)"
 
 
-@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])  # ignored in the background
-def test_an_endless_loop_is_stopped_and_leaves_no_alarm_behind(handler):
+def test_an_endless_loop_is_stopped_and_leaves_no_thread_behind():
     def endless(x, A, B):
         while True:
             pass
@@ -235,13 +231,10 @@ def test_an_endless_loop_is_stopped_and_leaves_no_alarm_behind(handler):
                 endless(x, A, B)
 
     assert judging.SECONDS == 10
-    before, threads = signal.signal(signal.SIGINT, handler), threading.active_count()
-    try:
-        assert "ran for more than" in examine(factored, endless, "7.1", seconds=0.3)[1]
-        assert examine(factored, stubborn, "7.1", seconds=0.3)[0] == "wrong"
-        assert threading.active_count() <= threads
-    finally:
-        signal.signal(signal.SIGINT, before)
+    threads = threading.active_count()
+    assert "ran for more than" in examine(factored, endless, "7.1", seconds=0.3)[1]
+    assert examine(factored, stubborn, "7.1", seconds=0.3)[0] == "wrong"
+    assert threading.active_count() <= threads
 
 
 def test_the_learners_own_interrupt_is_not_a_wrong_answer_and_the_random_state_is_left_alone():

@@ -121,10 +121,10 @@ def test_calibration_counts_steps_per_second_and_leaves_no_trace(monkeypatch):
 @pytest.mark.parametrize("speed, level, value", [(50.0, "ok", "02 40 s"), (10.0, "warn", "02 200 s")])
 def test_the_slowest_page_is_scaled_to_this_machine(tmp_path, monkeypatch, speed, level, value):
     monkeypatch.setattr(preflight, "calibrate", lambda seconds: speed)
-    record = tmp_path / "times.json"
+    monkeypatch.setattr(preflight, "RUN_TIMES", tmp_path / "times.json")
     times = {"calibration_steps_per_s": 100.0, "pages": {"01_a": {"run_s": 9.0}, "02_b": {"run_s": 20.0}}}
-    record.write_text(json.dumps(times), encoding="utf-8")
-    finding = only(preflight.check_speed(0.1, record), "slowest page")
+    preflight.RUN_TIMES.write_text(json.dumps(times), encoding="utf-8")
+    finding = only(preflight.check_speed(0.1), "slowest page")
     assert (finding.level, finding.value) == (level, value)
 
 

@@ -134,7 +134,6 @@ MISTAKES = [
     (lambda: nn.Linear(3, 2), "no-adapter", "this Linear carries"),
     (lambda: Own(lambda x, A, B: 0), "not-in-the-forward", "] Own\n    the layer's output does not depend on lora_B"),
     (lambda: Own(lambda x, A, B: 9 * (x @ A.T @ B.T)), "scaling-squared", "(alpha/r)² = 9 instead of 3"),
-    (lambda: Own(lambda x, A, B: 6 * (x @ A.T @ B.T)), "scaling-without-r", "alpha = 6, not by alpha/r = 3"),
     (lambda: Own(lambda x, A, B: 3 * (x @ B @ A)), "factors-swapped", "A and B have changed places"),
     (parametrized_twice, "stacked", "adds two updates"),
     (lambda: lab().requires_grad_(True), "base-trains", "] 0 (and 1 more)\n    the weight under"),
