@@ -4,8 +4,8 @@ import torch
 
 from lora_lab import published
 from lora_lab.subjects.linear_task.bases import exact_base
+from lora_lab.subjects.linear_task.record import s1_run
 from lora_lab.subjects.linear_task.tasks import linear_task, normal
-from lora_lab.subjects.torch_layer.record import s1_run
 
 
 def test_the_record_of_s1_is_whole():

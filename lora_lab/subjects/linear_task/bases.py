@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lora_lab.subjects.records import read_record
 from lora_lab.training import History, train
 
 from .tasks import LinearTask
@@ -82,9 +81,3 @@ def _pretrain(build: Callable[[], nn.Module], task: LinearTask, seed: int, how: 
         model = build()
     how = {"progress": "pretraining", **how}
     return Pretrained(model, train(model, task.X, task.y, batch_size=128, seed=seed, **how))
-
-
-def recorded_s1_losses() -> dict[int, float]:
-    """{epoch: loss} of S1's own 100-epoch recipe as we ran it."""
-    losses = read_record("linear_task", "s1_record")["loss_after_epoch"]
-    return {int(epoch): loss for epoch, loss in losses.items()}
