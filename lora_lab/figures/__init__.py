@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 
 from .curves import loss_curves, ratio_bars, spectra
 from .matrices import heatmap, heatmaps, update_heatmap
-from .style import COLOURS, CYCLE, FILLS, STYLE, array, axes_of, limit_of, ring, short, thinned_curve, use_style
+from .style import COLOURS, FILLS, STYLE, limit_of, ring, short, thinned_curve, use_style
 
 __all__ = [
-    "COLOURS", "CYCLE", "FILLS", "STYLE", "array", "axes_of", "heatmap", "heatmaps", "limit_of", "loss_curves",
-    "matplotlib", "plt", "ratio_bars", "ring", "short", "spectra", "thinned_curve", "update_heatmap", "use_style",
+    "COLOURS", "FILLS", "STYLE", "heatmap", "heatmaps", "limit_of", "loss_curves", "matplotlib", "plt", "ratio_bars",
+    "ring", "short", "spectra", "thinned_curve", "update_heatmap", "use_style",
 ]  # fmt: skip
