@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from .pages import PAGES, Page, goes_on, split_number
+from .pages import PAGES, goes_on, split_number
 
 SUBJECTS = Path(__file__).resolve().parents[1] / "subjects"
 
@@ -73,22 +73,17 @@ class Prediction:
 
 
 @cache
-def of_page(page: Page) -> tuple[Prediction, ...]:
-    """The predictions of a page that are cards."""
-    file = SUBJECTS / page.subject / "predictions.toml"
-    if not file.exists():
-        return ()
-    found = []
-    for row in tomllib.loads(file.read_text(encoding="utf-8"))["prediction"]:
-        row["number"] = f"{int(page.number)}.{row['number']}"
-        row["choices"] = {letter: Choice(**choice) for letter, choice in zip("ABCD", row["choices"])}
-        found.append(Prediction(**row))
-    return tuple(found)
-
-
-def all_predictions() -> list[Prediction]:
+def all_predictions() -> tuple[Prediction, ...]:
     """Every prediction that is a card, in the course's order."""
-    return [prediction for page in PAGES for prediction in of_page(page)]
+    found = []
+    for page in PAGES:
+        file = SUBJECTS / page.subject / "predictions.toml"
+        rows = tomllib.loads(file.read_text(encoding="utf-8"))["prediction"] if file.exists() else []
+        for row in rows:
+            row["number"] = f"{int(page.number)}.{row['number']}"
+            row["choices"] = {letter: Choice(**choice) for letter, choice in zip("ABCD", row["choices"])}
+            found.append(Prediction(**row))
+    return tuple(found)
 
 
 def find(number: str) -> Prediction:

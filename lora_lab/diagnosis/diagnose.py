@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from . import adapter_rules, model_rules
-from .evidence import collect
+from .evidence import Evidence
 from .findings import Finding, finding, one_of_each_code
 
 
@@ -37,7 +37,7 @@ def diagnose(
 
     Raises TypeError for arguments that are none of these, and nothing else, whatever the model is.
     """
-    evidence = collect(model, optimizer, base, adapter)
+    evidence = Evidence(model, optimizer, base, adapter)
     if not evidence.adapters:
         return one_of_each_code([finding("no-adapter", kind=type(model).__name__)])
     found = list(evidence.answers)

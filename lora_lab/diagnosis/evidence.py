@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -59,46 +58,41 @@ class Optimizers(dict):
                 self[id(h.p)] = h
 
 
-@dataclass
 class Evidence:
-    model: nn.Module
-    adapters: list[Adapter]
-    answers: list[Finding]  # of hand-written layers
-    optimizers: Optimizers
-    base: Mapping[str, Tensor] | None
-    adapter: Mapping[str, Tensor] | None
-    config: Mapping  # of the adapter's folder
+    """Everything, read once. Raises TypeError, in a sentence, for arguments of another kind.
 
-    def __post_init__(self) -> None:
+    base, adapter: {name: tensor} of what was given, or None; config: of the adapter's folder, or empty.
+    """
+
+    def __init__(self, model: object, optimizer: object, base: object, adapter: object) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}; diagnose reads a torch.nn.Module.")
+        several = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
+        optimizers = [one for one in several if one is not None]
+        for one in optimizers:
+            if not isinstance(getattr(one, "param_groups", None), list):
+                raise TypeError(
+                    f"optimizer is a {type(one).__name__}, which has no param_groups: give the torch.optim.Optimizer "
+                    "that trains the model, a list of several, or leave it out."
+                )
+        if isinstance(base, nn.Module):
+            base = dict(base.named_parameters(remove_duplicate=False)) | base.state_dict()
+        if base is not None and not isinstance(base, Mapping):
+            kind = type(base).__name__
+            raise TypeError(f"base is a {kind}; give the model before LoRA was attached, or its state_dict.")
+        self.model, self.base, self.optimizers = model, base, Optimizers(optimizers)
+        self.adapter, self.config = (None, {}) if adapter is None else _loaded(adapter)
+        self.adapters = read(model)
         self.active = [a for a in self.adapters if a.active]
+        self.answers = _ask(self.adapters)  # findings, of hand-written layers
 
     def held(self, a: Adapter) -> dict[str, Held]:
         """{name: Held} of the adapter's factors that are in an optimizer."""
         return {name: self.optimizers[id(p)] for name, p in zip(a.names, a.factors) if id(p) in self.optimizers}
 
 
-def collect(model: object, optimizer: object, base: object, adapter: object) -> Evidence:
-    """Everything read once. Raises TypeError, in a sentence, for arguments of another kind."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}; diagnose reads a torch.nn.Module.")
-    several = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
-    optimizers = [one for one in several if one is not None]
-    for one in optimizers:
-        if not isinstance(getattr(one, "param_groups", None), list):
-            raise TypeError(
-                f"optimizer is a {type(one).__name__}, which has no param_groups: give the torch.optim.Optimizer that "
-                "trains the model, a list of several, or leave it out."
-            )
-    if isinstance(base, nn.Module):
-        base = dict(base.named_parameters(remove_duplicate=False)) | base.state_dict()
-    if base is not None and not isinstance(base, Mapping):
-        raise TypeError(f"base is a {type(base).__name__}; give the model before LoRA was attached, or its state_dict.")
-    tensors, config = (None, {}) if adapter is None else _loaded(adapter)
-    adapters = read(model)
-    return Evidence(model, adapters, _ask(adapters), Optimizers(optimizers), base, tensors, config)
-
-
 def _loaded(adapter: object) -> tuple[Mapping[str, Tensor], Mapping]:
+    """The tensors, and the configuration that an adapter's folder has beside them."""
     if isinstance(adapter, Mapping):
         return adapter, {}
     try:
