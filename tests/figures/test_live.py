@@ -18,7 +18,7 @@ from lora_lab.classroom.predictions import find
 from lora_lab.figures import live
 from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.subjects.linear_task import tasks
-from lora_lab.subjects.low_rank.panels import LowRankView, rank_panel
+from lora_lab.subjects.low_rank.panels import caption, copy_error, rank_panel
 
 
 def counter(fig, r, alpha):
@@ -161,14 +161,12 @@ def test_no_later_cell_moves_a_panel_that_is_shown(path):
             assert not [c.source for c in cells[i + 1:] if f"{name}.set(" in c.source], f"{name}.walk or {name}.at?"
 
 
-def test_low_rank_view_agrees_with_theory():
+def test_what_a_copy_misses_is_its_distance():
     delta = tasks.shift("decaying", 20, 30)
-    view = LowRankView(delta)
     for r in (1, 3, 20):
-        assert torch.allclose(view.copy(r), theory.best_rank_r(delta, r), atol=1e-5)
-        missed = view.error(r) ** 2 * float(delta.square().sum()) / 20
-        assert missed == pytest.approx(theory.rank_floor(delta, r), abs=1e-6)
-    assert view.caption(3).startswith("150 numbers instead of 600") and "nothing is missing" in view.caption(20)
+        missed = float((delta - theory.best_rank_r(delta, r)).norm() / delta.norm())
+        assert copy_error(delta, r) == pytest.approx(missed, abs=1e-5)
+    assert caption(delta, 3).startswith("150 numbers instead of 600") and "nothing is missing" in caption(delta, 20)
 
 
 def test_compared_heatmaps_share_symmetric_limits_and_show_every_kth_entry():
