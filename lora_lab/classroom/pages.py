@@ -6,14 +6,14 @@ teacher's texts say themselves (headings, links, "page 08") do not, so that the 
 """
 
 import functools
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from .claims import say
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+SUBJECTS = Path(__file__).resolve().parents[1] / "subjects"
+NOTEBOOKS = SUBJECTS.parents[1] / "notebooks"
 
 
 class Page(NamedTuple):
@@ -72,14 +72,3 @@ def goes_on(call: Callable) -> Callable:
             say(f"{call.__name__}: {e}")
 
     return answered
-
-
-def open_subject(subject: str, part: str):
-    """The module `lora_lab.subjects.<subject>.<part>`, or None where the subject has no such part."""
-    name = f"lora_lab.subjects.{subject}.{part}"
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as e:
-        if e.name == name:
-            return None
-        raise

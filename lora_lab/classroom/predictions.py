@@ -10,11 +10,8 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
-from .pages import PAGES, goes_on, split_number
-
-SUBJECTS = Path(__file__).resolve().parents[1] / "subjects"
+from .pages import PAGES, SUBJECTS, goes_on, split_number
 
 
 @dataclass(frozen=True)
