@@ -144,7 +144,7 @@ def as_given(name: str):
 @cache
 def given_runs(name: str) -> list[judge.Run]:
     size = judge.MANY if name == "eleven_blocks" else {}
-    return [judge.run(as_given(name), seed, **size) for seed in range(3)]
+    return [judge.Run(as_given(name), seed, **size) for seed in range(3)]
 
 
 @every_repair
@@ -154,12 +154,12 @@ def test_the_numbers_of_the_symptoms_are_measured(name):
     losses = [run.unseen for run in given_runs(name)]
     if name == "second_customer":
         for seed, first in enumerate(given_runs(name)):
-            second = judge.run(as_given(name), seed, base=first.base, drawn=gallery.letter().T)
+            second = judge.Run(as_given(name), seed, base=first.base, drawn=gallery.letter().T)
             assert losses[seed] < 0.04 and second.unseen < 0.2
             losses[seed] = first.loss(judge.unseen_rows(seed), gallery.letter())
     assert losses == pytest.approx(list(repair.shipped), rel=0.5 if name == "climbs_back" else 0.1)
     for seed in range(3):
-        assert judge.run(repair.reference, seed).unseen < 0.2 or repair.innocent
+        assert judge.Run(repair.reference, seed).unseen < 0.2 or repair.innocent
     for numbers in re.findall(r"(\S+), (\S+) and (\S+) on three seeds", repair.symptom):
         assert [float(number) for number in numbers] == pytest.approx(losses, rel=0.1)
 
@@ -184,14 +184,14 @@ def test_what_the_symptoms_say_in_words():
     assert all(3 < min(run.losses) < 6 and run.losses[-1] > 100 * run.losses[0] for run in up)
     assert all(0.8 * run.losses[0] < run.losses[-1] and 11 < run.unseen < 13 for run in twelve)
     for name in ("stops_at_three", "stops_at_twelve"):  # twice the steps
-        assert judge.run(as_given(name), 0, steps=300).unseen > 0.99 * given_runs(name)[0].unseen
+        assert judge.Run(as_given(name), 0, steps=300).unseen > 0.99 * given_runs(name)[0].unseen
     assert all(0.2 < loss < 0.7 for loss in ends("nearly_there"))
     assert all(run.losses[0] < 0.1 and run.losses[-1] < 5e-4 for run in given_runs("perfect_curve"))
     assert max(ends("in_parts")) < 0.05 and max(ends("small_batches")) < 0.01 and max(ends("eleven_blocks")) < 0.4
     assert all(4 < run.unseen < 5 and run.losses[-1] < 0.03 for run in given_runs("half_then_full"))
     for strength, low, high in ((1.0, 4, 5), (2.0, 0, 0.04)):  # half of it; the whole straight away
-        assert all(low < judge.run(served_once(strength), seed).unseen < high for seed in range(3))
-    assert judge.run(as_given("eleven_blocks"), 0).unseen < 0.04, "two blocks are right"
+        assert all(low < judge.Run(served_once(strength), seed).unseen < high for seed in range(3))
+    assert judge.Run(as_given("eleven_blocks"), 0).unseen < 0.04, "two blocks are right"
 
 
 @every_repair
@@ -205,7 +205,7 @@ def test_what_is_said_of_the_given_program_is_true_and_no_answer(name):
 
 @every_repair
 def test_as_given_nothing_trains_and_a_comment_changes_nothing(name, monkeypatch):
-    monkeypatch.setattr(judge, "run", None)
+    monkeypatch.setattr(judge, "Run", None)
     for text in (REPAIRS[name].given, REPAIRS[name].given.replace("\n    for ", "  # hm\n\n    for ", 1)):
         with pytest.raises(NotAttempted, match="as it was given"):
             REPAIRS[name].complaint(as_function(text, name))

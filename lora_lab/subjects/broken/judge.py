@@ -8,10 +8,8 @@ show: the base, what trained, how often, and each program's own promise.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -49,9 +47,10 @@ def theirs(call: Callable, *arguments):
         raise Unfit(explained(error)) from None
 
 
-@dataclass
 class Run:
-    """One run of a program, as somebody sees it who does not read it.
+    """One run of a program on the task of one seed, as somebody sees it who does not read it. Raises Unfit.
+
+    base: one that was used before. drawn: what is added to it, by default the R. backwards: the rows in reverse order.
 
     fresh: the base; base: the one that the program was given. rest: what it returns beside model and losses. seen,
     unseen: the shipped model's loss on the rows it was given, and on others. held: the optimizer's parameters by id,
@@ -59,18 +58,53 @@ class Run:
     pass of the training had, and which.
     """
 
-    fresh: nn.Module
-    base: nn.Module
-    model: nn.Module = None
-    losses: list[float] = field(default_factory=list)
-    rest: list = field(default_factory=list)
-    seen: float = math.nan
-    unseen: float = math.nan
-    held: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    rates: list[float] = field(default_factory=list)
-    gradients: list[list[Tensor | None]] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-    rows: set[float] = field(default_factory=set)
+    def __init__(self, program: Callable, seed: int, blocks: int = 2, steps: int = STEPS, *,
+                 base: nn.Module | None = None, drawn: Tensor | None = None, backwards: bool = False) -> None:
+        self.fresh, drawn = new_base(seed, count=blocks), letter() if drawn is None else drawn
+        self.base = copy.deepcopy(self.fresh) if base is None else base
+        self.held: dict[int, tuple[Tensor, Tensor]] = {}
+        self.rates: list[float] = []
+        self.gradients: list[list[Tensor | None]] = []
+        self.batches: list[int] = []
+        self.rows: set[float] = set()
+        X = tasks.normal(ROWS, WIDTH, seed=100 + seed).flip(0 if backwards else ())
+        with self._watched(steps), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.default_generator.manual_seed(seed)
+            result = theirs(program, self.base, X.clone(), X @ (matrix(self.fresh) + drawn).T, steps)
+        if not isinstance(result, tuple) or len(result) < 2:
+            raise Unfit(f"your function returns {shown(result)}; it is to return what the given one does.")
+        self.model, self.losses, *self.rest = result
+        if not isinstance(self.model, nn.Module):
+            raise Unfit(f"in the first place your function returns {shown(self.model)}; the shipped model is wanted.")
+        for layer in layers(self.model):
+            for scaling in (1.0, 2.0):  # as the customer does who tries half of it first
+                theirs(getattr(layer, "serve", lambda scaling: None), scaling)
+        self.seen, self.unseen = self.loss(X, drawn), self.loss(unseen_rows(seed), drawn)
+
+    @contextmanager
+    def _watched(self, steps: int) -> Iterator[None]:
+        """Note what the optimizer does, and which rows go through a model while it trains."""
+
+        def note_step(optimizer, args, kwargs) -> None:
+            if len(self.rates) == steps:
+                raise Unfit(f"the optimizer makes more than the {steps} steps that were ordered.")
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            for p in parameters:
+                self.held.setdefault(id(p), (p, p.detach().clone()))
+            self.rates.append(optimizer.param_groups[0]["lr"])
+            self.gradients.append([None if p.grad is None else p.grad.clone() for p in parameters])
+
+        def note_rows(module, args) -> None:
+            if hasattr(module, "blocks") and torch.is_grad_enabled() and args:
+                self.batches.append(len(args[0]))
+                self.rows.update(args[0][:, 0].tolist())
+
+        handles = [register_optimizer_step_pre_hook(note_step), register_module_forward_pre_hook(note_rows)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     @property
     def moved(self) -> int:
@@ -96,56 +130,6 @@ def unseen_rows(seed: int) -> Tensor:
     return tasks.normal(ROWS, WIDTH, seed=200 + seed)
 
 
-def run(program: Callable, seed: int, blocks: int = 2, steps: int = STEPS, *, base: nn.Module | None = None,
-        drawn: Tensor | None = None, backwards: bool = False) -> Run:
-    """Run a program on the task of one seed: its base, rows and random numbers. Raises Unfit.
-
-    base: one that was used before. drawn: what is added to it, by default the R. backwards: the rows in reverse order.
-    """
-    fresh, drawn = new_base(seed, count=blocks), letter() if drawn is None else drawn
-    this = Run(fresh, copy.deepcopy(fresh) if base is None else base)
-    X = tasks.normal(ROWS, WIDTH, seed=100 + seed).flip(0 if backwards else ())
-    with _watched(this, steps), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.default_generator.manual_seed(seed)
-        result = theirs(program, this.base, X.clone(), X @ (matrix(fresh) + drawn).T, steps)
-    if not isinstance(result, tuple) or len(result) < 2:
-        raise Unfit(f"your function returns {shown(result)}; it is to return what the given one does.")
-    this.model, this.losses, *this.rest = result
-    if not isinstance(this.model, nn.Module):
-        raise Unfit(f"in the first place your function returns {shown(this.model)}; the shipped model is wanted.")
-    for layer in layers(this.model):
-        for scaling in (1.0, 2.0):  # as the customer does who tries half of it first
-            theirs(getattr(layer, "serve", lambda scaling: None), scaling)
-    this.seen, this.unseen = this.loss(X, drawn), this.loss(unseen_rows(seed), drawn)
-    return this
-
-
-@contextmanager
-def _watched(this: Run, steps: int) -> Iterator[None]:
-    """Note what the optimizer does, and which rows go through a model while it trains."""
-
-    def note_step(optimizer, args, kwargs) -> None:
-        if len(this.rates) == steps:
-            raise Unfit(f"the optimizer makes more than the {steps} steps that were ordered.")
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for p in parameters:
-            this.held.setdefault(id(p), (p, p.detach().clone()))
-        this.rates.append(optimizer.param_groups[0]["lr"])
-        this.gradients.append([None if p.grad is None else p.grad.clone() for p in parameters])
-
-    def note_rows(module, args) -> None:
-        if hasattr(module, "blocks") and torch.is_grad_enabled() and args:
-            this.batches.append(len(args[0]))
-            this.rows.update(args[0][:, 0].tolist())
-
-    handles = [register_optimizer_step_pre_hook(note_step), register_module_forward_pre_hook(note_rows)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def layers(model: nn.Module) -> list[nn.Module]:
     try:
         return [block.fc for block in model.blocks]
@@ -158,7 +142,7 @@ def still_wrong(repair: Repair, program: Callable) -> str:
     try:
         runs = []
         for seed in SEEDS:
-            runs.append(run(program, seed))
+            runs.append(Run(program, seed))
             if wrong := too_high(repair, runs[-1].unseen, seed):
                 return wrong
         ordered = next(filter(None, map(other_than_ordered, runs)), "")  # before these models are used further
@@ -170,7 +154,7 @@ def still_wrong(repair: Repair, program: Callable) -> str:
 
 @cache
 def correct_loss(program: Callable, seed: int, **size: int) -> float:
-    return run(program, seed, **size).unseen
+    return Run(program, seed, **size).unseen
 
 
 def too_high(repair: Repair, loss: float, seed: int, whose: str = "what your program ships", **size: int) -> str:
@@ -204,7 +188,7 @@ def other_than_ordered(this: Run) -> str:
 def every_row_counts(repair: Repair, program: Callable, first: Run) -> str:
     if max(first.batches, default=0) > 32:
         return f"the loss is right, but {max(first.batches)} rows went through at once; 32 fit into the memory."
-    there, back = (run(program, SEEDS[0], steps=1, backwards=backwards).gradients[0] for backwards in (False, True))
+    there, back = (Run(program, SEEDS[0], steps=1, backwards=backwards).gradients[0] for backwards in (False, True))
     for one, other in zip(there, back):
         if one is not None and (one - other).norm() > 1e-3 * one.norm():
             return ("the loss is right, but given the same rows in reverse order, the first step's gradient is "
@@ -229,14 +213,14 @@ def base_comes_back(repair: Repair, program: Callable, first: Run) -> str:
 
 
 def nobody_else_is_touched(repair: Repair, program: Callable, first: Run) -> str:
-    second = run(program, SEEDS[0], base=first.base, drawn=letter().T)
+    second = Run(program, SEEDS[0], base=first.base, drawn=letter().T)
     now = first.loss(unseen_rows(SEEDS[0]), letter())
     return (too_high(repair, second.unseen, SEEDS[0], "the second customer's model") or
             too_high(repair, now, SEEDS[0], "since the second customer came, the first one's model"))
 
 
 def every_block_gets_its_own(repair: Repair, program: Callable, first: Run) -> str:
-    many = run(program, SEEDS[0], **MANY)
+    many = Run(program, SEEDS[0], **MANY)
     if wrong := too_high(repair, many.unseen, SEEDS[0], "with 11 blocks what your program ships", **MANY):
         return wrong
     saved = first.rest[0] if first.rest else None

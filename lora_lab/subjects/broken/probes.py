@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lora_lab.classroom.claims import say
 from lora_lab.files import base_fingerprint
 
-from .judge import Run, Unfit, run, theirs
+from .judge import Run, Unfit, theirs
 
 SEED, TIMES = 0, (0, 5, 15, 30, 75, 149)  # of the task; the steps that are shown
 _spent: list[int] = []
@@ -66,7 +66,7 @@ def buy(probe: str = "", program: Callable | None = None) -> None:
         return
     coins, _, look = PROBES[probe]
     try:
-        seen = theirs(look, run(program, SEED))
+        seen = theirs(look, Run(program, SEED))
     except Unfit as unfit:
         seen = str(unfit)
     _spent.append(coins)
