@@ -1,6 +1,6 @@
 """The calculator: what adapting a published model costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import ipywidgets as w
@@ -65,18 +65,15 @@ def caption(found: Estimate, model: str, batch: str, card: int) -> str:
     )
 
 
-def memory_bars(labels: Sequence[str], parts: Sequence[str], ax: Axes) -> None:
-    """A bar for each label, stacked of these parts (keys of PARTS), all still 0; `update_memory_bars` fills them."""
-    for part in parts:
-        colour, hatch, words = PARTS[part]
-        ax.barh(labels, [0] * len(labels), color=colour, hatch=hatch, edgecolor=FILLS["paper"], label=words)
-    ax.invert_yaxis()
-    ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.25))
-
-
-def update_memory_bars(ax: Axes, bills: Sequence[Sequence[float]], unit: float) -> None:
-    """Show the bytes of each label's parts, counted in `unit` bytes, in bars that are drawn already."""
-    for row, bill in enumerate(bills):
+def memory_bars(ax: Axes, bills: Mapping[str, NamedTuple], unit: float) -> None:
+    """A bar for each label, stacked of its bill's parts (keys of PARTS) in `unit` bytes; drawn once, then updated."""
+    if not ax.containers:
+        for part in next(iter(bills.values()))._fields:
+            colour, hatch, words = PARTS[part]
+            ax.barh(list(bills), [0] * len(bills), color=colour, hatch=hatch, edgecolor=FILLS["paper"], label=words)
+        ax.invert_yaxis()
+        ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.25))
+    for row, bill in enumerate(bills.values()):
         left = 0
         for size, bars in zip(bill, ax.containers):
             bars[row].set(x=left, width=size / unit)
@@ -91,11 +88,10 @@ def calculator_panel() -> LiveFigure:
         if not fig.axes:
             ax = fig.subplots(gridspec_kw={"left": 0.08, "right": 0.97, "bottom": 0.4, "top": 0.88})
             ax.axvline(0, color=COLOURS["chosen"], lw=1.5, label="the card")
-            memory_bars(["full", "LoRA"], models.Bill._fields, ax)
-        ax, bills = fig.axes[0], [found.full, found.lora]
-        update_memory_bars(ax, bills, GB)
+        (ax,) = fig.axes
+        memory_bars(ax, {"full": found.full, "LoRA": found.lora}, GB)
         ax.lines[0].set_xdata([card, card])
-        longest = max(bill.total / GB for bill in bills)
+        longest = max(found.full.total, found.lora.total) / GB
         ax.set_xlim(0, 1.05 * max(longest, card if card < 2 * longest else 0))
         ax.set(title=f"while training {values['model']}", xlabel="GB")
         return caption(found, values["model"], values["batch"], card)

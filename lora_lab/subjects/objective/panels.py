@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from lora_lab import costs, figures
 from lora_lab.figures.live import LiveFigure, choice, menu
 from lora_lab.subjects.files_and_costs.models import parameter_bytes
-from lora_lab.subjects.files_and_costs.panels import memory_bars, update_memory_bars
+from lora_lab.subjects.files_and_costs.panels import memory_bars
 
 TASKS = (1, 2, 5, 10, 20, 50, 100)
 
@@ -58,13 +58,12 @@ def cost_panel(width: int = 1000, r: int = 1) -> LiveFigure:
         if not fig.axes:
             grid = {"left": 0.09, "right": 0.97, "bottom": 0.3, "top": 0.87, "wspace": 0.3}
             left, right = fig.subplots(1, 2, gridspec_kw=grid)
-            memory_bars(labels, Memory._fields, left)
             left.set_title("while training one task")
             right.barh(labels, disk, color=[figures.COLOURS["full"], figures.COLOURS["LoRA"]])
             right.invert_yaxis()
         left, right = fig.axes
         scale, unit = _in_units(memory[0].total)
-        update_memory_bars(left, memory, scale)
+        memory_bars(left, dict(zip(labels, memory)), scale)
         left.set(xlim=(0, 1.05 * memory[0].total / scale), xlabel=unit)
         most = disk_bytes(width, width, TASKS[-1], None, dtype)  # the axis stands still while tasks moves
         scale, unit = _in_units(most)
