@@ -40,29 +40,25 @@ def floor_curves(runs: Mapping[str, Sequence[Run]], floors: Mapping[str, Mapping
 def loss_map(runs: Sequence[Run], ax: Axes | None = None, *, title: str = "", high: float = 1.0) -> Axes:
     """Final losses over (r, alpha) on a logarithmic colour scale from `high` / 1000 up; × where the run diverged.
 
-    runs: one for each r and alpha, in the order of `Sweep.runs`.
+    runs: one for each r and alpha, in the order of `Sweep.runs`. On Axes with such a map its losses are replaced.
     """
     ax = axes_of(ax, (6, 4.4))
     ranks, alphas = sorted({run.r for run in runs}), sorted({run.alpha for run in runs})
-    colours = plt.colormaps[LOSSES].with_extremes(bad=FILLS["band"])
-    norm = LogNorm(high / 1000, high)
-    image = ax.imshow(np.zeros((len(alphas), len(ranks))), cmap=colours, norm=norm, origin="lower", aspect="auto")
-    ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["bad"])
-    update_loss_map(ax, runs)
-    ax.set(title=title, xlabel="rank r", ylabel="α")
-    ax.set_xticks(range(len(ranks)), [f"{r}" for r in ranks])
-    ax.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
-    ax.tick_params(length=0)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.06, pad=0.03)
-    log_axis(bar.ax.yaxis)
-    return ax
-
-
-def update_loss_map(ax: Axes, runs: Sequence[Run]) -> None:
-    """Show other runs over the same ranks and alphas in a map that is drawn already."""
-    alphas, ranks = ax.images[0].get_size()
-    losses = np.reshape([run.loss for run in runs], (ranks, alphas)).T
+    losses = np.reshape([run.loss for run in runs], (len(ranks), len(alphas))).T
     bad = ~np.isfinite(losses)
-    ax.images[0].set_data(np.ma.masked_array(losses.clip(*ax.images[0].get_clim()), bad))
+    shown = np.ma.masked_array(losses.clip(high / 1000, high), bad)
+    if not ax.images:
+        colours = plt.colormaps[LOSSES].with_extremes(bad=FILLS["band"])
+        image = ax.imshow(shown, cmap=colours, norm=LogNorm(high / 1000, high), origin="lower", aspect="auto")
+        ax.plot([], [], "x", ms=9, mew=2, color=COLOURS["bad"])
+        ax.set(xlabel="rank r", ylabel="α")
+        ax.set_xticks(range(len(ranks)), [f"{r}" for r in ranks])
+        ax.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
+        ax.tick_params(length=0)
+        bar = ax.figure.colorbar(image, ax=ax, fraction=0.06, pad=0.03)
+        log_axis(bar.ax.yaxis)
     y, x = bad.nonzero()
+    ax.images[0].set_data(shown)
     ax.lines[0].set_data(x, y)
+    ax.set_title(title)
+    return ax

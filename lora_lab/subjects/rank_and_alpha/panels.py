@@ -47,8 +47,7 @@ def map_panel(
             middle.set(xlim=(0, len(run.losses)), ylim=(0.5e-3 * high, 20 * high))
             figures.heatmap(run.delta, right, colorbar=False).set(xticks=[], yticks=[])  # as quick as can be
         left, middle, right, *_ = fig.axes
-        drawings.update_loss_map(left, runs)
-        left.set_title(f"final loss, {target}")
+        drawings.loss_map(runs, left, title=f"final loss, {target}", high=high)
         left.lines[1].set_data([axes["r"].index(r)], [axes["alpha"].index(alpha)])
         middle.lines[0].set_data(range(len(run.losses)), run.losses)
         lowest = 1.2 * middle.get_ylim()[0]  # a floor of 0 is drawn at the bottom
