@@ -210,7 +210,7 @@ def check_speed(seconds: float) -> Iterator[Finding]:
     page, recorded = max(data["pages"].items(), key=lambda item: item[1]["run_s"])
     run = recorded["run_s"] * data["calibration_steps_per_s"] / steps
     fix = "close other programs, or read on while it runs"
-    yield judge(run <= 60, "slowest page", f"{page[:2]} {max(run, 1):.0f} s", fix, bad="warn")
+    yield judge(run <= 60, "slowest page", f"{page[:2]}, in {max(run, 1):.0f} s", fix, bad="warn")
     told = os.environ.get("OMP_NUM_THREADS", "1")
     fix = "start Jupyter with OMP_NUM_THREADS=1: threads that wait for each other make small steps slow"
     yield judge(told == "1", "torch threads", f"the pages use {told}", fix, bad="warn")

@@ -118,7 +118,7 @@ def test_calibration_counts_steps_per_second_and_leaves_no_trace(monkeypatch):
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("speed, level, value", [(50.0, "ok", "02 40 s"), (10.0, "warn", "02 200 s")])
+@pytest.mark.parametrize("speed, level, value", [(50.0, "ok", "02, in 40 s"), (10.0, "warn", "02, in 200 s")])
 def test_the_slowest_page_is_scaled_to_this_machine(tmp_path, monkeypatch, speed, level, value):
     monkeypatch.setattr(preflight, "calibrate", lambda seconds: speed)
     monkeypatch.setattr(preflight, "RUN_TIMES", tmp_path / "times.json")
