@@ -140,7 +140,7 @@ def _train_all(result: Sweep, progress: str | None) -> None:
         for j, (alpha, lr, rule) in enumerate(choices):
             its_rate[:, j], its_scaling[:, j] = lr, scaling_of(alpha, r, rule)
     moments = [(torch.zeros_like(P), torch.zeros_like(P)) for P in (A, B)]  # Adam's
-    all_losses: list[Tensor] = []  # of every step, (S, ranks * k)
+    curves = X.new_empty(steps, len(seeds), len(ranks) * k)  # in place: small tensors between large ones pin memory
 
     rows_of_seeds = zip(*(batches(len(X), batch_size, seed) for seed in seeds))
     with progress_bar(steps, progress) as bar:
@@ -153,10 +153,9 @@ def _train_all(result: Sweep, progress: str | None) -> None:
                 if optimizer == "adam":
                     gradient = _adam(gradient, m, v, step + 1)
                 M.addcmul_(gradient, rate, value=-decay)
-            all_losses.append(losses)
+            curves[step] = losses
             bar.update()
 
-    curves = torch.stack(all_losses)  # (steps, S, ranks * k)
     for i, (r, (alpha, lr, rule)) in enumerate(product(ranks, choices)):
         for s, seed in enumerate(seeds):
             a, b = (by_rank(M)[i // k][s, i % k] for M in (A, B))
