@@ -54,6 +54,6 @@ def test_the_kubernetes_values_give_page_00_and_room_for_a_measured_seat():
     image_folder = re.search(r"--target-repo-dir (\S+)", HOSTING)[1]
     copied, home = server["lifecycleHooks"]["postStart"]["exec"]["command"][-1].split()[-2:]
     assert copied == f"{image_folder}/notebooks" and home == VALUES["hub"]["config"]["KubeSpawner"]["notebook_dir"]
-    seat = int(re.search(r"With 20 learners a seat is (\d+) MB", HOSTING)[1])
+    seat = int(re.search(r"With 10 learners a seat is (\d+) MB", HOSTING)[1])
     guaranteed = int(server["memory"]["guarantee"].removesuffix("M")) * 2**20  # JupyterHub's M is 2 to the 20
     assert seat * 1e6 < guaranteed < 1.5 * seat * 1e6
