@@ -161,7 +161,9 @@ def _train_all(result: Sweep, progress: str | None) -> None:
             a, b = (by_rank(M)[i // k][s, i % k] for M in (A, B))
             its_scaling, losses, end = scaling_of(alpha, r, rule), curves[:, s, i].clone(), None
             delta = (its_scaling * b.T) @ a
-            loss = (X @ a.T @ (its_scaling * b)).sub_(residual).square_().mean().item()  # factored, as the layer is
+            parts = zip(X.split(500), residual.split(500))  # in pieces that stay in the cache
+            loss = sum((x @ a.T @ (its_scaling * b)).sub_(wanted).square_().sum().item() for x, wanted in parts)
+            loss /= residual.numel()
             not_finite = (~losses.isfinite()).nonzero()
             if len(not_finite):  # the others went on: none reads another's rows
                 end = int(not_finite[0])
@@ -177,7 +179,7 @@ def _losses_and_gradients(
     G, dB, losses = torch.empty_like(H), torch.empty_like(B), []
     for h, sb, g, db in zip(by_rank(H), by_rank(sB), by_rank(G), by_rank(dB)):
         E = (sb.mT @ h).sub_(wanted)  # (S, k, d_out, m)
-        losses.append(E.square().mean((2, 3)))
+        losses.append(torch.linalg.vector_norm(E, dim=(2, 3)).square() / E[0, 0].numel())  # reads E once
         g.copy_(sb @ E)
         db.copy_(h @ E.mT)
     c = 2 / wanted[0].numel()
