@@ -270,24 +270,24 @@ class AdapterSet:
                 )
         try:
             for s in sites:
-                s.adapter.update = _update_by_row(s, [self._folded(e, s) for e in entries])  # in the method's place
+                s.adapter.low_rank = _low_rank_by_row(s, [self._folded(e, s) for e in entries])  # in the method's place
             return self.model(x, **inputs)
         finally:
             for s in sites:
-                vars(s.adapter).pop("update", None)
+                vars(s.adapter).pop("low_rank", None)
 
 
-def _update_by_row(site: Site, pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
-    """`LoRALinear.update` with one (A, B) for each row of the batch; of lower ranks, zeros fill up to the highest."""
+def _low_rank_by_row(site: Site, pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
+    """`LoRALinear.low_rank` with one (A, B) for each row of the batch; of lower ranks, zeros fill up to the highest."""
     r = max(A.shape[0] for A, _ in pairs)
     A = torch.stack([nn.functional.pad(A, (0, 0, 0, r - A.shape[0])) for A, _ in pairs])  # (batch, r, in)
     B = torch.stack([nn.functional.pad(B, (0, r - B.shape[1])) for _, B in pairs])  # (batch, out, r)
 
-    def update(x: Tensor) -> Tensor:
+    def low_rank(x: Tensor) -> Tensor:
         if x.shape[0] != len(pairs):
             raise ValueError(f"{site.name} gets an input of {len(x)} rows, not {len(pairs)}: it is not batch first.")
         flat = x.reshape(len(pairs), -1, x.shape[-1])  # (batch, n, in)
-        z = flat @ A.to(x.dtype).mT * site.adapter.scaling  # (batch, n, r)
+        z = flat @ A.to(x.dtype).mT  # (batch, n, r)
         return (z @ B.to(x.dtype).mT).reshape(*x.shape[:-1], -1)
 
-    return update
+    return low_rank

@@ -215,22 +215,24 @@ class LoRALinear(LowRankUpdate):
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.in_features, self.out_features = base.in_features, base.out_features
 
-    def update(self, x: Tensor) -> Tensor:
-        """Only the low-rank path: lam * s * B (A x). (..., in_features) -> (..., out_features), in the input's dtype.
+    def low_rank(self, x: Tensor) -> Tensor:
+        """B (A x), without its scale: (..., in_features) -> (..., out_features), in the input's dtype.
 
         In half precision A and B are cast and not x: backward would keep a float32 copy of every layer's input.
         """
         if self.dropout is not None:
             x = self.dropout(x)
-        z = F.linear(x, self.lora_A.to(x.dtype)) * (self.scaling * self.lam)  # (..., r)
-        return F.linear(z, self.lora_B.to(x.dtype))  # (..., out_features)
+        A, B = self.lora_A, self.lora_B
+        if A.dtype != x.dtype:
+            A, B = A.to(x.dtype), B.to(x.dtype)
+        return F.linear(F.linear(x, A), B)  # (..., r), then (..., out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
             return self.base(x)
         if self.merged:
             return F.linear(x, self.merged_weight, self.base.bias)
-        return self.base(x) + self.update(x)
+        return torch.add(self.base(x), self.low_rank(x), alpha=self.lam * self.scaling)  # W0 x + b + lam s B A x
 
     def merge(self) -> None:
         """Use W0 + lam * delta as one matrix: no extra work per forward. Twice is once.

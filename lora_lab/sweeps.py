@@ -145,8 +145,8 @@ def _train_all(result: Sweep, progress: str | None) -> None:
     rows_of_seeds = zip(*(batches(len(X), batch_size, seed) for seed in seeds))
     with progress_bar(steps, progress) as bar:
         for step, rows in zip(range(steps), rows_of_seeds):
-            rows = torch.stack(rows).to(X.device)  # (S, m)
-            x, wanted = X[rows], residual[rows].mT.unsqueeze(1)  # (S, m, d_in), (S, 1, d_out, m)
+            rows = torch.cat(rows).to(X.device)
+            x, wanted = (M.index_select(0, rows).unflatten(0, (len(seeds), -1)) for M in (X, residual))  # (S, m, width)
             losses, *gradients = _losses_and_gradients(A, B, scaling, x, wanted, by_rank)
             decay = (1 + math.cos(math.pi * step / steps)) / 2 if schedule == "cosine" else 1.0
             for M, gradient, (m, v) in zip((A, B), gradients, moments):
@@ -174,14 +174,14 @@ def _train_all(result: Sweep, progress: str | None) -> None:
 def _losses_and_gradients(
     A: Tensor, B: Tensor, scaling: Tensor, x: Tensor, wanted: Tensor, by_rank: Callable[[Tensor], list[Tensor]]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(S, ranks * k), (S, R, d_in), (S, R, d_out). x (S, m, d_in); wanted (S, 1, d_out, m): the residual there."""
+    """(S, ranks * k), (S, R, d_in), (S, R, d_out). x (S, m, d_in); wanted (S, m, d_out): the residual there."""
     H, sB = A @ x.mT, scaling * B  # (S, R, m), (S, R, d_out)
     G, dB, losses = torch.empty_like(H), torch.empty_like(B), []
     for h, sb, g, db in zip(by_rank(H), by_rank(sB), by_rank(G), by_rank(dB)):
-        E = (sb.mT @ h).sub_(wanted)  # (S, k, d_out, m)
+        E = (h.mT @ sb).sub_(wanted.unsqueeze(1))  # (S, k, m, d_out)
         losses.append(torch.linalg.vector_norm(E, dim=(2, 3)).square() / E[0, 0].numel())  # reads E once
-        g.copy_(sb @ E)
-        db.copy_(h @ E.mT)
+        g.copy_(sb @ E.mT)
+        db.copy_(h @ E)
     c = 2 / wanted[0].numel()
     return torch.cat(losses, 1), (G @ x).mul_(c), dB.mul_(c * scaling)
 

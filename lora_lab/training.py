@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 
 import torch
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from .adapters import adapted
 from .layers import LoRALinear
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "sgd": torch.optim.SGD}  # fused: one call for all tensors
 SCHEDULES = ("constant", "cosine")
 
 
@@ -101,8 +102,9 @@ def train(
                 "cache_base needs a bare LoRALinear on a frozen base, without dropout, trained on the mean squared "
                 "error: only then is the loss a function of the update and of y - base(X)."
             )
+        scale = model.lam * model.scaling
         with torch.no_grad():
-            y, forward = y - model.base(X), model.update  # mse(update, y - base) is the model's own loss
+            y, forward = y - model.base(X), lambda x: scale * model.low_rank(x)  # the model's own loss
 
     steps_per_epoch = math.ceil(len(X) / batch_size)
     total = steps if epochs is None else epochs * steps_per_epoch

@@ -65,7 +65,7 @@ def test_the_forward_never_forms_the_product():
     """The factored forward must work where a d_out x d_in product would take 4 GB."""
     d, layer = 32_768, LoRALinear(nn.Linear(8, 8))
     layer.lora_A, layer.lora_B = nn.Parameter(torch.ones(1, d)), nn.Parameter(torch.ones(d, 1))
-    assert layer.update(torch.ones(1, d)).shape == (1, d)
+    assert layer.low_rank(torch.ones(1, d)).shape == (1, d)
 
 
 def test_reset_draws_A_by_the_seed_and_zeroes_B():

@@ -243,4 +243,4 @@ def test_a_model_that_takes_keywords_and_returns_an_object_is_served(llama):
     assert type(out) is type(whole) and type(out).__name__ == "CausalLMOutputWithPast"
     assert gap(out.logits[:, 2:], torch.cat(wanted)[:, 2:]) < 1e-5
     assert gap(whole.logits[0], wanted[0][0]) < 1e-5 < gap(whole.logits[1], wanted[1][0])
-    assert "update" not in vars(llama.model.layers[0].self_attn.q_proj)
+    assert "low_rank" not in vars(llama.model.layers[0].self_attn.q_proj)
