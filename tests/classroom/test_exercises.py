@@ -3,8 +3,6 @@
 `answers_NAME.py` has the right and wrong answers to the exercises of subject NAME; a piece "a|b" means a or b.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import importlib

@@ -132,12 +132,9 @@ def test_bases_depend_on_their_seed(pretrain):
 
 def test_data_are_drawn_on_the_cpu_and_lie_on_the_default_device():
     wanted = language.corpus(5, seed=3)
-    torch.set_default_device("meta")  # as a context torch 2.6 does not tell it
-    try:
+    with torch.device("meta"):
         assert normal(2, 3, seed=0).is_meta and linear_task(torch.ones(4, 3), 6).y.is_meta
         assert language.corpus(5, seed=3) == wanted
-    finally:
-        torch.set_default_device(None)
 
 
 @pytest.mark.parametrize("d_in, d_out, batch", [(10, 3, 4), (5, 6, 20)])

@@ -143,7 +143,7 @@ class Source:
         """n sentences, the same on every CPU."""
         generator = torch.Generator().manual_seed(seed)
         u = torch.rand(n, len(self.choices), generator=generator, dtype=torch.float64, device="cpu")
-        u = u.to(torch.get_default_device())
+        u = u.to(torch.empty(0).device)
         made, log_p = {None: torch.zeros(n, dtype=torch.long)}, torch.zeros(n, dtype=torch.float64)
         for column, (name, choice) in enumerate(self.choices.items()):
             p = choice.p[made[choice.given]]  # (n, options)

@@ -29,7 +29,7 @@ def normal(*shape: int, seed: int, std: float = 1.0) -> Tensor:
     """N(0, std^2) numbers of the given shape in float32, the same on every machine, on torch's default device."""
     generator = torch.Generator().manual_seed(seed)
     numbers = std * torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu")
-    return numbers.float().to(torch.get_default_device())
+    return numbers.float().to(torch.empty(0).device)
 
 
 def linear_task(theta: Tensor, n: int, seed: int = 0, noise: float = 0.0) -> LinearTask:
