@@ -52,7 +52,7 @@ def test_the_server_takes_the_extension_that_is_installed_with_the_course(page, 
     enabled = settings("jupyter_server_config.d/lora-lab.json")
     assert enabled == {"ServerApp": {"jpserver_extensions": {saving.__name__: True}}}
     assert saving._jupyter_server_extension_points() == [{"module": saving.__name__}]
-    server = ServerApp(root_dir=str(tmp_path))
+    server = ServerApp(root_dir=str(tmp_path), runtime_dir=str(tmp_path))
     server.init_configurables()
     saving._load_jupyter_server_extension(server)
     del page["metadata"]["widgets"]

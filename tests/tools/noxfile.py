@@ -60,7 +60,7 @@ def pages(session: nox.Session, threads: str, kernels: str) -> None:
 ENVIRONMENTS = {f"another order of sets, {seed}": {"PYTHONHASHSEED": seed} for seed in ("0", "1", "12345")}
 for kind, locale in (("without UTF-8", "C"), ("a decimal comma", "de_DE.UTF-8")):
     ENVIRONMENTS[kind] = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-ENVIRONMENTS["no home directory"] = {"HOME": str(ROOT / "there is no such folder")}
+ENVIRONMENTS["no home directory"] = {"HOME": str(ROOT / "README.md" / "home")}  # below a file nobody can make one
 
 
 @nox.session(python=False)
