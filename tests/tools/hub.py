@@ -118,7 +118,8 @@ class Learner:
         body = {"name": "python3", "path": "lora-lab/notebooks/page.ipynb"}
         kernel = await asyncio.to_thread(lambda: self.ask("POST", "api/kernels", json=body).json()["id"])
         address = f"{self.server.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels"
-        line = await websocket_connect(HTTPRequest(address, headers=self.headers, connect_timeout=120))
+        patient = {"connect_timeout": 600, "request_timeout": 600}  # twenty kernels that start at once on two cores
+        line = await websocket_connect(HTTPRequest(address, headers=self.headers, **patient))
         printed = ""
         for code in cells:
             printed += await run_cell(line, code)
