@@ -104,7 +104,7 @@ def train(
             )
         scale = model.lam * model.scaling
         with torch.no_grad():
-            y, forward = y - model.base(X), lambda x: scale * model.low_rank(x)  # the model's own loss
+            y, forward = y - model.base(X), lambda x: scale * model.low_rank(x)  # the loss is the model's own
 
     steps_per_epoch = math.ceil(len(X) / batch_size)
     total = steps if epochs is None else epochs * steps_per_epoch
